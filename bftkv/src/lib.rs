@@ -1,0 +1,1 @@
+//! bftkv (under construction).

@@ -1,0 +1,2 @@
+//! The program `bftkv` (under construction).
+fn main() {}

@@ -1,0 +1,105 @@
+//! Byte strings with a limit, the building blocks of everything that crosses the wire.
+
+use serde::{Deserialize, Serialize};
+
+/// A byte string was longer than its kind allows. The sender's fault; do not retry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} of {length} bytes: at least {min} and at most {max} are allowed")]
+pub struct TooLong {
+    /// What kind of byte string.
+    pub what: &'static str,
+    /// The length that was found, in bytes.
+    pub length: usize,
+    /// The smallest length allowed, in bytes.
+    pub min: usize,
+    /// The greatest length allowed, in bytes.
+    pub max: usize,
+}
+
+/// Defines a byte string type with a length range that holds by construction, also when decoded.
+macro_rules! limited_bytes {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $min:expr, $max:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(try_from = "serde_bytes::ByteBuf", into = "serde_bytes::ByteBuf")]
+        pub struct $name(Vec<u8>);
+
+        impl $name {
+            /// The smallest length in bytes.
+            pub const MIN_BYTES: usize = $min;
+            /// The greatest length in bytes.
+            pub const MAX_BYTES: usize = $max;
+
+            /// Takes the bytes as they are.
+            ///
+            /// # Errors
+            /// When the length is outside the limits.
+            pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, $crate::TooLong> {
+                let bytes = bytes.into();
+                // With a minimum of 0 the first comparison is always false, and meant to be.
+                #[allow(unused_comparisons, clippy::absurd_extreme_comparisons)]
+                if bytes.len() < $min || bytes.len() > $max {
+                    return Err($crate::TooLong {
+                        what: $what,
+                        length: bytes.len(),
+                        min: $min,
+                        max: $max,
+                    });
+                }
+                Ok(Self(bytes))
+            }
+
+            /// The bytes.
+            #[must_use]
+            pub fn as_bytes(&self) -> &[u8] {
+                &self.0
+            }
+        }
+
+        impl TryFrom<serde_bytes::ByteBuf> for $name {
+            type Error = $crate::TooLong;
+            fn try_from(bytes: serde_bytes::ByteBuf) -> Result<Self, $crate::TooLong> {
+                Self::new(bytes.into_vec())
+            }
+        }
+
+        impl From<$name> for serde_bytes::ByteBuf {
+            fn from(bytes: $name) -> Self {
+                Self::from(bytes.0)
+            }
+        }
+    };
+}
+pub(crate) use limited_bytes;
+
+limited_bytes!(
+    /// One OpenPGP signature packet, binary, in canonical form (empty unhashed area).
+    /// An RSA-4096 signature with our notation is under 700 bytes.
+    SignatureBytes, "signature", 1, 1024
+);
+
+limited_bytes!(
+    /// One OpenPGP certificate, binary (RFC 9580 transferable public key), not yet parsed.
+    CertificateBytes, "certificate", 1, 64 * 1024
+);
+
+impl std::fmt::Debug for SignatureBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SignatureBytes({} bytes)", self.0.len())
+    }
+}
+
+impl std::fmt::Debug for CertificateBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CertificateBytes({} bytes)", self.0.len())
+    }
+}
+
+/// Renders bytes as lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8], f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+/// A 32-byte digest or nonce. Serialized as exactly 32 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct Bytes32(pub(crate) [u8; 32]);

@@ -1,0 +1,88 @@
+//! What the rules need from keys and certificates. Implemented by `bftkv-wot` with OpenPGP, and by
+//! the simulator with cheap fake signatures.
+
+use crate::{Address, NodeId, Purpose, SignatureBytes};
+
+/// Why a signature was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The signer's certificate is not known here: fetch it and try again.
+    #[error("the certificate {0} is not known here")]
+    UnknownCertificate(NodeId),
+    /// The signature does not fit the bytes, the key or the purpose, or is not in canonical form.
+    #[error("not a valid signature by {signer}: {reason}")]
+    Bad {
+        /// The alleged signer.
+        signer: NodeId,
+        /// What is wrong, in words.
+        reason: String,
+    },
+}
+
+/// Checks signatures of the protocol.
+///
+/// The answer depends only on the certificate's keys, never on today's expiry or revocations:
+/// what was certified stays valid everywhere (rule R4). Implementations must not remember
+/// verified signatures without bound.
+pub trait Verify {
+    /// Checks that `signature` is an OpenPGP detached signature by `signer` over `message` whose
+    /// hashed area names `purpose`, in canonical form.
+    ///
+    /// # Errors
+    /// [`VerifyError::UnknownCertificate`] can be mended by fetching the certificate; anything
+    /// else is the signer's or the sender's fault.
+    fn verify(
+        &self,
+        signer: &NodeId,
+        purpose: Purpose,
+        message: &[u8],
+        signature: &SignatureBytes,
+    ) -> Result<(), VerifyError>;
+}
+
+/// The own key could not sign: an agent was out of reach, the key is expired. Ours to mend.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot sign: {0}")]
+pub struct SignError(pub String);
+
+/// Signs with the own key.
+pub trait Sign {
+    /// The own certificate.
+    fn id(&self) -> &NodeId;
+
+    /// Makes a detached signature over `message` that names `purpose`.
+    ///
+    /// # Errors
+    /// When the key is not usable; the message says why.
+    fn sign(&self, purpose: Purpose, message: &[u8]) -> Result<SignatureBytes, SignError>;
+}
+
+/// What a server knows about the people who write: their quorum certificates.
+pub trait Identities {
+    /// Whether the certificate `writer` has, valid now, a user ID with `address` that more than b
+    /// members of every authority clique to which this server belongs have certified (rule R3).
+    ///
+    /// Paper: §3.1, "b+1 members in a quorum must agree on the client's certificate".
+    fn has_quorum_certificate(&self, writer: &NodeId, address: &Address) -> bool;
+
+    /// Whether the certificate is known here at all (whoever joined is).
+    fn is_known(&self, id: &NodeId) -> bool;
+}
+
+macro_rules! delegate_references {
+    ($($pointer:ty),*) => {$(
+        impl<T: Verify + ?Sized> Verify for $pointer {
+            fn verify(
+                &self,
+                signer: &NodeId,
+                purpose: Purpose,
+                message: &[u8],
+                signature: &SignatureBytes,
+            ) -> Result<(), VerifyError> {
+                (**self).verify(signer, purpose, message, signature)
+            }
+        }
+    )*};
+}
+delegate_references!(&T, std::sync::Arc<T>);

@@ -1,0 +1,78 @@
+//! The rules of bftkv: entries, quorum arithmetic, client and server state machines, wire
+//! encoding.
+//!
+//! This crate performs no IO and reads no clock. Everything in it is a value, a pure function, or
+//! a state machine that is told what happened (`handle_*`) and says what to do (`poll`). The same
+//! inputs give the same outputs, which is what lets one seed drive a whole simulated cluster.
+//!
+//! ```text
+//!            Entry <x,t,v>  --writer signs-->  SignedEntry <x,t,v,s_C>
+//!                                                   |  q members of every clique sign
+//!                                                   v
+//!            client::{Write, Read}  <-------  CertifiedEntry <x,t,v,s_C,S>  ------->  server::Server
+//! ```
+//!
+//! What it does not do: OpenPGP (crate `bftkv-wot`), disks (`bftkv-storage`), sockets
+//! (`bftkv-transport`). It defines the traits that those implement: [`Verify`], [`Sign`],
+//! [`Store`], [`Identities`].
+//!
+//! Papers: "A BFT KV Storage" (Yahoo Paranoids); Malkhi and Reiter, "Byzantine Quorum Systems"
+//! and "Secure and Scalable Replication in Phalanx". `docs/paper-map.md` names the function of
+//! each step.
+
+pub mod client;
+pub mod server;
+
+mod abandon;
+mod address;
+mod bytes;
+mod canonical;
+mod codec;
+mod configuration;
+mod entry;
+mod equivocation;
+mod group;
+mod hash;
+mod keys;
+mod message;
+mod node_id;
+mod progress;
+mod realm;
+mod refusal;
+mod seal;
+mod share;
+mod signature;
+mod store;
+mod tally;
+mod time_answer;
+mod timestamp;
+mod validity;
+mod value;
+mod variable;
+
+pub use abandon::Abandon;
+pub use address::Address;
+pub use bytes::{CertificateBytes, SignatureBytes, TooLong};
+pub use canonical::Domain;
+pub use codec::{DecodeError, MAX_MESSAGE_BYTES, decode, encode};
+pub use configuration::{Configuration, ConfigurationDigest, ConfigurationError};
+pub use entry::{CertifiedEntry, Entry, EntryId, SignedEntry};
+pub use equivocation::{EquivocationProof, ProofError};
+pub use group::{Group, Thresholds};
+pub use hash::{EntryHash, ValueDigest};
+pub use keys::{Identities, Sign, SignError, Verify, VerifyError};
+pub use message::{Answer, Evidence, Nonce, Outcome, Request, Response};
+pub use node_id::{NodeId, NodeIdError};
+pub use progress::Progress;
+pub use realm::Realm;
+pub use refusal::Refusal;
+pub use seal::{Opened, Seal, SealError, Stranger};
+pub use share::{CollectiveSignature, ShareStatement, SignatureShare};
+pub use signature::{Purpose, WriterSignature};
+pub use store::{Batch, Marks, Slot, Store, StoreError, VariableState};
+pub use tally::Tally;
+pub use time_answer::{SignedTime, TimeStatement};
+pub use timestamp::Timestamp;
+pub use validity::{Invalid, verify_certified, verify_writer};
+pub use value::Value;
+pub use variable::Variable;

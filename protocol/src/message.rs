@@ -1,0 +1,156 @@
+//! Requests and answers.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bytes::{Bytes32, hex};
+use crate::hash::digest;
+use crate::{
+    Abandon, CertificateBytes, CertifiedEntry, ConfigurationDigest, EquivocationProof, NodeId,
+    Refusal, SignatureBytes, SignatureShare, SignedEntry, SignedTime, Timestamp, Variable,
+};
+
+digest!(
+    /// A random number used once.
+    Nonce
+);
+
+/// What a sign or abandon request shows to a member that lags behind (rule R3).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The latest certified entry of the variable that the writer knows; it is stored first.
+    pub latest: Option<Box<CertifiedEntry>>,
+    /// b+1 signed time answers; the smallest of b+1 distinct members' counts.
+    pub times: Vec<SignedTime>,
+}
+
+/// What a client asks of a server. Paper: §4.1, §4.2.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Request {
+    /// "join": hands over one's own certificate; the answer has those that the peer knows.
+    Join {
+        /// The sender's certificate.
+        certificate: CertificateBytes,
+    },
+    /// Hands over somebody's certificate, so that an entry of his can be checked.
+    Introduce {
+        /// The certificate.
+        certificate: CertificateBytes,
+    },
+    /// Asks for certificates by fingerprint.
+    Certificates {
+        /// The fingerprints.
+        ids: Vec<NodeId>,
+    },
+    /// "get time". Paper: §4.1 write, step 1.
+    Time {
+        /// x.
+        variable: Variable,
+        /// Whether the answer shall be signed and carry the latest certified entry in full.
+        evidence: bool,
+    },
+    /// "echo request": asks for a share. Paper: §4.1 write, step 2.
+    Sign {
+        /// <x,t,v,s_C>.
+        entry: SignedEntry,
+        /// What proves the timestamp to a lagging member.
+        evidence: Evidence,
+    },
+    /// "write" and "write back". Paper: §4.1 write, step 3; read, write back.
+    Store {
+        /// <x,t,v,s_C,S>.
+        entry: CertifiedEntry,
+    },
+    /// "read". Paper: §4.1 read.
+    Read {
+        /// x.
+        variable: Variable,
+        /// Exactly this version instead of the newest.
+        at: Option<Timestamp>,
+    },
+    /// Lists versions of a variable, newest first.
+    Versions {
+        /// x.
+        variable: Variable,
+        /// Only versions below this timestamp.
+        below: Option<Timestamp>,
+        /// At most so many; the server has a limit of its own.
+        limit: u16,
+    },
+    /// Gives up an attempt.
+    Abandon {
+        /// The signed word of the writer.
+        abandon: Abandon,
+        /// What proves the timestamp to a lagging member.
+        evidence: Evidence,
+    },
+    /// Asks for the abandon messages that are kept for a variable.
+    Abandoned {
+        /// x.
+        variable: Variable,
+    },
+    /// Tells of an equivocation.
+    Accuse(Box<EquivocationProof>),
+}
+
+impl Request {
+    /// The command's name, as in the paper where it has one.
+    #[must_use]
+    pub fn command(&self) -> &'static str {
+        match self {
+            Self::Join { .. } => "join",
+            Self::Introduce { .. } => "introduce",
+            Self::Certificates { .. } => "certificates",
+            Self::Time { .. } => "time",
+            Self::Sign { .. } => "sign",
+            Self::Store { .. } => "store",
+            Self::Read { .. } => "read",
+            Self::Versions { .. } => "versions",
+            Self::Abandon { .. } => "abandon",
+            Self::Abandoned { .. } => "abandoned",
+            Self::Accuse(_) => "accuse",
+        }
+    }
+}
+
+/// What a server answers when it does what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Answer {
+    /// To join and certificates: certificates, those of members first.
+    Certificates(Vec<CertificateBytes>),
+    /// To time.
+    Time {
+        /// seen(x).
+        seen: Timestamp,
+        /// The latest certified entry, if evidence was asked for.
+        latest: Option<Box<CertifiedEntry>>,
+        /// The signature over the time statement, if evidence was asked for.
+        signature: Option<SignatureBytes>,
+    },
+    /// To sign.
+    Share(SignatureShare),
+    /// To store, abandon, introduce and accuse: done, and synced to disk.
+    Done,
+    /// To read: the entry, or that there is none.
+    Entry(Option<Box<CertifiedEntry>>),
+    /// To versions: timestamps, newest first.
+    Versions(Vec<Timestamp>),
+    /// To abandoned.
+    Abandons(Vec<Abandon>),
+}
+
+/// An answer or a refusal.
+pub type Outcome = Result<Answer, Refusal>;
+
+/// What a server sends back. An answer under another configuration than the asker's does not
+/// count (rule R1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Response {
+    /// The configuration that the server has.
+    pub configuration: ConfigurationDigest,
+    /// The answer or the refusal.
+    pub outcome: Outcome,
+}

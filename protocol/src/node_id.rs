@@ -1,0 +1,104 @@
+//! The identity of a node or a user.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The full fingerprint of an OpenPGP certificate: 20 bytes (version 4) or 32 (version 6).
+///
+/// A 64-bit key ID is not an identity: collisions can be made (threats.md P6).
+/// Paper: §2.2, "a pair of unique ID and public key".
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "serde_bytes::ByteBuf", into = "serde_bytes::ByteBuf")]
+pub struct NodeId(Vec<u8>);
+
+/// The text or the bytes are not a full fingerprint. The caller's fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a full fingerprint: expected 40 or 64 hexadecimal digits (20 or 32 bytes)")]
+pub struct NodeIdError;
+
+impl NodeId {
+    /// Takes the 20 or 32 bytes of a fingerprint.
+    ///
+    /// # Errors
+    /// When there are fewer or more bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, NodeIdError> {
+        match bytes.len() {
+            20 | 32 => Ok(Self(bytes.to_vec())),
+            _ => Err(NodeIdError),
+        }
+    }
+
+    /// The fingerprint's bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02X}"))
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeId({self})")
+    }
+}
+
+impl FromStr for NodeId {
+    type Err = NodeIdError;
+
+    /// Reads hexadecimal digits of either case; spaces between groups are ignored.
+    fn from_str(text: &str) -> Result<Self, NodeIdError> {
+        let digits = text
+            .chars()
+            .filter(|c| *c != ' ')
+            .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()).ok_or(NodeIdError))
+            .collect::<Result<Vec<u8>, _>>()?;
+        if digits.len() != 40 && digits.len() != 64 {
+            return Err(NodeIdError);
+        }
+        let bytes: Vec<u8> = digits
+            .chunks(2)
+            .filter_map(|pair| match pair {
+                [high, low] => Some((high << 4) | low),
+                _ => None,
+            })
+            .collect();
+        Self::from_bytes(&bytes)
+    }
+}
+
+impl TryFrom<serde_bytes::ByteBuf> for NodeId {
+    type Error = NodeIdError;
+    fn try_from(bytes: serde_bytes::ByteBuf) -> Result<Self, NodeIdError> {
+        Self::from_bytes(&bytes)
+    }
+}
+
+impl From<NodeId> for serde_bytes::ByteBuf {
+    fn from(id: NodeId) -> Self {
+        Self::from(id.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_bytes_round_trip() {
+        let id = NodeId::from_bytes(&[0xAB; 20]).unwrap();
+        assert_eq!(id.to_string().parse::<NodeId>(), Ok(id));
+    }
+
+    #[test]
+    fn short_key_ids_are_refused() {
+        assert_eq!("CEBB42083595CB43".parse::<NodeId>(), Err(NodeIdError));
+        assert_eq!("zz".repeat(20).parse::<NodeId>(), Err(NodeIdError));
+    }
+}

@@ -1,0 +1,54 @@
+//! Signatures and what they are for.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Domain, SignatureBytes};
+
+/// The purposes for which a key of the protocol signs. Each is named in a notation in the hashed
+/// area of the OpenPGP signature; a signature without it does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Purpose {
+    /// The writer's signature of an entry, s_C.
+    Entry,
+    /// A member's signature share, s_i.
+    Share,
+    /// A member's statement of the largest timestamp seen.
+    Time,
+    /// A writer gives up an attempt.
+    Abandon,
+    /// A sealed request or answer.
+    Message,
+}
+
+impl Purpose {
+    /// The domain whose string is the notation's value.
+    #[must_use]
+    pub const fn domain(self) -> Domain {
+        match self {
+            Self::Entry => Domain::Entry,
+            Self::Share => Domain::Share,
+            Self::Time => Domain::Time,
+            Self::Abandon => Domain::Abandon,
+            Self::Message => Domain::Message,
+        }
+    }
+}
+
+/// The paper's s_C: the writer's OpenPGP detached signature over an entry's canonical bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriterSignature(SignatureBytes);
+
+impl WriterSignature {
+    /// Wraps a signature packet. It says nothing about validity: see `verify_writer`.
+    #[must_use]
+    pub fn new(bytes: SignatureBytes) -> Self {
+        Self(bytes)
+    }
+
+    /// The signature packet.
+    #[must_use]
+    pub fn packet(&self) -> &SignatureBytes {
+        &self.0
+    }
+}

@@ -1,0 +1,1 @@
+//! bftkv: storage (under construction).

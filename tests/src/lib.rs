@@ -1,0 +1,1 @@
+//! Simulation, adversaries and invariants of bftkv.

@@ -1,0 +1,1 @@
+//! bftkv: transport (under construction).

@@ -1,0 +1,1 @@
+//! bftkv: wot (under construction).
