@@ -1,0 +1,108 @@
+//! The nodes of the network, their faults, and who reaches whom.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bftkv_protocol::NodeId;
+
+use super::{Faults, MemoryTransport};
+use crate::Handler;
+
+/// A network within one process. Clones are the same network.
+///
+/// A node's faults and the partition can be changed at any time; they count for messages that are
+/// sent afterwards.
+#[derive(Clone, Default)]
+pub struct MemoryNetwork {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    nodes: BTreeMap<NodeId, Service>,
+    faults: BTreeMap<NodeId, Faults>,
+    /// The part of the network in which a node is; a node without one reaches everybody.
+    parts: BTreeMap<NodeId, usize>,
+}
+
+/// What a node does with a message.
+#[derive(Clone)]
+pub(super) enum Service {
+    Plain(Arc<dyn Handler>),
+}
+
+/// The way to a node, as it was when the message was sent.
+pub(super) struct Route {
+    pub(super) faults: Faults,
+    /// `None` if nobody listens there.
+    pub(super) service: Option<Service>,
+    /// Whether a partition lies between.
+    pub(super) cut: bool,
+}
+
+impl MemoryNetwork {
+    /// A network without nodes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a node, or replaces it, as after a restart. Its messages are not sealed: whoever asks
+    /// is believed to be who it says.
+    pub fn add_node(&self, node: NodeId, handler: Arc<dyn Handler>) {
+        self.lock().nodes.insert(node, Service::Plain(handler));
+    }
+
+    /// Takes a node away; it is not reachable until it is added again.
+    pub fn remove_node(&self, node: &NodeId) {
+        self.lock().nodes.remove(node);
+    }
+
+    /// Sets what is wrong with a node.
+    pub fn set_faults(&self, node: &NodeId, faults: Faults) {
+        self.lock().faults.insert(node.clone(), faults);
+    }
+
+    /// Cuts the network into parts that do not reach each other. Messages across are lost, so
+    /// whoever waits for an answer waits until its deadline. Who is in no part reaches everybody.
+    pub fn partition(&self, parts: &[&[NodeId]]) {
+        let numbered = parts.iter().enumerate();
+        let parts = numbered.flat_map(|(i, part)| part.iter().map(move |node| (node.clone(), i)));
+        self.lock().parts = parts.collect();
+    }
+
+    /// Ends the partition and all faults.
+    pub fn heal(&self) {
+        let mut state = self.lock();
+        state.parts.clear();
+        state.faults.clear();
+    }
+
+    /// The way by which `node` asks others, without sealing.
+    #[must_use]
+    pub fn transport(&self, node: NodeId) -> MemoryTransport {
+        MemoryTransport::plain(self.clone(), node)
+    }
+
+    pub(super) fn route(&self, from: &NodeId, to: &NodeId) -> Route {
+        let state = self.lock();
+        let parts = (state.parts.get(from), state.parts.get(to));
+        Route {
+            faults: state.faults.get(to).copied().unwrap_or_default(),
+            service: state.nodes.get(to).cloned(),
+            cut: matches!(parts, (Some(a), Some(b)) if a != b),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code that runs under this lock can leave the maps half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for MemoryNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.lock().nodes.keys()).finish()
+    }
+}
