@@ -32,5 +32,5 @@ pub use error::{Fault, TransportError};
 pub use handler::{BoxFuture, Handler};
 pub use memory::{Faults, MemoryNetwork, MemoryTransport};
 pub use peer::Peer;
-pub use refusal::TransportRefusal;
+pub use refusal::{TransportRefusal, UnknownRefusal};
 pub use transport::{AskOptions, Transport, WhenDropped};

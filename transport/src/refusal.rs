@@ -65,10 +65,10 @@ impl From<TransportRefusal> for u8 {
     }
 }
 
-/// A number that names no refusal.
+/// A number that names no transport refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not the number of a transport refusal")]
-pub(crate) struct UnknownRefusal(u8);
+pub struct UnknownRefusal(pub u8);
 
 impl TryFrom<u8> for TransportRefusal {
     type Error = UnknownRefusal;
