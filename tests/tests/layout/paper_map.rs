@@ -208,9 +208,8 @@ fn a_wrong_map_is_found() {
     let row = |function: &str, test: &str| {
         format!("| step | function | test |\n|---|---|---|\n| s | {function} | {test} |\n")
     };
-    let count = |function: &str, test: &str| {
-        complaints_about_map(&row(function, test), &[example()]).len()
-    };
+    let count =
+        |function: &str, test: &str| complaints_about_map(&row(function, test), &[example()]).len();
     let (good, test) = ("`a/src/a.rs::latest`", "`a/src/a.rs::two_quorums_read_the_same`");
     assert_eq!(count(good, test), 0);
     assert_eq!(count("`a/src/a.rs::Request::Time`", NO_TEST), 0);

@@ -46,7 +46,9 @@ fn flat_code(code: &str) -> String {
 fn banned_in_core(path: &str, code: &str) -> Vec<String> {
     let allowed = ALLOWED_IN_CORE.iter().fold(flat_code(code), |code, name| code.replace(name, ""));
     let found = BANNED_IN_CORE.iter().filter(|name| allowed.contains(**name));
-    found.map(|name| format!("{path} names {name}: the core has no IO, clock or hash map")).collect()
+    found
+        .map(|name| format!("{path} names {name}: the core has no IO, clock or hash map"))
+        .collect()
 }
 
 #[test]
