@@ -89,12 +89,13 @@ fn broken(reference: &str, files: &[TextFile], is_test: bool) -> Option<String> 
     None
 }
 
-/// A `Paper:` tag: where it stands, what it says, and the item that it belongs to.
+/// A `Paper:` tag: where it stands, what it says, and the item that it belongs to. A tag of a
+/// whole file (`//!`) belongs to no single item.
 struct Tag {
     path: String,
     line: usize,
     text: String,
-    item: String,
+    item: Option<String>,
 }
 
 /// The tags of a file. Tags in unit tests do not count.
@@ -104,7 +105,9 @@ fn tags(file: &TextFile) -> Vec<Tag> {
         let comment = line.trim_start().starts_with("//");
         let (_, text) = line.split_once("Paper: ").filter(|_| comment)?;
         let (path, text) = (file.path.clone(), text.to_owned());
-        Some(Tag { path, line: at + 1, text, item: tagged_item(&lines, at) })
+        let of_file = line.trim_start().starts_with("//!");
+        let item = (!of_file).then(|| tagged_item(&lines, at));
+        Some(Tag { path, line: at + 1, text, item })
     };
     lines.iter().enumerate().filter_map(tag).collect()
 }
@@ -133,16 +136,20 @@ fn complaints_about(tag: &Tag, map: &str, steps: &[Step<'_>]) -> Vec<String> {
     let place = format!("{}:{}", tag.path, tag.line);
     let mut complaints = Vec::new();
     let named = sections(&tag.text);
-    if named.is_empty() && !tag.text.contains(['"', '“']) {
-        complaints.push(format!("{place}: a Paper: tag names a section or quotes the text"));
-    }
     for section in named.iter().filter(|section| !map.contains(&format!("| {section} |"))) {
         complaints.push(format!("{place}: {section} is not in the list of sections of {MAP}"));
     }
-    let (head, tail) = (format!("{}::", tag.path), format!("::{}", tag.item));
-    let known = |reference: &&str| reference.starts_with(&head) && reference.ends_with(&tail);
+    // A tag of `lib.rs` as a whole belongs to the crate.
+    let of_crate = tag.path.strip_suffix("lib.rs").filter(|_| tag.item.is_none());
+    let head = of_crate.map_or_else(|| format!("{}::", tag.path), str::to_owned);
+    let is_item = |reference: &str| match &tag.item {
+        Some(item) => reference.ends_with(&format!("::{item}")),
+        None => true,
+    };
+    let known = |reference: &&str| reference.starts_with(&head) && is_item(reference);
     if !steps.iter().flat_map(|step| &step.functions).any(known) {
-        complaints.push(format!("{place}: add `{head}{}` to {MAP}: {}", tag.item, tag.text));
+        let item = tag.item.as_deref().unwrap_or("(any item)");
+        complaints.push(format!("{place}: add `{head}{item}` to {MAP}: {}", tag.text));
     }
     complaints
 }
@@ -175,6 +182,8 @@ fn the_paper_map_is_true() {
 }
 
 const EXAMPLE: &str = "\
+//! Reading. Paper: §4.1.
+
 /// Takes the latest. Paper: §4.1 read.
 #[must_use]
 pub fn latest() {
@@ -198,8 +207,8 @@ fn example() -> TextFile {
 #[test]
 fn tags_are_read() {
     let tags = tags(&example());
-    let items: Vec<&str> = tags.iter().map(|tag| tag.item.as_str()).collect();
-    assert_eq!(items, ["latest", "latest", "Time"]);
+    let items: Vec<_> = tags.iter().map(|tag| tag.item.as_deref()).collect();
+    assert_eq!(items, [None, Some("latest"), Some("latest"), Some("Time")]);
     assert_eq!(sections("§3.2 and §5, App. B GetQC."), ["§3.2", "§5", "App. B"]);
 }
 
@@ -227,5 +236,5 @@ fn a_tag_that_the_map_lacks_is_found() {
     let steps = steps(map);
     let found: Vec<usize> =
         tags(&example()).iter().map(|tag| complaints_about(tag, map, &steps).len()).collect();
-    assert_eq!(found, [0, 0, 2], "only the last: no such section, not in the map");
+    assert_eq!(found, [0, 0, 0, 2], "only the last: no such section, not in the map");
 }

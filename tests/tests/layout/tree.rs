@@ -24,7 +24,7 @@ impl TextFile {
         let parts: Vec<&str> = self.path.split('/').collect();
         let name = parts[parts.len() - 1];
         name.ends_with(".rs")
-            && name != "tests.rs"
+            && !name.ends_with("tests.rs")
             && !parts.contains(&"tests")
             && (parts.contains(&"src") || parts.contains(&"examples"))
     }
