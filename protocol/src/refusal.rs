@@ -89,9 +89,6 @@ pub enum Refusal {
     /// Two certified entries have one timestamp; the proofs name the signers of both.
     #[error("two certified entries with one timestamp: equivocation")]
     Equivocation(Vec<EquivocationProof>),
-    /// The program that embeds the node does not agree to this entry.
-    #[error("the node's policy does not agree: {0}")]
-    Policy(String),
 }
 
 impl Refusal {
@@ -121,7 +118,6 @@ impl Refusal {
             Self::FinalStays => 406,
             Self::BadCollectiveSignature(_) => 500,
             Self::Equivocation(_) => 501,
-            Self::Policy(_) => 600,
         }
     }
 }

@@ -22,6 +22,11 @@ impl<T> Tally<T> {
         self.answers.entry(node).or_insert(answer);
     }
 
+    /// Takes a node's answer back.
+    pub fn remove(&mut self, node: &NodeId) {
+        self.answers.remove(node);
+    }
+
     /// The answers, in ascending order of node.
     pub fn iter(&self) -> impl Iterator<Item = (&NodeId, &T)> {
         self.answers.iter()

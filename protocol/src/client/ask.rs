@@ -1,0 +1,56 @@
+//! One round of questions and what came of it.
+
+use std::collections::BTreeSet;
+
+use super::Round;
+use crate::{Group, NodeId, Progress, Tally};
+
+/// A round: who answered what, and who is lost for it.
+#[derive(Debug, Clone)]
+pub(super) struct Ask<T> {
+    pub(super) round: Round,
+    pub(super) answers: Tally<T>,
+    pub(super) lost: BTreeSet<NodeId>,
+}
+
+impl<T> Ask<T> {
+    pub(super) fn new(round: Round) -> Self {
+        Self { round, answers: Tally::default(), lost: BTreeSet::new() }
+    }
+
+    /// Notes that nothing good will come from this node. One that has answered stays counted.
+    pub(super) fn lose(&mut self, node: &NodeId) {
+        if !self.answers.has(node) {
+            self.lost.insert(node.clone());
+        }
+    }
+
+    /// Takes a node's answer back: it counts as lost.
+    pub(super) fn withdraw(&mut self, node: &NodeId) {
+        self.answers.remove(node);
+        self.lost.insert(node.clone());
+    }
+
+    /// Whether a quorum of every group has answered.
+    pub(super) fn progress<'a>(&self, groups: impl IntoIterator<Item = &'a Group>) -> Progress {
+        let good = self.answers.nodes();
+        groups.into_iter().fold(Progress::Reached, |progress, group| {
+            progress.and(group.progress(group.thresholds().q(), &good, &self.lost))
+        })
+    }
+}
+
+/// For the words of an error: the group that lacks most, how many it has and needs.
+pub(super) fn shortfall<'a>(
+    good: &BTreeSet<NodeId>,
+    groups: impl IntoIterator<Item = &'a Group>,
+) -> (usize, usize, BTreeSet<NodeId>) {
+    groups
+        .into_iter()
+        .map(|group| {
+            let missing = group.members().filter(|id| !good.contains(*id)).cloned().collect();
+            (group.count(good), group.thresholds().q(), missing)
+        })
+        .max_by_key(|(have, need, _)| need.saturating_sub(*have))
+        .unwrap_or_default()
+}

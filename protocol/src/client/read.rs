@@ -1,0 +1,539 @@
+//! READ(x): ask a quorum, take the newest valid entry, write it back if needed. Paper: §4.1 read.
+//! Rule R5.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ask::{Ask, shortfall};
+use super::{Action, ClientError, Consistency, Fault, Lost, Phase, Problem, Round};
+use crate::{
+    Answer, CertifiedEntry, Configuration, EntryHash, EquivocationProof, Group, NodeId, Progress,
+    Refusal, Request, Response, Tally, Timestamp, Variable, Verify, verify_certified,
+};
+
+/// What to read, and how patiently.
+#[derive(Debug, Clone)]
+#[allow(clippy::exhaustive_structs, reason = "the driver fills in every field")]
+pub struct ReadOptions {
+    /// Exactly this version; `None` for the newest.
+    pub at: Option<Timestamp>,
+    /// What the read promises.
+    pub consistency: Consistency,
+    /// Whether the entry must come with a verified collective signature, to be shown to others.
+    pub proof: bool,
+    /// Nodes that were cut out on proof: they are not asked.
+    pub cut: BTreeSet<NodeId>,
+    /// When to give up, on the driver's clock.
+    pub deadline: Duration,
+    /// How long one round of questions may take before those who are silent are asked again.
+    pub round_timeout: Duration,
+}
+
+/// What a read found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Found {
+    /// The entry, or `None` if the variable (or the version) was never written.
+    pub entry: Option<CertifiedEntry>,
+    /// Who lied on the way, and how.
+    pub culprits: BTreeMap<NodeId, Fault>,
+}
+
+/// One read of one variable.
+#[derive(Debug)]
+pub struct Read {
+    configuration: Arc<Configuration>,
+    variable: Variable,
+    options: ReadOptions,
+
+    step: Step,
+    step_ends: Duration,
+    round: Round,
+    /// Certificates that were looked for already.
+    fetched: BTreeSet<NodeId>,
+    /// Who answered when they were looked for.
+    answered: BTreeSet<NodeId>,
+    elsewhere: Tally<crate::ConfigurationDigest>,
+    culprits: BTreeMap<NodeId, Fault>,
+    actions: VecDeque<Action>,
+    result: Option<Result<Found, ClientError>>,
+}
+
+/// What one member says that it holds.
+type Held = Option<(EntryHash, Box<CertifiedEntry>)>;
+
+#[derive(Debug)]
+enum Step {
+    /// "read": collects entries.
+    Asking(Ask<Held>),
+    /// A certificate is missing to check the newest entry.
+    Fetching(Ask<Held>),
+    /// "write back": waits until a quorum of every group holds the entry.
+    WritingBack(Box<CertifiedEntry>, Ask<()>),
+    /// It is over.
+    Finished,
+}
+
+impl Read {
+    /// Begins to read `variable`.
+    #[must_use]
+    pub fn start(
+        now: Duration,
+        configuration: Arc<Configuration>,
+        variable: Variable,
+        options: ReadOptions,
+    ) -> Self {
+        let mut read = Self {
+            configuration,
+            variable,
+            options,
+            step: Step::Finished,
+            step_ends: now,
+            round: 0,
+            fetched: BTreeSet::new(),
+            answered: BTreeSet::new(),
+            elsewhere: Tally::default(),
+            culprits: BTreeMap::new(),
+            actions: VecDeque::new(),
+            result: None,
+        };
+        read.ask(now);
+        read
+    }
+
+    /// The next thing to do. Drain it after every call.
+    pub fn poll(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When to call [`Read::handle_timeout`]; `None` when it is over.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Duration> {
+        match self.step {
+            Step::Finished => None,
+            _ => Some(self.step_ends.min(self.options.deadline)),
+        }
+    }
+
+    /// The result, once there is one.
+    #[must_use]
+    pub fn result(&self) -> Option<&Result<Found, ClientError>> {
+        self.result.as_ref()
+    }
+
+    /// Takes an answer to [`Action::Send`].
+    pub fn handle_response(
+        &mut self,
+        round: Round,
+        from: &NodeId,
+        response: Result<Response, Lost>,
+        keys: &dyn Verify,
+    ) {
+        if round != self.round || !self.configuration.has_member(from) {
+            return;
+        }
+        let outcome = match response {
+            Ok(response) if response.configuration == self.configuration.digest() => {
+                Some(response.outcome)
+            }
+            Ok(response) => {
+                self.elsewhere.note(from.clone(), response.configuration);
+                None
+            }
+            Err(Lost::Lied) => {
+                self.blame(from, Fault::BadAnswer);
+                None
+            }
+            Err(Lost::Silent) => None,
+        };
+        match &self.step {
+            Step::Asking(_) => self.take_entry(from, outcome, keys),
+            Step::WritingBack(..) => self.take_acknowledgement(from, outcome, keys),
+            Step::Fetching(_) | Step::Finished => {}
+        }
+    }
+
+    /// Learns that [`Action::Fetch`] is done, and which nodes answered it, whether or not they
+    /// had the certificates.
+    pub fn handle_fetched(&mut self, answered: &BTreeSet<NodeId>, keys: &dyn Verify) {
+        self.answered.extend(answered.iter().cloned());
+        let step = std::mem::replace(&mut self.step, Step::Finished);
+        if let Step::Fetching(ask) = step {
+            self.step = Step::Asking(ask);
+            self.evaluate(keys);
+        } else {
+            self.step = step;
+        }
+    }
+
+    /// To be called when the time of [`Read::wake_at`] has come.
+    pub fn handle_timeout(&mut self, now: Duration, keys: &dyn Verify) {
+        if now >= self.options.deadline {
+            self.expire();
+        } else if now >= self.step_ends {
+            match &self.step {
+                Step::Asking(_) => self.ask_again(now),
+                Step::Fetching(_) => {
+                    self.step_ends = now.saturating_add(self.options.round_timeout);
+                    self.handle_fetched(&BTreeSet::new(), keys);
+                }
+                Step::WritingBack(..) => self.write_back_again(now),
+                Step::Finished => {}
+            }
+        }
+    }
+
+    // ----- asking -----
+
+    fn ask(&mut self, now: Duration) {
+        self.round = self.round.saturating_add(1);
+        self.step_ends = now.saturating_add(self.options.round_timeout);
+        self.step = Step::Asking(Ask::new(self.round));
+        self.send_read(self.store_members());
+    }
+
+    /// Those who were silent are asked again; answers that came stay.
+    fn ask_again(&mut self, now: Duration) {
+        let members = self.store_members();
+        let Step::Asking(ask) = &mut self.step else { return };
+        ask.lost.clear();
+        let heard = ask.answers.nodes();
+        self.step_ends = now.saturating_add(self.options.round_timeout);
+        self.send_read(members.difference(&heard).cloned().collect());
+    }
+
+    fn send_read(&mut self, to: BTreeSet<NodeId>) {
+        let request =
+            Box::new(Request::Read { variable: self.variable.clone(), at: self.options.at });
+        self.actions.push_back(Action::Send { round: self.round, to, request });
+    }
+
+    fn take_entry(&mut self, from: &NodeId, outcome: Option<crate::Outcome>, keys: &dyn Verify) {
+        let candidate = match outcome {
+            Some(Ok(Answer::Entry(entry))) => self.check_fit(from, entry),
+            Some(Ok(_)) => {
+                self.blame(from, Fault::BadAnswer);
+                None
+            }
+            Some(Err(_)) | None => None,
+        };
+        let Step::Asking(ask) = &mut self.step else { return };
+        match candidate {
+            Some(candidate) => ask.answers.note(from.clone(), candidate),
+            None => ask.lose(from),
+        }
+        if ask.progress([self.configuration.store()]) == Progress::Reached {
+            self.evaluate(keys);
+        }
+    }
+
+    /// An answer about another variable or version is a lie.
+    fn check_fit(&mut self, from: &NodeId, entry: Option<Box<CertifiedEntry>>) -> Option<Held> {
+        let Some(entry) = entry else { return Some(None) };
+        let fits = *entry.variable() == self.variable
+            && self.options.at.is_none_or(|at| at == entry.timestamp());
+        if !fits {
+            self.blame(from, Fault::BadEntry);
+            return None;
+        }
+        Some(Some((entry.hash(), entry)))
+    }
+
+    // ----- choosing -----
+
+    /// Paper: §4.1 read, "discard pairs that do not have sufficient number of valid signatures;
+    /// choose a pair with maximum timestamp".
+    fn evaluate(&mut self, keys: &dyn Verify) {
+        let step = std::mem::replace(&mut self.step, Step::Finished);
+        let Step::Asking(mut ask) = step else {
+            self.step = step;
+            return;
+        };
+        while ask.progress([self.configuration.store()]) == Progress::Reached {
+            match self.pick(&ask.answers, keys) {
+                Pick::Entry(entry, holders) => return self.conclude(*entry, &holders),
+                Pick::Absent => return self.finish(None),
+                Pick::Fetch(missing) => {
+                    self.fetched.extend(missing.iter().cloned());
+                    self.actions.push_back(Action::Fetch(missing));
+                    self.step = Step::Fetching(ask);
+                    return;
+                }
+                Pick::Withdraw(holders) => holders.iter().for_each(|node| ask.withdraw(node)),
+            }
+        }
+        self.step = Step::Asking(ask);
+    }
+
+    fn pick(&mut self, answers: &Tally<Held>, keys: &dyn Verify) -> Pick {
+        let candidates = newest_first(answers);
+        let enough = self.configuration.store().thresholds().one_honest();
+        for candidate in &candidates {
+            // One of b+1 is honest, and has verified what it stores.
+            let vouched = candidate.holders.len() >= enough;
+            let checked = if vouched && !self.needs_proof(candidate) {
+                Checked::Valid(candidate.first.clone())
+            } else {
+                self.check(candidate, keys)
+            };
+            match checked {
+                Checked::Valid(entry) => {
+                    self.report_equivocation(&candidates, &entry, keys);
+                    return Pick::Entry(Box::new(entry), candidate.holders.clone());
+                }
+                Checked::Missing(ids) => return Pick::Fetch(ids),
+                Checked::Unbacked => {
+                    self.blame_unbacked(&candidate.holders);
+                    return Pick::Withdraw(candidate.holders.clone());
+                }
+                Checked::Bad => self.blame_all(&candidate.holders, Fault::BadEntry),
+            }
+        }
+        Pick::Absent
+    }
+
+    /// Whoever stores an entry has checked it and keeps its writer's certificate. One who shows
+    /// an entry and answers that it has no such certificate made it up; one who was silent may
+    /// be slow. Neither answer can count.
+    fn blame_unbacked(&mut self, holders: &BTreeSet<NodeId>) {
+        let liars: BTreeSet<NodeId> = holders.intersection(&self.answered).cloned().collect();
+        self.blame_all(&liars, Fault::BadEntry);
+    }
+
+    /// Whether a valid S is needed, and not only the certainty that there is one: members that
+    /// agree on <x,t,v,s_C> each bring an S of their own.
+    fn needs_proof(&self, candidate: &Candidate<'_>) -> bool {
+        self.options.proof || !self.is_settled(candidate.first, &candidate.holders)
+    }
+
+    /// Whether a quorum holds the entry already, so that nothing needs to be written back.
+    fn is_settled(&self, entry: &CertifiedEntry, holders: &BTreeSet<NodeId>) -> bool {
+        let store = self.configuration.store();
+        let held = store.count(holders) >= store.thresholds().q();
+        // A Final must also be known to the signers, who else could let something follow it.
+        let sealed_here = entry.entry().is_final && !self.configuration.store_is_authority();
+        self.options.at.is_some() || (held && !sealed_here)
+    }
+
+    /// Looks for a copy with a valid S.
+    fn check(&self, candidate: &Candidate<'_>, keys: &dyn Verify) -> Checked {
+        let mut missing = BTreeSet::new();
+        for copy in &candidate.copies {
+            match verify_certified(copy, &self.configuration, keys) {
+                Ok(()) => return Checked::Valid((*copy).clone()),
+                Err(invalid) => missing.extend(invalid.missing_certificate().cloned()),
+            }
+        }
+        if missing.is_empty() {
+            return Checked::Bad;
+        }
+        missing.retain(|id| !self.fetched.contains(id));
+        if missing.is_empty() { Checked::Unbacked } else { Checked::Missing(missing) }
+    }
+
+    /// Paper: §4.1 read, "revoke all signers who have signed <t,v> and <t,v'>".
+    fn report_equivocation(
+        &mut self,
+        candidates: &[Candidate<'_>],
+        chosen: &CertifiedEntry,
+        keys: &dyn Verify,
+    ) {
+        let hash = chosen.hash();
+        let rivals = candidates
+            .iter()
+            .filter(|c| c.first.timestamp() == chosen.timestamp() && c.hash != hash)
+            .flat_map(|c| &c.copies);
+        for rival in rivals {
+            let proofs = EquivocationProof::of_certified(chosen, rival, &self.configuration, keys);
+            self.accuse(proofs);
+        }
+    }
+
+    fn conclude(&mut self, entry: CertifiedEntry, holders: &BTreeSet<NodeId>) {
+        if self.is_settled(&entry, holders) {
+            self.finish(Some(entry));
+        } else {
+            self.write_back(entry, holders);
+        }
+    }
+
+    // ----- writing back -----
+
+    /// Paper: §4.1 read, "write back". Differs: it is waited for, so that reads are linearizable.
+    fn write_back(&mut self, entry: CertifiedEntry, holders: &BTreeSet<NodeId>) {
+        let everyone: BTreeSet<NodeId> =
+            self.configuration.everyone().difference(&self.options.cut).cloned().collect();
+        let to: BTreeSet<NodeId> = everyone.difference(holders).cloned().collect();
+        let request = Box::new(Request::Store { entry: entry.clone() });
+        if self.options.consistency == Consistency::Regular {
+            self.actions.push_back(Action::Post { to, request });
+            self.finish(Some(entry));
+            return;
+        }
+        self.round = self.round.saturating_add(1);
+        let mut ask = Ask::new(self.round);
+        holders.iter().for_each(|id| ask.answers.note(id.clone(), ()));
+        self.step = Step::WritingBack(Box::new(entry), ask);
+        self.actions.push_back(Action::Send { round: self.round, to, request });
+    }
+
+    fn take_acknowledgement(
+        &mut self,
+        from: &NodeId,
+        outcome: Option<crate::Outcome>,
+        keys: &dyn Verify,
+    ) {
+        let Step::WritingBack(entry, ask) = &mut self.step else { return };
+        match outcome {
+            Some(Ok(Answer::Done)) => ask.answers.note(from.clone(), ()),
+            Some(Err(Refusal::Equivocation(proofs))) => {
+                ask.lose(from);
+                let configuration = Arc::clone(&self.configuration);
+                let is_proof = |p: &EquivocationProof| p.verify(&configuration, keys).is_ok();
+                let (proofs, lies): (Vec<_>, Vec<_>) = proofs.into_iter().partition(is_proof);
+                if !lies.is_empty() {
+                    self.blame(from, Fault::BadAnswer);
+                }
+                self.accuse(proofs);
+                return;
+            }
+            Some(Ok(_)) => {
+                ask.lose(from);
+                self.blame(from, Fault::BadAnswer);
+                return;
+            }
+            Some(Err(_)) | None => {
+                ask.lose(from);
+                return;
+            }
+        }
+        let groups = self.configuration.cliques().iter().chain([self.configuration.store()]);
+        if ask.progress(groups) == Progress::Reached {
+            let entry = (**entry).clone();
+            self.finish(Some(entry));
+        }
+    }
+
+    fn write_back_again(&mut self, now: Duration) {
+        let Step::WritingBack(entry, ask) = &mut self.step else { return };
+        ask.lost.clear();
+        let good = ask.answers.nodes();
+        let everyone = self.configuration.everyone();
+        let to = everyone
+            .difference(&self.options.cut)
+            .filter(|id| !good.contains(*id))
+            .cloned()
+            .collect();
+        let request = Box::new(Request::Store { entry: (**entry).clone() });
+        self.step_ends = now.saturating_add(self.options.round_timeout);
+        self.actions.push_back(Action::Send { round: self.round, to, request });
+    }
+
+    // ----- the end -----
+
+    fn expire(&mut self) {
+        let problem = match &self.step {
+            Step::Finished => return,
+            Step::Asking(ask) | Step::Fetching(ask) => {
+                let good = ask.answers.nodes();
+                self.other_configuration()
+                    .unwrap_or_else(|| self.unreachable(Phase::Read, &good, &[]))
+            }
+            Step::WritingBack(_, ask) => {
+                let good = ask.answers.nodes();
+                self.unreachable(Phase::WriteBack, &good, self.configuration.cliques())
+            }
+        };
+        let culprits = std::mem::take(&mut self.culprits);
+        self.step = Step::Finished;
+        self.result = Some(Err(ClientError { problem, culprits }));
+    }
+
+    fn unreachable(&self, phase: Phase, good: &BTreeSet<NodeId>, more: &[Group]) -> Problem {
+        let groups = more.iter().chain([self.configuration.store()]);
+        let (have, need, missing) = shortfall(good, groups);
+        Problem::Unreachable { phase, have, need, missing }
+    }
+
+    fn other_configuration(&self) -> Option<Problem> {
+        let store = self.configuration.store();
+        let (_, theirs) = self.elsewhere.iter().next()?;
+        let enough = store.count(&self.elsewhere.nodes()) >= store.thresholds().one_honest();
+        enough.then_some(Problem::OtherConfiguration { theirs: *theirs })
+    }
+
+    fn finish(&mut self, entry: Option<CertifiedEntry>) {
+        let culprits = std::mem::take(&mut self.culprits);
+        self.step = Step::Finished;
+        self.result = Some(Ok(Found { entry, culprits }));
+    }
+
+    fn store_members(&self) -> BTreeSet<NodeId> {
+        self.configuration
+            .store()
+            .members()
+            .filter(|id| !self.options.cut.contains(*id))
+            .cloned()
+            .collect()
+    }
+
+    fn accuse(&mut self, proofs: Vec<EquivocationProof>) {
+        for proof in proofs {
+            self.blame(&proof.guilty().clone(), Fault::Equivocation);
+            self.actions.push_back(Action::Accuse(proof));
+        }
+    }
+
+    fn blame(&mut self, node: &NodeId, fault: Fault) {
+        self.culprits.entry(node.clone()).or_insert(fault);
+    }
+
+    fn blame_all(&mut self, nodes: &BTreeSet<NodeId>, fault: Fault) {
+        nodes.iter().for_each(|node| self.blame(node, fault));
+    }
+}
+
+/// The answers that agree on one signed entry.
+struct Candidate<'a> {
+    hash: EntryHash,
+    first: &'a CertifiedEntry,
+    holders: BTreeSet<NodeId>,
+    copies: Vec<&'a CertifiedEntry>,
+}
+
+enum Checked {
+    Valid(CertifiedEntry),
+    /// A certificate is missing that was not looked for yet.
+    Missing(BTreeSet<NodeId>),
+    /// A certificate is missing that could not be found.
+    Unbacked,
+    Bad,
+}
+
+/// What the answers come to.
+enum Pick {
+    Entry(Box<CertifiedEntry>, BTreeSet<NodeId>),
+    Absent,
+    Fetch(BTreeSet<NodeId>),
+    Withdraw(BTreeSet<NodeId>),
+}
+
+/// Groups the answers by signed entry, the largest timestamp first.
+fn newest_first(answers: &Tally<Held>) -> Vec<Candidate<'_>> {
+    let mut by_hash: BTreeMap<EntryHash, Candidate<'_>> = BTreeMap::new();
+    for (node, held) in answers.iter() {
+        let Some((hash, entry)) = held else { continue };
+        let candidate = by_hash.entry(*hash).or_insert_with(|| Candidate {
+            hash: *hash,
+            first: entry,
+            holders: BTreeSet::new(),
+            copies: Vec::new(),
+        });
+        candidate.holders.insert(node.clone());
+        candidate.copies.push(entry);
+    }
+    let mut candidates: Vec<Candidate<'_>> = by_hash.into_values().collect();
+    candidates.sort_by_key(|c| std::cmp::Reverse((c.first.timestamp(), c.hash)));
+    candidates
+}

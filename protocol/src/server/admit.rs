@@ -1,0 +1,234 @@
+//! What can be checked without looking at the store.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    Abandon, CertifiedEntry, Configuration, EntryId, EquivocationProof, Evidence, Group,
+    Identities, Invalid, NodeId, Purpose, Refusal, Request, SignedEntry, SignedTime, TimeStatement,
+    Timestamp, Variable, Verify, VerifyError, verify_certified, verify_writer,
+};
+
+/// Who judges, and by what.
+#[derive(Clone, Copy)]
+#[allow(missing_debug_implementations, reason = "it holds trait objects")]
+pub struct Context<'a> {
+    /// This server.
+    pub me: &'a NodeId,
+    /// The realm's groups.
+    pub configuration: &'a Configuration,
+    /// Nodes that were cut out on proof. They stay in n; their signatures count for little.
+    pub cut: &'a BTreeSet<NodeId>,
+    /// Checks signatures.
+    pub keys: &'a dyn Verify,
+    /// Knows quorum certificates.
+    pub identities: &'a dyn Identities,
+}
+
+/// A request that passed every check that needs no store. Only [`admit`] makes one, so a request
+/// whose signatures were not checked cannot reach the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted(pub(super) Task);
+
+/// What is to be done with a variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Task {
+    Time { variable: Variable, evidence: bool },
+    Sign { entry: SignedEntry, attempt: EntryId, shown: Shown },
+    Store { entry: CertifiedEntry },
+    Read { variable: Variable, at: Option<Timestamp> },
+    Versions { variable: Variable, below: Option<Timestamp>, limit: u16 },
+    Abandon { abandon: Abandon, shown: Shown },
+    Abandoned { variable: Variable },
+    Accuse { proof: EquivocationProof },
+}
+
+/// Evidence that was verified.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Shown {
+    /// A valid certified entry of the variable.
+    pub(super) latest: Option<CertifiedEntry>,
+    /// The (b+1)-th largest of the valid time answers: at least one honest member has seen it.
+    pub(super) attested: Timestamp,
+}
+
+/// Checks a request of `sender`, whom the transport has authenticated.
+///
+/// Membership requests (join, introduce, certificates) concern the keyring, not a variable: the
+/// driver answers them, and here they are refused as [`Refusal::Malformed`].
+///
+/// # Errors
+/// The refusal to send back.
+pub fn admit(
+    sender: &NodeId,
+    request: Request,
+    context: &Context<'_>,
+) -> Result<Admitted, Refusal> {
+    let task = match request {
+        Request::Time { variable, evidence } => {
+            own_clique(context)?;
+            Task::Time { variable, evidence }
+        }
+        Request::Sign { entry, evidence } => admit_sign(sender, entry, evidence, context)?,
+        Request::Store { entry } => admit_store(entry, context)?,
+        Request::Read { variable, at } => Task::Read { variable, at },
+        Request::Versions { variable, below, limit } => {
+            let limit = limit.min(super::MAX_VERSIONS_LISTED);
+            Task::Versions { variable, below, limit }
+        }
+        Request::Abandon { abandon, evidence } => admit_abandon(abandon, evidence, context)?,
+        Request::Abandoned { variable } => {
+            own_clique(context)?;
+            Task::Abandoned { variable }
+        }
+        Request::Accuse(proof) => {
+            proof.verify(context.configuration, context.keys).map_err(|_| Refusal::Malformed)?;
+            Task::Accuse { proof: *proof }
+        }
+        Request::Join { .. } | Request::Introduce { .. } | Request::Certificates { .. } => {
+            return Err(Refusal::Malformed);
+        }
+    };
+    Ok(Admitted(task))
+}
+
+/// Paper: §4.1 write, step 2: "check the signature with the C's certificate; verify C's
+/// certificate with a quorum certificate". Trust on first use is checked in the sign rule.
+fn admit_sign(
+    sender: &NodeId,
+    entry: SignedEntry,
+    evidence: Evidence,
+    context: &Context<'_>,
+) -> Result<Task, Refusal> {
+    own_clique(context)?;
+    if *sender != entry.entry.writer {
+        return Err(Refusal::SenderNotWriter);
+    }
+    verify_writer(&entry, context.configuration, context.keys).map_err(refuse_invalid)?;
+    require_quorum_certificate(&entry.entry.writer, &entry.entry.owner, context)?;
+    let shown = check_evidence(evidence, &entry.entry.variable, context)?;
+    Ok(Task::Sign { attempt: entry.id(), entry, shown })
+}
+
+/// Paper: §4.1 write, step 3, and §5 "Accepting signed data on write".
+fn admit_store(entry: CertifiedEntry, context: &Context<'_>) -> Result<Task, Refusal> {
+    if !context.configuration.has_member(context.me) {
+        return Err(Refusal::NotMember);
+    }
+    check_certified(&entry, context)?;
+    Ok(Task::Store { entry })
+}
+
+/// An abandon message may come from anyone: whoever was refused relays it. It must be signed by
+/// the writer, who must be somebody that could have asked for a share.
+fn admit_abandon(
+    abandon: Abandon,
+    evidence: Evidence,
+    context: &Context<'_>,
+) -> Result<Task, Refusal> {
+    own_clique(context)?;
+    if abandon.realm != *context.configuration.realm() {
+        return Err(Refusal::WrongRealm);
+    }
+    if !abandon.attempt.timestamp.is_usable() {
+        return Err(Refusal::UnusableTimestamp);
+    }
+    let bytes = abandon.signed_bytes();
+    context
+        .keys
+        .verify(&abandon.writer, Purpose::Abandon, &bytes, &abandon.signature)
+        .map_err(refuse_signature)?;
+    require_quorum_certificate(&abandon.writer, &abandon.owner, context)?;
+    let shown = check_evidence(evidence, &abandon.attempt.variable, context)?;
+    Ok(Task::Abandon { abandon, shown })
+}
+
+fn own_clique<'a>(context: &Context<'a>) -> Result<&'a Group, Refusal> {
+    context.configuration.clique_of(context.me).ok_or(Refusal::NotMember)
+}
+
+fn require_quorum_certificate(
+    writer: &NodeId,
+    owner: &crate::Address,
+    context: &Context<'_>,
+) -> Result<(), Refusal> {
+    if context.cut.contains(writer) || !context.identities.has_quorum_certificate(writer, owner) {
+        return Err(Refusal::NoQuorumCertificate { owner: owner.clone() });
+    }
+    Ok(())
+}
+
+/// Rule R4: valid, and not held up by signers that were cut out later alone.
+fn check_certified(entry: &CertifiedEntry, context: &Context<'_>) -> Result<(), Refusal> {
+    verify_certified(entry, context.configuration, context.keys).map_err(refuse_invalid)?;
+    let trusted = || {
+        entry.collective.shares().iter().map(|s| &s.signer).filter(|id| !context.cut.contains(*id))
+    };
+    let enough = |clique: &Group| clique.count(trusted()) >= clique.thresholds().one_honest();
+    if !context.configuration.cliques().iter().all(enough) {
+        let reason = "too many of its signers were cut out: it must be certified again";
+        return Err(Refusal::BadCollectiveSignature(reason.to_owned()));
+    }
+    Ok(())
+}
+
+fn check_evidence(
+    evidence: Evidence,
+    variable: &Variable,
+    context: &Context<'_>,
+) -> Result<Shown, Refusal> {
+    let attested = attested_time(&evidence.times, variable, context);
+    let Some(latest) = evidence.latest else {
+        return Ok(Shown { latest: None, attested });
+    };
+    if latest.variable() != variable {
+        return Err(Refusal::Malformed);
+    }
+    check_certified(&latest, context)?;
+    Ok(Shown { latest: Some(*latest), attested })
+}
+
+/// The (b+1)-th largest of the valid answers by distinct members of this server's clique, or 0.
+fn attested_time(times: &[SignedTime], variable: &Variable, context: &Context<'_>) -> Timestamp {
+    let Some(clique) = context.configuration.clique_of(context.me) else {
+        return Timestamp::ZERO;
+    };
+    let valid = |time: &&SignedTime| {
+        let statement = TimeStatement {
+            realm: context.configuration.realm().clone(),
+            configuration: context.configuration.digest(),
+            variable: variable.clone(),
+            seen: time.seen,
+        };
+        clique.contains(&time.signer)
+            && !context.cut.contains(&time.signer)
+            && context
+                .keys
+                .verify(&time.signer, Purpose::Time, &statement.signed_bytes(), &time.signature)
+                .is_ok()
+    };
+    // Each member is looked at once, so that a long list costs no more than n verifications.
+    let mut firsts = BTreeMap::new();
+    for time in times.iter().take(Group::MAX_MEMBERS) {
+        firsts.entry(&time.signer).or_insert(time);
+    }
+    let mut seen: Vec<Timestamp> = firsts.into_values().filter(valid).map(|t| t.seen).collect();
+    seen.sort_unstable_by(|a, b| b.cmp(a));
+    seen.get(clique.thresholds().b()).copied().unwrap_or(Timestamp::ZERO)
+}
+
+fn refuse_invalid(invalid: Invalid) -> Refusal {
+    match invalid {
+        Invalid::Realm => Refusal::WrongRealm,
+        Invalid::Timestamp => Refusal::UnusableTimestamp,
+        Invalid::Writer(error) => refuse_signature(error),
+        Invalid::Share(VerifyError::UnknownCertificate(id)) => Refusal::UnknownWriter(id),
+        other => Refusal::BadCollectiveSignature(other.to_string()),
+    }
+}
+
+fn refuse_signature(error: VerifyError) -> Refusal {
+    match error {
+        VerifyError::UnknownCertificate(id) => Refusal::UnknownWriter(id),
+        VerifyError::Bad { .. } => Refusal::BadWriterSignature,
+    }
+}

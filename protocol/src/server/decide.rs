@@ -1,0 +1,95 @@
+//! From a task and the loaded state to a change and an answer.
+
+use super::admit::Task;
+use super::{sign_rule, store_rule};
+use crate::{
+    Abandon, Answer, Batch, CertifiedEntry, Configuration, EquivocationProof, Outcome, Refusal,
+    ShareStatement, TimeStatement, VariableState, Verify,
+};
+
+/// What the store holds of the variable, as far as the task needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Loaded {
+    /// The newest certified entry and the signer's memory.
+    pub state: VariableState,
+    /// The version that the load asked for.
+    pub version: Option<CertifiedEntry>,
+}
+
+/// What to send back. A share or a time answer is signed by the driver: the key may live in an
+/// agent. By then the slot is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reply {
+    /// An answer or a refusal as it is.
+    Plain(Outcome),
+    /// Sign the statement and answer with the share.
+    Share(ShareStatement),
+    /// Sign the statement and answer with the time and the entry.
+    Time(TimeStatement, Option<Box<CertifiedEntry>>),
+}
+
+/// What follows from one task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Decision {
+    pub(super) batch: Batch,
+    pub(super) reply: Reply,
+    pub(super) accused: Vec<EquivocationProof>,
+}
+
+impl Decision {
+    pub(super) fn answer(answer: Answer) -> Self {
+        Self::reply(Reply::Plain(Ok(answer)))
+    }
+
+    pub(super) fn refuse(refusal: Refusal) -> Self {
+        Self::reply(Reply::Plain(Err(refusal)))
+    }
+
+    pub(super) fn reply(reply: Reply) -> Self {
+        Self { batch: Batch::default(), reply, accused: Vec::new() }
+    }
+}
+
+/// Applies the rules.
+pub(super) fn decide(
+    task: Task,
+    loaded: Loaded,
+    configuration: &Configuration,
+    keys: &dyn Verify,
+) -> Decision {
+    match task {
+        Task::Time { evidence: false, .. } => {
+            let seen = loaded.state.marks.seen;
+            Decision::answer(Answer::Time { seen, latest: None, signature: None })
+        }
+        Task::Time { variable, evidence: true } => {
+            let statement = TimeStatement {
+                realm: configuration.realm().clone(),
+                configuration: configuration.digest(),
+                variable,
+                seen: loaded.state.marks.seen,
+            };
+            Decision::reply(Reply::Time(statement, loaded.state.latest.map(Box::new)))
+        }
+        Task::Sign { entry, attempt, shown } => {
+            sign_rule::sign(&entry, &attempt, &shown, loaded, configuration, keys)
+        }
+        Task::Store { entry } => store_rule::store(entry, loaded, configuration, keys),
+        Task::Read { at: None, .. } => {
+            Decision::answer(Answer::Entry(loaded.state.latest.map(Box::new)))
+        }
+        Task::Read { at: Some(_), .. } => {
+            Decision::answer(Answer::Entry(loaded.version.map(Box::new)))
+        }
+        Task::Abandon { abandon, shown } => {
+            sign_rule::abandon(abandon, &shown, loaded, configuration, keys)
+        }
+        Task::Abandoned { .. } => {
+            let abandons: Vec<Abandon> = loaded.state.marks.abandons;
+            Decision::answer(Answer::Abandons(abandons))
+        }
+        // Versions are listed and accusations kept by the machine, which needs no state for them.
+        Task::Versions { .. } | Task::Accuse { .. } => Decision::refuse(Refusal::Malformed),
+    }
+}

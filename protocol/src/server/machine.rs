@@ -1,0 +1,242 @@
+//! The server's state machine: one request per variable at a time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::MAX_QUEUE;
+use super::admit::{Admitted, Task};
+use super::decide::{Decision, Loaded, Reply, decide};
+use crate::{
+    Answer, Batch, CertifiedEntry, Configuration, EquivocationProof, Refusal, StoreError,
+    Timestamp, Variable, Verify,
+};
+
+/// Names a request between driver and machine.
+pub type Ticket = u64;
+
+/// What the driver is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use]
+pub enum ServerAction {
+    /// Load the variable's state and, if asked, one version; then call [`Server::handle_loaded`].
+    Load {
+        /// For which request.
+        ticket: Ticket,
+        /// Which variable.
+        variable: Variable,
+        /// Which version, besides the newest.
+        version: Option<Timestamp>,
+    },
+    /// List timestamps of versions, newest first; then call [`Server::handle_listed`].
+    List {
+        /// For which request.
+        ticket: Ticket,
+        /// Which variable.
+        variable: Variable,
+        /// Only versions below this timestamp.
+        below: Option<Timestamp>,
+        /// At most so many.
+        limit: u16,
+    },
+    /// Make the batch durable; then call [`Server::handle_persisted`]. The answer is held until
+    /// then: nothing is signed that a crash could forget.
+    Persist {
+        /// For which request.
+        ticket: Ticket,
+        /// What to write.
+        batch: Batch,
+    },
+    /// Send the answer.
+    Reply {
+        /// To which request.
+        ticket: Ticket,
+        /// What to answer.
+        reply: Reply,
+    },
+    /// Somebody is convicted: cut him out and tell the others.
+    Accuse(EquivocationProof),
+}
+
+/// One server. Requests that change a variable run one at a time, in order of arrival; requests
+/// that only read see the last durable state and do not wait.
+///
+/// Call a `handle_*` method for everything that happens, then drain [`Server::poll`].
+#[derive(Debug)]
+pub struct Server {
+    configuration: Arc<Configuration>,
+    /// The requests that wait, for every variable with a change under way.
+    queues: BTreeMap<Variable, VecDeque<(Ticket, Task)>>,
+    reading: BTreeMap<Ticket, Task>,
+    running: BTreeMap<Ticket, Running>,
+    actions: VecDeque<ServerAction>,
+}
+
+/// A change that is under way.
+#[derive(Debug)]
+enum Running {
+    Loading { variable: Variable, task: Box<Task> },
+    Persisting { variable: Option<Variable>, decision: Decision },
+}
+
+impl Server {
+    /// A server of this configuration.
+    #[must_use]
+    pub fn new(configuration: Arc<Configuration>) -> Self {
+        Self {
+            configuration,
+            queues: BTreeMap::new(),
+            reading: BTreeMap::new(),
+            running: BTreeMap::new(),
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// Takes a request. `ticket` must be new.
+    pub fn handle_request(&mut self, ticket: Ticket, Admitted(task): Admitted) {
+        match task {
+            Task::Versions { variable, below, limit } => {
+                self.actions.push_back(ServerAction::List { ticket, variable, below, limit });
+            }
+            Task::Accuse { proof } => self.keep_proof(ticket, proof),
+            Task::Time { ref variable, .. } | Task::Abandoned { ref variable } => {
+                let variable = variable.clone();
+                self.read(ticket, task, variable, None);
+            }
+            Task::Read { ref variable, at } => {
+                let variable = variable.clone();
+                self.read(ticket, task, variable, at);
+            }
+            Task::Sign { ref attempt, .. } => {
+                let variable = attempt.variable.clone();
+                self.enqueue(ticket, task, variable);
+            }
+            Task::Store { ref entry } => {
+                let variable = entry.variable().clone();
+                self.enqueue(ticket, task, variable);
+            }
+            Task::Abandon { ref abandon, .. } => {
+                let variable = abandon.attempt.variable.clone();
+                self.enqueue(ticket, task, variable);
+            }
+        }
+    }
+
+    /// Takes what [`ServerAction::Load`] asked for.
+    pub fn handle_loaded(
+        &mut self,
+        ticket: Ticket,
+        loaded: Result<Loaded, StoreError>,
+        keys: &dyn Verify,
+    ) {
+        if let Some(task) = self.reading.remove(&ticket) {
+            let reply = match loaded {
+                Ok(loaded) => decide(task, loaded, &self.configuration, keys).reply,
+                Err(_) => Reply::Plain(Err(Refusal::StorageUnavailable)),
+            };
+            self.actions.push_back(ServerAction::Reply { ticket, reply });
+        } else if let Some(Running::Loading { variable, task }) = self.running.remove(&ticket) {
+            match loaded {
+                Ok(loaded) => {
+                    let decision = decide(*task, loaded, &self.configuration, keys);
+                    self.persist(ticket, Some(variable), decision);
+                }
+                Err(_) => {
+                    let decision = Decision::refuse(Refusal::StorageUnavailable);
+                    self.finish(ticket, Some(variable), decision);
+                }
+            }
+        }
+    }
+
+    /// Takes what [`ServerAction::List`] asked for.
+    pub fn handle_listed(&mut self, ticket: Ticket, listed: Result<Vec<Timestamp>, StoreError>) {
+        let outcome = listed.map(Answer::Versions).map_err(|_| Refusal::StorageUnavailable);
+        self.actions.push_back(ServerAction::Reply { ticket, reply: Reply::Plain(outcome) });
+    }
+
+    /// Learns that the batch of [`ServerAction::Persist`] is on disk, or that it may not be.
+    pub fn handle_persisted(&mut self, ticket: Ticket, persisted: Result<(), StoreError>) {
+        let Some(Running::Persisting { variable, decision }) = self.running.remove(&ticket) else {
+            return;
+        };
+        let decision = match persisted {
+            Ok(()) => decision,
+            Err(_) => Decision::refuse(Refusal::StorageUnavailable),
+        };
+        self.finish(ticket, variable, decision);
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<ServerAction> {
+        self.actions.pop_front()
+    }
+
+    fn read(&mut self, ticket: Ticket, task: Task, variable: Variable, version: Option<Timestamp>) {
+        self.reading.insert(ticket, task);
+        self.actions.push_back(ServerAction::Load { ticket, variable, version });
+    }
+
+    fn enqueue(&mut self, ticket: Ticket, task: Task, variable: Variable) {
+        match self.queues.get_mut(&variable) {
+            None => {
+                self.queues.insert(variable.clone(), VecDeque::new());
+                self.start(ticket, task, variable);
+            }
+            Some(queue) if queue.len() < MAX_QUEUE => queue.push_back((ticket, task)),
+            Some(_) => {
+                let reply = Reply::Plain(Err(Refusal::Busy));
+                self.actions.push_back(ServerAction::Reply { ticket, reply });
+            }
+        }
+    }
+
+    fn start(&mut self, ticket: Ticket, task: Task, variable: Variable) {
+        let version = match &task {
+            Task::Store { entry } => Some(entry.timestamp()),
+            Task::Sign { shown, .. } | Task::Abandon { shown, .. } => {
+                shown.latest.as_ref().map(CertifiedEntry::timestamp)
+            }
+            _ => None,
+        };
+        self.running
+            .insert(ticket, Running::Loading { variable: variable.clone(), task: Box::new(task) });
+        self.actions.push_back(ServerAction::Load { ticket, variable, version });
+    }
+
+    /// The variable is free: the next request that waits for it may run.
+    fn start_next(&mut self, variable: Variable) {
+        match self.queues.get_mut(&variable).and_then(VecDeque::pop_front) {
+            Some((ticket, task)) => self.start(ticket, task, variable),
+            None => {
+                self.queues.remove(&variable);
+            }
+        }
+    }
+
+    fn keep_proof(&mut self, ticket: Ticket, proof: EquivocationProof) {
+        let mut decision = Decision::answer(Answer::Done);
+        decision.batch.proofs.push(proof.clone());
+        decision.accused.push(proof);
+        self.persist(ticket, None, decision);
+    }
+
+    fn persist(&mut self, ticket: Ticket, variable: Option<Variable>, mut decision: Decision) {
+        if decision.batch.is_empty() {
+            self.finish(ticket, variable, decision);
+            return;
+        }
+        let batch = std::mem::take(&mut decision.batch);
+        self.running.insert(ticket, Running::Persisting { variable, decision });
+        self.actions.push_back(ServerAction::Persist { ticket, batch });
+    }
+
+    fn finish(&mut self, ticket: Ticket, variable: Option<Variable>, decision: Decision) {
+        let Decision { reply, accused, .. } = decision;
+        self.actions.push_back(ServerAction::Reply { ticket, reply });
+        self.actions.extend(accused.into_iter().map(ServerAction::Accuse));
+        if let Some(variable) = variable {
+            self.start_next(variable);
+        }
+    }
+}
