@@ -76,7 +76,7 @@ pub struct Server {
 #[derive(Debug)]
 enum Running {
     Loading { variable: Variable, task: Box<Task> },
-    Persisting { variable: Option<Variable>, decision: Decision },
+    Persisting { variable: Option<Variable>, decision: Box<Decision> },
 }
 
 impl Server {
@@ -161,7 +161,7 @@ impl Server {
             return;
         };
         let decision = match persisted {
-            Ok(()) => decision,
+            Ok(()) => *decision,
             Err(_) => Decision::refuse(Refusal::StorageUnavailable),
         };
         self.finish(ticket, variable, decision);
@@ -227,7 +227,7 @@ impl Server {
             return;
         }
         let batch = std::mem::take(&mut decision.batch);
-        self.running.insert(ticket, Running::Persisting { variable, decision });
+        self.running.insert(ticket, Running::Persisting { variable, decision: Box::new(decision) });
         self.actions.push_back(ServerAction::Persist { ticket, batch });
     }
 

@@ -1,0 +1,70 @@
+//! How a write ends when it does not succeed, and how it waits for another attempt.
+
+use super::*;
+
+impl Write {
+    pub(super) fn expire(&mut self) {
+        match &self.step {
+            Step::Finished => return,
+            Step::Recording(certified) | Step::Storing(certified, _) => {
+                let good = match &self.step {
+                    Step::Storing(_, ask) => ask.answers.nodes(),
+                    _ => BTreeSet::new(),
+                };
+                let groups = self.groups();
+                let (have, need, missing) = shortfall(&good, groups);
+                let timestamp = certified.timestamp();
+                self.fail(Problem::Unknown { timestamp, have, need, missing });
+                return;
+            }
+            Step::Timestamps(ask) => self.note_silence(Phase::Time, &ask.answers.nodes()),
+            Step::Signing(_) => {
+                if let Some(problem) = self.drop_attempt() {
+                    self.fail(problem);
+                    return;
+                }
+            }
+            Step::Reserving | Step::BackingOff => {}
+        }
+        let problem = match self.other_configuration() {
+            Some(problem) => problem,
+            None => std::mem::replace(&mut self.obstacle, Obstacle::None).into_problem(),
+        };
+        self.fail(problem);
+    }
+
+    pub(super) fn note_silence(&mut self, phase: Phase, good: &BTreeSet<NodeId>) {
+        let (have, need, missing) = shortfall(good, self.configuration.cliques());
+        self.obstacle = Obstacle::Silence(phase, have, need, missing);
+    }
+
+    /// More than b members with another configuration: at least one is honest.
+    pub(super) fn other_configuration(&self) -> Option<Problem> {
+        let nodes = self.elsewhere.nodes();
+        let lost = |c: &Group| c.count(&nodes) >= c.thresholds().one_honest();
+        let (_, theirs) = self.elsewhere.iter().next()?;
+        let any = self.configuration.cliques().iter().any(lost);
+        any.then_some(Problem::OtherConfiguration { theirs: *theirs })
+    }
+
+    pub(super) fn back_off(&mut self, now: Duration) {
+        if let Step::Timestamps(ask) = &self.step {
+            let good = ask.answers.nodes();
+            self.note_silence(Phase::Time, &good);
+        }
+        if let Some(problem) = self.other_configuration() {
+            self.fail(problem);
+            return;
+        }
+        self.round = self.round.saturating_add(1);
+        let wait = self.jitter.backoff(self.options.backoff, self.attempt);
+        self.step = Step::BackingOff;
+        self.step_ends = now.saturating_add(wait);
+    }
+
+    pub(super) fn fail(&mut self, problem: Problem) {
+        let culprits = std::mem::take(&mut self.culprits);
+        self.step = Step::Finished;
+        self.result = Some(Err(ClientError { problem, culprits }));
+    }
+}

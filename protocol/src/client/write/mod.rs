@@ -1,0 +1,318 @@
+//! WRITE(x, v): time, sign, store. Paper: §4.1 write. Rule R2.
+
+mod ending;
+mod sign;
+mod store;
+mod time;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ask::{Ask, shortfall};
+use super::jitter::Jitter;
+use super::refused::{Obstacle, Verdict};
+use super::timestamp_choice::{TimeAnswer, base, choose, proof};
+use super::{Action, ClientError, Fault, Lost, Phase, Problem, Round, newer};
+use crate::{
+    Address, Answer, CertifiedEntry, CollectiveSignature, Configuration, Entry, EntryId, Evidence,
+    Group, NodeId, Outcome, Progress, Purpose, Refusal, Request, Response, ShareStatement,
+    SignatureShare, SignedEntry, SignedTime, Tally, TimeStatement, Timestamp, Value, Variable,
+    Verify, verify_certified,
+};
+
+/// Who writes, and how patiently.
+#[derive(Debug, Clone)]
+#[allow(clippy::exhaustive_structs, reason = "the driver fills in every field")]
+pub struct Options {
+    /// The writer's certificate.
+    pub me: NodeId,
+    /// The address in its user ID under which it writes.
+    pub owner: Address,
+    /// When to give up, on the driver's clock.
+    pub deadline: Duration,
+    /// How long one round of questions may take before those who are silent count as lost.
+    pub round_timeout: Duration,
+    /// The unit of the jittered backoff between attempts.
+    pub backoff: Duration,
+    /// Seeds the jitter.
+    pub seed: u64,
+    /// Nodes that were cut out on proof: they are not asked.
+    pub cut: BTreeSet<NodeId>,
+    /// Attempts on this variable that a crashed process of this home left behind and that never
+    /// had all their shares: they are abandoned first.
+    pub leftovers: Vec<EntryId>,
+}
+
+/// What a successful write tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Written {
+    /// t of the new entry.
+    pub timestamp: Timestamp,
+    /// The certified entry.
+    pub entry: CertifiedEntry,
+    /// Who lied on the way, and how.
+    pub culprits: BTreeMap<NodeId, Fault>,
+}
+
+/// Why the writer's home did not reserve (x, t).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "used or broken")]
+pub enum Reserve {
+    /// Another attempt of this certificate used t or a later one.
+    Used {
+        /// The largest t used for the variable.
+        mark: Timestamp,
+    },
+    /// The key could not sign, or the home could not be written.
+    Failed(String),
+}
+
+/// One write of one value. See the module's picture.
+#[derive(Debug)]
+pub struct Write {
+    configuration: Arc<Configuration>,
+    options: Options,
+    variable: Variable,
+    value: Value,
+    is_final: bool,
+
+    step: Step,
+    step_ends: Duration,
+    round: Round,
+    attempt: u32,
+    jitter: Jitter,
+
+    base: Timestamp,
+    hint: Timestamp,
+    mark: Timestamp,
+    known: Option<CertifiedEntry>,
+    unchecked: Vec<(NodeId, CertifiedEntry)>,
+    evidence: Evidence,
+
+    obstacle: Obstacle,
+    elsewhere: Tally<crate::ConfigurationDigest>,
+    culprits: BTreeMap<NodeId, Fault>,
+    actions: VecDeque<Action>,
+    result: Option<Result<Written, ClientError>>,
+}
+
+/// The paper's lines, in order.
+#[derive(Debug)]
+enum Step {
+    /// "get time": collects timestamps.
+    Timestamps(Ask<TimeAnswer>),
+    /// The home signs the entry and remembers it.
+    Reserving,
+    /// "echo request": collects S.
+    Signing(Box<Signing>),
+    /// The home remembers that S is complete.
+    Recording(Box<CertifiedEntry>),
+    /// "write": collects acknowledgements.
+    Storing(Box<CertifiedEntry>, Ask<()>),
+    /// Waits before the next attempt.
+    BackingOff,
+    /// It is over.
+    Finished,
+}
+
+#[derive(Debug)]
+struct Signing {
+    entry: SignedEntry,
+    attempt: EntryId,
+    statement: Vec<u8>,
+    shares: Ask<SignatureShare>,
+    refusals: Tally<Refusal>,
+}
+
+impl Write {
+    /// Begins to write `value` to `variable`; with `is_final`, nothing else may ever follow it.
+    #[must_use]
+    pub fn start(
+        now: Duration,
+        configuration: Arc<Configuration>,
+        variable: Variable,
+        value: Value,
+        is_final: bool,
+        options: Options,
+    ) -> Self {
+        let mut write = Self {
+            jitter: Jitter::new(options.seed),
+            configuration,
+            variable,
+            value,
+            is_final,
+            step: Step::BackingOff,
+            step_ends: now,
+            round: 0,
+            attempt: 0,
+            base: Timestamp::ZERO,
+            hint: Timestamp::ZERO,
+            mark: Timestamp::ZERO,
+            known: None,
+            unchecked: Vec::new(),
+            evidence: Evidence::default(),
+            obstacle: Obstacle::None,
+            elsewhere: Tally::default(),
+            culprits: BTreeMap::new(),
+            actions: VecDeque::new(),
+            result: None,
+            options,
+        };
+        for attempt in std::mem::take(&mut write.options.leftovers) {
+            write.abandon(attempt);
+        }
+        write.ask_time(now);
+        write
+    }
+
+    /// The next thing to do. Drain it after every call.
+    pub fn poll(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When to call [`Write::handle_timeout`]; `None` when it is over.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Duration> {
+        match self.step {
+            Step::Finished => None,
+            Step::Reserving | Step::Recording(_) => Some(self.options.deadline),
+            _ => Some(self.step_ends.min(self.options.deadline)),
+        }
+    }
+
+    /// The result, once there is one.
+    #[must_use]
+    pub fn result(&self) -> Option<&Result<Written, ClientError>> {
+        self.result.as_ref()
+    }
+
+    /// Takes an answer to [`Action::Send`].
+    pub fn handle_response(
+        &mut self,
+        now: Duration,
+        round: Round,
+        from: &NodeId,
+        response: Result<Response, Lost>,
+        keys: &dyn Verify,
+    ) {
+        if round != self.round || !self.configuration.has_member(from) {
+            return;
+        }
+        let outcome = self.open_response(from, response);
+        match &mut self.step {
+            Step::Timestamps(_) => self.take_time(now, from, outcome, keys),
+            Step::Signing(_) => self.take_share(now, from, outcome, keys),
+            Step::Storing(..) => self.take_acknowledgement(from, outcome, keys),
+            Step::BackingOff => self.take_abandons(outcome),
+            Step::Reserving | Step::Recording(_) | Step::Finished => {}
+        }
+    }
+
+    /// An answer under another configuration does not count (rule R1).
+    fn open_response(
+        &mut self,
+        from: &NodeId,
+        response: Result<Response, Lost>,
+    ) -> Option<Outcome> {
+        match response {
+            Ok(response) if response.configuration == self.configuration.digest() => {
+                Some(response.outcome)
+            }
+            Ok(response) => {
+                self.elsewhere.note(from.clone(), response.configuration);
+                None
+            }
+            Err(Lost::Lied) => {
+                self.blame(from, Fault::BadAnswer);
+                None
+            }
+            Err(Lost::Silent) => None,
+        }
+    }
+
+    /// Takes what [`Action::Reserve`] came to.
+    pub fn handle_reserved(&mut self, now: Duration, reserved: Result<SignedEntry, Reserve>) {
+        if !matches!(self.step, Step::Reserving) {
+            return;
+        }
+        match reserved {
+            Ok(entry) => self.ask_shares(now, entry),
+            Err(Reserve::Used { mark }) => {
+                self.mark = self.mark.max(mark);
+                self.reserve();
+            }
+            Err(Reserve::Failed(reason)) => self.fail(Problem::Own(reason)),
+        }
+    }
+
+    /// Learns that [`Action::RecordAssembled`] is on disk, or why it is not.
+    pub fn handle_recorded(&mut self, now: Duration, recorded: Result<(), String>) {
+        let Step::Recording(certified) = &self.step else { return };
+        let certified = (**certified).clone();
+        match recorded {
+            Ok(()) => self.store(now, certified),
+            Err(reason) => self.fail(Problem::Own(reason)),
+        }
+    }
+
+    /// Learns that [`Action::Fetch`] is done, well or not.
+    pub fn handle_fetched(&mut self, keys: &dyn Verify) {
+        for (from, entry) in std::mem::take(&mut self.unchecked) {
+            match verify_certified(&entry, &self.configuration, keys) {
+                Ok(()) => self.known = Some(newer(self.known.take(), entry)),
+                // Who sent it may be slow to show the certificate: that is no crime.
+                Err(invalid) if invalid.missing_certificate().is_some() => {}
+                Err(_) => self.blame(&from, Fault::BadEntry),
+            }
+        }
+        if matches!(self.step, Step::BackingOff)
+            && let Some(problem) = self.forbidden()
+        {
+            self.fail(problem);
+        }
+    }
+
+    /// To be called when the time of [`Write::wake_at`] has come.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        if now >= self.options.deadline {
+            self.expire();
+        } else if now >= self.step_ends {
+            match &mut self.step {
+                Step::Timestamps(_) => self.back_off(now),
+                Step::Signing(_) => self.give_up_attempt(now),
+                Step::Storing(..) => self.store_again(now),
+                Step::BackingOff => self.ask_time(now),
+                Step::Reserving | Step::Recording(_) | Step::Finished => {}
+            }
+        }
+    }
+
+    // ----- helpers -----
+
+    fn next_round(&mut self, now: Duration) {
+        self.round = self.round.saturating_add(1);
+        self.step_ends = now.saturating_add(self.options.round_timeout);
+    }
+
+    fn send(&mut self, to: BTreeSet<NodeId>, request: Request) {
+        self.actions.push_back(Action::Send { round: self.round, to, request: Box::new(request) });
+    }
+
+    fn blame(&mut self, node: &NodeId, fault: Fault) {
+        self.culprits.entry(node.clone()).or_insert(fault);
+    }
+
+    fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.configuration.cliques().iter().chain([self.configuration.store()])
+    }
+
+    fn authority(&self) -> BTreeSet<NodeId> {
+        self.configuration.authority().difference(&self.options.cut).cloned().collect()
+    }
+
+    fn everyone(&self) -> BTreeSet<NodeId> {
+        self.configuration.everyone().difference(&self.options.cut).cloned().collect()
+    }
+}

@@ -1,0 +1,188 @@
+//! Step 2 of a write: "echo request". Paper: §4.1 write.
+
+use super::*;
+
+impl Write {
+    pub(super) fn reserve(&mut self) {
+        let known = self.known.as_ref().map_or(Timestamp::ZERO, CertifiedEntry::timestamp);
+        let entry = Entry {
+            realm: self.configuration.realm().clone(),
+            variable: self.variable.clone(),
+            timestamp: choose(self.base, self.hint, known, self.mark),
+            value: self.value.clone(),
+            is_final: self.is_final,
+            writer: self.options.me.clone(),
+            owner: self.options.owner.clone(),
+        };
+        self.step = Step::Reserving;
+        self.actions.push_back(Action::Reserve(Box::new(entry)));
+    }
+
+    /// Paper: §4.1 write, "echo request".
+    pub(super) fn ask_shares(&mut self, now: Duration, entry: SignedEntry) {
+        self.next_round(now);
+        let attempt = entry.id();
+        let statement = ShareStatement {
+            realm: entry.entry.realm.clone(),
+            configuration: self.configuration.digest(),
+            variable: attempt.variable.clone(),
+            timestamp: attempt.timestamp,
+            entry: attempt.hash,
+        };
+        let request = Request::Sign { entry: entry.clone(), evidence: self.evidence.clone() };
+        self.step = Step::Signing(Box::new(Signing {
+            entry,
+            attempt,
+            statement: statement.signed_bytes(),
+            shares: Ask::new(self.round),
+            refusals: Tally::default(),
+        }));
+        self.send(self.authority(), request);
+    }
+
+    /// Each share is verified when it arrives, so that a bad one names its sender.
+    pub(super) fn take_share(
+        &mut self,
+        now: Duration,
+        from: &NodeId,
+        outcome: Option<Outcome>,
+        keys: &dyn Verify,
+    ) {
+        let Step::Signing(signing) = &mut self.step else { return };
+        match outcome {
+            Some(Ok(Answer::Share(share))) => {
+                let is_own = share.signer == *from;
+                let valid =
+                    keys.verify(from, Purpose::Share, &signing.statement, &share.signature).is_ok();
+                if is_own && valid {
+                    signing.shares.answers.note(from.clone(), share);
+                } else {
+                    signing.shares.lose(from);
+                    self.blame(from, Fault::BadShare);
+                }
+            }
+            Some(Ok(_)) => {
+                signing.shares.lose(from);
+                self.blame(from, Fault::BadAnswer);
+            }
+            Some(Err(refusal)) => {
+                signing.shares.lose(from);
+                signing.refusals.note(from.clone(), refusal.clone());
+                self.heed(from, refusal, keys);
+            }
+            None => signing.shares.lose(from),
+        }
+        let Step::Signing(signing) = &self.step else { return };
+        match signing.shares.progress(self.configuration.cliques()) {
+            Progress::Reached => self.assemble(),
+            Progress::Unreachable => self.give_up_attempt(now),
+            Progress::Pending => {}
+        }
+    }
+
+    /// Learns what a refusal tells, once its proof is checked.
+    pub(super) fn heed(&mut self, from: &NodeId, refusal: Refusal, keys: &dyn Verify) {
+        match refusal {
+            Refusal::OldTimestamp { seen } => self.hint = self.hint.max(seen),
+            Refusal::NotOwner(entry) | Refusal::Sealed(entry) => self.learn(from, *entry, keys),
+            Refusal::Equivocation(proofs) => {
+                for proof in proofs {
+                    if proof.verify(&self.configuration, keys).is_ok() {
+                        self.blame(&proof.guilty().clone(), Fault::Equivocation);
+                        self.actions.push_back(Action::Accuse(proof));
+                    } else {
+                        self.blame(from, Fault::BadAnswer);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes a certified entry from a member: evidence if it is valid, a lie if it is not.
+    pub(super) fn learn(&mut self, from: &NodeId, entry: CertifiedEntry, keys: &dyn Verify) {
+        if *entry.variable() != self.variable {
+            self.blame(from, Fault::BadEntry);
+            return;
+        }
+        match verify_certified(&entry, &self.configuration, keys) {
+            Ok(()) => self.known = Some(newer(self.known.take(), entry)),
+            Err(invalid) => match invalid.missing_certificate() {
+                Some(id) => {
+                    self.actions.push_back(Action::Fetch(BTreeSet::from([id.clone()])));
+                    self.unchecked.push((from.clone(), entry));
+                }
+                None => self.blame(from, Fault::BadEntry),
+            },
+        }
+    }
+
+    /// S is complete: from now on the attempt is finished or unknown, never failed.
+    pub(super) fn assemble(&mut self) {
+        let Step::Signing(signing) = &self.step else { return };
+        let shares = self.configuration.cliques().iter().flat_map(|clique| {
+            let of_clique = signing.shares.answers.iter().filter(|(id, _)| clique.contains(id));
+            of_clique.take(clique.thresholds().q()).map(|(_, share)| share.clone())
+        });
+        let collective = CollectiveSignature::new(self.configuration.digest(), shares.collect());
+        let certified = CertifiedEntry { signed: signing.entry.clone(), collective };
+        self.actions.push_back(Action::RecordAssembled(signing.attempt.clone()));
+        self.step = Step::Recording(Box::new(certified));
+    }
+
+    /// The attempt can no longer get all its shares: abandon it, and try again with a fresh t.
+    pub(super) fn give_up_attempt(&mut self, now: Duration) {
+        if let Some(problem) = self.drop_attempt() {
+            self.fail(problem);
+            return;
+        }
+        if matches!(self.obstacle, Obstacle::Others(_)) {
+            self.back_off(now);
+            // Whoever was refused may relay what the other writer has abandoned.
+            let request = Request::Abandoned { variable: self.variable.clone() };
+            self.send(self.authority(), request);
+        } else {
+            self.back_off(now);
+        }
+    }
+
+    /// Abandons the attempt; tells whether trying again is pointless.
+    pub(super) fn drop_attempt(&mut self) -> Option<Problem> {
+        let Step::Signing(signing) = &self.step else { return None };
+        let verdict = Verdict::of(&signing.refusals, self.configuration.cliques());
+        let good = signing.shares.answers.nodes();
+        let attempt = signing.attempt.clone();
+        self.abandon(attempt);
+        match verdict {
+            Verdict::Fatal(problem) => return Some(problem),
+            Verdict::Retry(Obstacle::None) => {
+                let (have, need, missing) = shortfall(&good, self.configuration.cliques());
+                self.obstacle = Obstacle::Silence(Phase::Sign, have, need, missing);
+            }
+            Verdict::Retry(obstacle) => self.obstacle = obstacle,
+        }
+        self.forbidden()
+    }
+
+    pub(super) fn abandon(&mut self, attempt: EntryId) {
+        let evidence = self.evidence.clone();
+        self.actions.push_back(Action::Abandon {
+            to: self.authority(),
+            attempt: attempt.clone(),
+            evidence,
+        });
+        self.actions.push_back(Action::Settle(attempt));
+    }
+
+    /// Relays abandon messages of other writers to everyone, once for each round.
+    pub(super) fn take_abandons(&mut self, outcome: Option<Outcome>) {
+        let Some(Ok(Answer::Abandons(abandons))) = outcome else { return };
+        for abandon in abandons.into_iter().take(crate::Marks::MAX_ABANDONS) {
+            if abandon.attempt.variable == self.variable && abandon.writer != self.options.me {
+                let evidence = self.evidence.clone();
+                let request = Box::new(Request::Abandon { abandon, evidence });
+                self.actions.push_back(Action::Post { to: self.authority(), request });
+            }
+        }
+    }
+}

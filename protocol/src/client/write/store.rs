@@ -1,0 +1,61 @@
+//! Step 3 of a write: "write". Paper: §4.1 write.
+
+use super::*;
+
+impl Write {
+    /// Paper: §4.1 write, "write", to the clique and to the store group.
+    ///
+    /// Differs: the text stores outside the cliques only; signers would then not know who owns x.
+    pub(super) fn store(&mut self, now: Duration, certified: CertifiedEntry) {
+        self.next_round(now);
+        let request = Request::Store { entry: certified.clone() };
+        self.step = Step::Storing(Box::new(certified), Ask::new(self.round));
+        self.send(self.everyone(), request);
+    }
+
+    pub(super) fn take_acknowledgement(
+        &mut self,
+        from: &NodeId,
+        outcome: Option<Outcome>,
+        keys: &dyn Verify,
+    ) {
+        let Step::Storing(certified, ask) = &mut self.step else { return };
+        match outcome {
+            Some(Ok(Answer::Done)) => ask.answers.note(from.clone(), ()),
+            Some(Ok(_)) => {
+                ask.lose(from);
+                self.blame(from, Fault::BadAnswer);
+                return;
+            }
+            Some(Err(refusal)) => {
+                ask.lose(from);
+                self.heed(from, refusal, keys);
+                return;
+            }
+            None => {
+                ask.lose(from);
+                return;
+            }
+        }
+        let groups = self.configuration.cliques().iter().chain([self.configuration.store()]);
+        if ask.progress(groups) == Progress::Reached {
+            let entry = (**certified).clone();
+            self.actions.push_back(Action::Settle(entry.signed.id()));
+            let culprits = std::mem::take(&mut self.culprits);
+            let written = Written { timestamp: entry.timestamp(), entry, culprits };
+            self.step = Step::Finished;
+            self.result = Some(Ok(written));
+        }
+    }
+
+    /// Asks those again who have not acknowledged, until the deadline.
+    pub(super) fn store_again(&mut self, now: Duration) {
+        let everyone = self.everyone();
+        let Step::Storing(certified, ask) = &mut self.step else { return };
+        ask.lost.clear();
+        let good = ask.answers.nodes();
+        let request = Request::Store { entry: (**certified).clone() };
+        self.step_ends = now.saturating_add(self.options.round_timeout);
+        self.send(everyone.difference(&good).cloned().collect(), request);
+    }
+}

@@ -1,0 +1,97 @@
+//! Step 1 of a write: "get time". Paper: §4.1 write.
+
+use super::*;
+
+impl Write {
+    /// Paper: §4.1 write, "get time", to a quorum of QS_A.
+    pub(super) fn ask_time(&mut self, now: Duration) {
+        self.attempt = self.attempt.saturating_add(1);
+        self.next_round(now);
+        self.step = Step::Timestamps(Ask::new(self.round));
+        // The first attempt saves the members a signature; a later one needs the evidence.
+        let evidence = self.attempt > 1;
+        self.send(self.authority(), Request::Time { variable: self.variable.clone(), evidence });
+    }
+
+    pub(super) fn take_time(
+        &mut self,
+        now: Duration,
+        from: &NodeId,
+        outcome: Option<Outcome>,
+        keys: &dyn Verify,
+    ) {
+        let answer = match outcome {
+            Some(Ok(Answer::Time { seen, latest, signature })) => {
+                self.check_time(from, seen, latest, signature, keys)
+            }
+            Some(Ok(_)) => {
+                self.blame(from, Fault::BadAnswer);
+                None
+            }
+            Some(Err(_)) | None => None,
+        };
+        let Step::Timestamps(ask) = &mut self.step else { return };
+        match answer {
+            Some(answer) => ask.answers.note(from.clone(), answer),
+            None => ask.lose(from),
+        }
+        match ask.progress(self.configuration.cliques()) {
+            Progress::Reached => self.choose_timestamp(),
+            Progress::Unreachable => self.back_off(now),
+            Progress::Pending => {}
+        }
+    }
+
+    pub(super) fn check_time(
+        &mut self,
+        from: &NodeId,
+        seen: Timestamp,
+        latest: Option<Box<CertifiedEntry>>,
+        signature: Option<crate::SignatureBytes>,
+        keys: &dyn Verify,
+    ) -> Option<TimeAnswer> {
+        if let Some(latest) = latest {
+            self.learn(from, *latest, keys);
+        }
+        let Some(signature) = signature else {
+            return Some(TimeAnswer { seen, signed: None });
+        };
+        let statement = TimeStatement {
+            realm: self.configuration.realm().clone(),
+            configuration: self.configuration.digest(),
+            variable: self.variable.clone(),
+            seen,
+        };
+        if keys.verify(from, Purpose::Time, &statement.signed_bytes(), &signature).is_err() {
+            self.blame(from, Fault::BadTime);
+            return None;
+        }
+        Some(TimeAnswer {
+            seen,
+            signed: Some(SignedTime { signer: from.clone(), seen, signature }),
+        })
+    }
+
+    /// Paper: §4.1 write, "t <- max(t_i) + 1".
+    pub(super) fn choose_timestamp(&mut self) {
+        let Step::Timestamps(ask) = &self.step else { return };
+        self.base = base(&ask.answers, self.configuration.cliques());
+        let times = proof(&ask.answers, self.configuration.cliques());
+        self.evidence = Evidence { latest: self.known.clone().map(Box::new), times };
+        match self.forbidden() {
+            Some(problem) => self.fail(problem),
+            None => self.reserve(),
+        }
+    }
+
+    /// Whether the newest certified entry forbids this write.
+    pub(super) fn forbidden(&self) -> Option<Problem> {
+        let known = self.known.as_ref()?;
+        let last = known.entry();
+        if last.writer != self.options.me && last.owner != self.options.owner {
+            return Some(Problem::NotOwner(Box::new(known.clone())));
+        }
+        let same = self.is_final && last.value == self.value;
+        (last.is_final && !same).then(|| Problem::Sealed(Box::new(known.clone())))
+    }
+}
