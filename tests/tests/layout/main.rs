@@ -1,5 +1,6 @@
 //! Keeps the shape of the house true: who may depend on whom, what the core may touch, how long a
-//! file may be, and that `docs/paper-map.md` names functions and tests that exist.
+//! file may be, that `docs/paper-map.md` names functions and tests that exist, and that links lead
+//! somewhere.
 //!
 //! Each check is a pure function from text to complaints, so that the same file also shows that
 //! the check can fail. A complaint says what to do.
@@ -12,6 +13,7 @@
 )]
 
 mod crates;
+mod links;
 mod paper_map;
 mod source;
 mod tree;
