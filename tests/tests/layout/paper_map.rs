@@ -54,9 +54,14 @@ fn declares(line: &str, name: &str) -> bool {
         })
     });
     let member = line.trim_start_matches("pub ").strip_prefix(name);
-    let end = |rest: &str| rest.is_empty() || rest.starts_with([',', '(', ' ', ':']);
-    let called = |rest: &str| rest.starts_with("::") || rest.ends_with(';');
-    item || member.is_some_and(|rest| end(rest) && !called(rest))
+    // A variant or a macro's type begins with a capital; whatever else begins a line is a field
+    // or a call.
+    let is_type = name.starts_with(char::is_uppercase);
+    let end = |rest: &str| match is_type {
+        true => rest.is_empty() || (rest.starts_with([',', '(', ' ']) && !rest.ends_with(';')),
+        false => rest.starts_with(": "),
+    };
+    item || member.is_some_and(end)
 }
 
 /// The name that the line of code declares, if it declares one.
@@ -225,6 +230,7 @@ fn a_wrong_map_is_found() {
     assert_eq!(count("`a/src/a.rs::lates`", test), 1);
     assert_eq!(count("`b/src/a.rs::latest`", test), 1);
     assert_eq!(count(good, good), 1, "a function is not a test");
+    assert_eq!(count("`a/src/a.rs::count`", test), 1, "a call is not a declaration");
     assert_eq!(count("prose", test), 1);
     assert_eq!(count(good, ""), 1);
 }
