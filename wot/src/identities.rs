@@ -1,0 +1,62 @@
+//! Quorum certificates of writers.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bftkv_protocol::{Address, Configuration, Group, Identities, NodeId};
+use sequoia_openpgp::KeyHandle;
+
+use crate::Keyring;
+use crate::certificate::names;
+use crate::certification::{Issuer, certifiers};
+
+/// What a server of a configuration knows about writers.
+#[derive(Debug, Clone)]
+pub struct QuorumCertificates {
+    keyring: Keyring,
+    cliques: Vec<Group>,
+}
+
+impl QuorumCertificates {
+    /// For the server `own` of this configuration: the clique to which it belongs must have
+    /// certified a writer. A server outside the cliques asks all of them.
+    #[must_use]
+    pub fn new(keyring: Keyring, configuration: &Configuration, own: &NodeId) -> Self {
+        let cliques = match configuration.clique_of(own) {
+            Some(clique) => vec![clique.clone()],
+            None => configuration.cliques().to_vec(),
+        };
+        Self { keyring, cliques }
+    }
+
+    /// The members of the cliques that have certified a user ID of `writer` with this address,
+    /// valid now.
+    #[must_use]
+    pub fn certifiers(&self, writer: &NodeId, address: &Address) -> BTreeSet<NodeId> {
+        let Some(certificate) = self.keyring.certificate(writer) else { return BTreeSet::new() };
+        let time = self.keyring.now();
+        let lookup = |handle: &KeyHandle| self.members(handle);
+        let counts = |identity: &crate::Identity| identity.address == *address;
+        certifiers(&certificate, time, counts, &lookup, self.keyring.signatures())
+    }
+
+    fn members(&self, handle: &KeyHandle) -> Vec<Arc<Issuer>> {
+        let named = self.cliques.iter().flat_map(Group::members).filter(|id| names(handle, id));
+        named
+            .filter_map(|id| Issuer::new(&*self.keyring.certificate(id)?, self.keyring.now()))
+            .map(Arc::new)
+            .collect()
+    }
+}
+
+impl Identities for QuorumCertificates {
+    fn has_quorum_certificate(&self, writer: &NodeId, address: &Address) -> bool {
+        let certifiers = self.certifiers(writer, address);
+        let enough = |clique: &Group| clique.count(&certifiers) >= clique.thresholds().one_honest();
+        !self.cliques.is_empty() && self.cliques.iter().all(enough)
+    }
+
+    fn is_known(&self, id: &NodeId) -> bool {
+        self.keyring.contains(id)
+    }
+}

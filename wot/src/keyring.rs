@@ -1,0 +1,460 @@
+//! All certificates that a node or client knows.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, SystemTime};
+
+use bftkv_protocol::{
+    Address, CertificateBytes, NodeId, Purpose, SignatureBytes, Verify, VerifyError,
+};
+use lru::LruCache;
+use sequoia_openpgp::KeyHandle;
+
+use crate::cache::{CacheKey, SignatureCache};
+use crate::certificate::key_id_of;
+use crate::graph::TrustGraph;
+use crate::record::{node_id, strip, strip_unknown};
+use crate::signature::{bad, verify_detached};
+use crate::{Certificate, CertificateError, CertificateRecord, Identity, graph_builder};
+
+/// Bounds of a keyring, and the time at which it judges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyringOptions {
+    /// Certificates of strangers that are kept at most. The oldest go first; whoever is forgotten
+    /// joins again.
+    pub max_strangers: usize,
+    /// Bytes of certificates of strangers that are kept at most.
+    pub max_stranger_bytes: usize,
+    /// Parsed certificates that are kept at most, about 28 KiB each.
+    pub parsed: NonZeroUsize,
+    /// Verified signatures that are remembered at most, about 100 bytes each.
+    pub signatures: NonZeroUsize,
+    /// The time at which certifications are judged; `None` is the system's clock.
+    pub time: Option<SystemTime>,
+}
+
+impl KeyringOptions {
+    const PARSED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+    const SIGNATURES: NonZeroUsize = NonZeroUsize::new(16 * 1024).unwrap();
+}
+
+impl Default for KeyringOptions {
+    fn default() -> Self {
+        Self {
+            max_strangers: 4096,
+            max_stranger_bytes: 16 * 1024 * 1024,
+            parsed: Self::PARSED,
+            signatures: Self::SIGNATURES,
+            time: None,
+        }
+    }
+}
+
+/// Where a certificate came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Origin {
+    /// From the own disk: never forgotten.
+    Local,
+    /// Handed over by a peer: forgotten when there are too many.
+    Stranger,
+}
+
+/// A certificate was not found, or several were.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LookupError {
+    /// Nobody.
+    #[error("no certificate matches {0}")]
+    Unknown(String),
+    /// Several; name one by its full fingerprint.
+    #[error("{text} means several certificates, name one by its fingerprint: {}", list(.matches))]
+    Ambiguous {
+        /// What was asked for.
+        text: String,
+        /// The candidates.
+        matches: Vec<NodeId>,
+    },
+}
+
+fn list(ids: &[NodeId]) -> String {
+    ids.iter().map(NodeId::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// All certificates that a node or client knows. Cheap to clone: clones share everything.
+///
+/// Certificates are kept unparsed; members and recent writers are parsed once and stay in a
+/// bounded cache.
+#[derive(Clone)]
+pub struct Keyring {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: KeyringOptions,
+    state: RwLock<State>,
+    parsed: Mutex<LruCache<NodeId, Arc<Certificate>>>,
+    signatures: SignatureCache,
+    graph: Mutex<Option<KnownGraph>>,
+}
+
+/// A graph with what it was built from, and when.
+struct KnownGraph {
+    generation: u64,
+    time: SystemTime,
+    graph: Arc<TrustGraph>,
+}
+
+#[derive(Default)]
+struct State {
+    records: BTreeMap<NodeId, (Arc<CertificateRecord>, Origin)>,
+    key_ids: BTreeMap<Vec<u8>, BTreeSet<NodeId>>,
+    strangers: VecDeque<NodeId>,
+    stranger_bytes: usize,
+    generation: u64,
+}
+
+impl Keyring {
+    /// A built graph is used for so long; certifications that expire meanwhile count a little
+    /// longer. Configurations do not change by themselves, so nothing depends on it.
+    const GRAPH_AGE: Duration = Duration::from_secs(300);
+
+    /// A keyring without certificates.
+    #[must_use]
+    pub fn new(options: KeyringOptions) -> Self {
+        let parsed = Mutex::new(LruCache::new(options.parsed));
+        let signatures = SignatureCache::new(options.signatures);
+        let (state, graph) = (RwLock::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { options, state, parsed, signatures, graph }) }
+    }
+
+    /// Adds a certificate, or merges it with the copy that is known. Returns whether anything
+    /// changed. A stranger's certificate that becomes local stays local.
+    ///
+    /// # Errors
+    /// [`CertificateError`]: the known copy stays as it was.
+    pub fn add(&self, record: CertificateRecord, origin: Origin) -> Result<bool, CertificateError> {
+        let known = self.read().records.get(record.id()).cloned();
+        let (record, origin) = match known {
+            Some((old, known_origin)) => {
+                let origin = origin.min(known_origin);
+                if old.bytes() == record.bytes() {
+                    if origin == known_origin {
+                        return Ok(false);
+                    }
+                    (record, origin)
+                } else {
+                    (self.merge(&old, &record)?, origin)
+                }
+            }
+            None => (record, origin),
+        };
+        Ok(self.insert(record, origin))
+    }
+
+    /// Adds every certificate of a keyring file in memory as local. Returns the fingerprints in
+    /// order, and why others were not kept.
+    ///
+    /// # Errors
+    /// When it is no keyring at all.
+    pub fn import(
+        &self,
+        bytes: &[u8],
+    ) -> Result<Vec<Result<NodeId, CertificateError>>, CertificateError> {
+        let add = |one: Result<CertificateRecord, CertificateError>| {
+            let record = one?;
+            let id = record.id().clone();
+            self.add(record, Origin::Local)?;
+            Ok(id)
+        };
+        Ok(crate::read_certificates(bytes)?.into_iter().map(add).collect())
+    }
+
+    /// Adds a certificate that a peer handed over (join, introduce, or an answer to one).
+    ///
+    /// # Errors
+    /// [`CertificateError`]: the peer's fault.
+    pub fn add_stranger(&self, bytes: &CertificateBytes) -> Result<NodeId, CertificateError> {
+        let record = CertificateRecord::new(bytes)?;
+        let id = record.id().clone();
+        self.add(record, Origin::Stranger)?;
+        Ok(id)
+    }
+
+    /// Makes a known certificate local, so that it is not forgotten: that of a member, or of the
+    /// writer of a stored entry. Returns whether it is known.
+    pub fn keep(&self, id: &NodeId) -> bool {
+        let known = self.record(id);
+        known.is_some_and(|record| {
+            self.insert((*record).clone(), Origin::Local);
+            true
+        })
+    }
+
+    /// The certificate as it is kept.
+    #[must_use]
+    pub fn record(&self, id: &NodeId) -> Option<Arc<CertificateRecord>> {
+        self.read().records.get(id).map(|(record, _)| Arc::clone(record))
+    }
+
+    /// All certificates, in ascending order of fingerprint.
+    #[must_use]
+    pub fn records(&self) -> Vec<(Arc<CertificateRecord>, Origin)> {
+        self.read().records.values().cloned().collect()
+    }
+
+    /// The certificate, parsed. It stays in a bounded cache.
+    #[must_use]
+    pub fn certificate(&self, id: &NodeId) -> Option<Arc<Certificate>> {
+        if let Some(known) = self.parsed().get(id) {
+            return Some(Arc::clone(known));
+        }
+        let record = self.record(id)?;
+        let certificate = Arc::new(Certificate::from_record(&record).ok()?);
+        self.parsed().put(id.clone(), Arc::clone(&certificate));
+        Some(certificate)
+    }
+
+    /// Whether the certificate is known.
+    #[must_use]
+    pub fn contains(&self, id: &NodeId) -> bool {
+        self.read().records.contains_key(id)
+    }
+
+    /// How many certificates.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.read().records.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The URL of a node.
+    #[must_use]
+    pub fn url(&self, id: &NodeId) -> Option<Address> {
+        self.certificate(id)?.url(self.now())
+    }
+
+    /// The identities of a certificate that are valid now.
+    #[must_use]
+    pub fn identities(&self, id: &NodeId) -> Vec<Identity> {
+        self.certificate(id).map_or_else(Vec::new, |cert| cert.identities(self.now()))
+    }
+
+    /// Finds a certificate by its fingerprint, its 64-bit key ID, or its e-mail address or URL.
+    ///
+    /// # Errors
+    /// [`LookupError`]: nobody, or several.
+    pub fn find(&self, text: &str) -> Result<NodeId, LookupError> {
+        let text = text.trim().trim_start_matches("0x");
+        let mut matches = self.matches(text);
+        match (matches.pop(), matches.is_empty()) {
+            (Some(only), true) => Ok(only),
+            (Some(last), false) => {
+                matches.push(last);
+                Err(LookupError::Ambiguous { text: text.to_owned(), matches })
+            }
+            (None, _) => Err(LookupError::Unknown(text.to_owned())),
+        }
+    }
+
+    fn matches(&self, text: &str) -> Vec<NodeId> {
+        if let Ok(id) = text.parse::<NodeId>() {
+            return if self.contains(&id) { vec![id] } else { Vec::new() };
+        }
+        if text.len() == 16
+            && let Ok(key_id) = u64::from_str_radix(text, 16)
+        {
+            let found = self.by_key_id(&key_id.to_be_bytes());
+            return found.into_iter().collect();
+        }
+        self.by_address(text)
+    }
+
+    /// Claims are looked through first, so that only candidates are parsed.
+    fn by_address(&self, text: &str) -> Vec<NodeId> {
+        let text = text.trim_end_matches('/');
+        let is = |one: &Identity| one.address.as_str() == text;
+        let candidates: Vec<NodeId> = self
+            .read()
+            .records
+            .values()
+            .filter(|(record, _)| record.claims().iter().any(is))
+            .map(|(record, _)| record.id().clone())
+            .collect();
+        candidates.into_iter().filter(|id| self.identities(id).iter().any(is)).collect()
+    }
+
+    pub(crate) fn by_key_id(&self, key_id: &[u8]) -> BTreeSet<NodeId> {
+        self.read().key_ids.get(key_id).cloned().unwrap_or_default()
+    }
+
+    /// Certificates for the answer to join: those of `first` (the members) in their order, then
+    /// the others of nodes and local ones, as many as fit in `max_bytes`.
+    #[must_use]
+    pub fn for_join(&self, first: &[NodeId], max_bytes: usize) -> Vec<CertificateBytes> {
+        let state = self.read();
+        let named: BTreeSet<&NodeId> = first.iter().collect();
+        let others = state.records.iter().filter(|(id, (record, origin))| {
+            !named.contains(id) && (record.claims_node() || *origin == Origin::Local)
+        });
+        let members = first.iter().filter_map(|id| state.records.get(id));
+        let mut left = max_bytes;
+        let fits = |(record, _): &(Arc<CertificateRecord>, Origin)| {
+            left = left.checked_sub(record.bytes().as_bytes().len())?;
+            Some(record.bytes().clone())
+        };
+        members.chain(others.map(|(_, known)| known)).map_while(fits).collect()
+    }
+
+    /// The trust graph of all certificates, built anew when something changed.
+    #[must_use]
+    pub fn graph(&self) -> Arc<TrustGraph> {
+        let (generation, time) = (self.read().generation, self.now());
+        let mut known = self.inner.graph.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.as_ref()
+            && known.generation == generation
+            && time.duration_since(known.time).is_ok_and(|age| age <= Self::GRAPH_AGE)
+        {
+            return Arc::clone(&known.graph);
+        }
+        let graph = Arc::new(graph_builder::build(self, time));
+        *known = Some(KnownGraph { generation, time, graph: Arc::clone(&graph) });
+        graph
+    }
+
+    /// The time at which this keyring judges.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        self.inner.options.time.unwrap_or_else(SystemTime::now)
+    }
+
+    pub(crate) fn signatures(&self) -> &SignatureCache {
+        &self.inner.signatures
+    }
+
+    /// Two copies of one certificate: everything that either has. If that is too much, only
+    /// certifications by known certificates are taken over, so that nobody can crowd them out.
+    fn merge(
+        &self,
+        old: &CertificateRecord,
+        new: &CertificateRecord,
+    ) -> Result<CertificateRecord, CertificateError> {
+        let (mine, theirs) = (Certificate::from_record(old)?, Certificate::from_record(new)?);
+        let merged = mine.cert().clone().merge_public(theirs.cert().clone());
+        let merged = strip(merged.map_err(CertificateError::malformed)?)?;
+        CertificateRecord::from_cert(&merged).or_else(|_| {
+            let known = |issuer: &KeyHandle| self.knows(issuer);
+            CertificateRecord::from_cert(&strip_unknown(merged, known)?)
+        })
+    }
+
+    fn knows(&self, issuer: &KeyHandle) -> bool {
+        match issuer {
+            KeyHandle::Fingerprint(full) => node_id(full).is_ok_and(|id| self.contains(&id)),
+            KeyHandle::KeyID(short) => !self.by_key_id(short.as_bytes()).is_empty(),
+        }
+    }
+
+    fn insert(&self, record: CertificateRecord, origin: Origin) -> bool {
+        let id = record.id().clone();
+        let mut state = self.write();
+        state.insert(record, origin);
+        let forgotten = state.shrink(&self.inner.options);
+        drop(state);
+        let mut parsed = self.parsed();
+        parsed.pop(&id);
+        forgotten.iter().for_each(|id| {
+            parsed.pop(id);
+        });
+        true
+    }
+
+    // Every change of the state is complete before its lock is released, so a panic elsewhere
+    // leaves nothing half-done behind.
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.inner.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.inner.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn parsed(&self) -> MutexGuard<'_, LruCache<NodeId, Arc<Certificate>>> {
+        self.inner.parsed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn insert(&mut self, record: CertificateRecord, origin: Origin) {
+        let id = record.id().clone();
+        self.forget(&id);
+        if origin == Origin::Stranger {
+            self.strangers.push_back(id.clone());
+            self.stranger_bytes = self.stranger_bytes.saturating_add(size(&record));
+        }
+        self.key_ids.entry(key_id_of(&id).to_vec()).or_default().insert(id.clone());
+        self.records.insert(id, (Arc::new(record), origin));
+        self.generation = self.generation.saturating_add(1);
+    }
+
+    /// Forgets the oldest strangers until the bounds hold.
+    fn shrink(&mut self, options: &KeyringOptions) -> Vec<NodeId> {
+        let mut forgotten = Vec::new();
+        while self.strangers.len() > options.max_strangers
+            || self.stranger_bytes > options.max_stranger_bytes
+        {
+            let Some(oldest) = self.strangers.front().cloned() else { break };
+            self.forget(&oldest);
+            forgotten.push(oldest);
+        }
+        forgotten
+    }
+
+    fn forget(&mut self, id: &NodeId) {
+        let Some((record, origin)) = self.records.remove(id) else { return };
+        if origin == Origin::Stranger {
+            self.strangers.retain(|stranger| stranger != id);
+            self.stranger_bytes = self.stranger_bytes.saturating_sub(size(&record));
+        }
+        if let Some(ids) = self.key_ids.get_mut(key_id_of(id)) {
+            ids.remove(id);
+        }
+        self.key_ids.retain(|_, ids| !ids.is_empty());
+    }
+}
+
+fn size(record: &CertificateRecord) -> usize {
+    record.bytes().as_bytes().len()
+}
+
+impl Verify for Keyring {
+    fn verify(
+        &self,
+        signer: &NodeId,
+        purpose: Purpose,
+        message: &[u8],
+        signature: &SignatureBytes,
+    ) -> Result<(), VerifyError> {
+        let certificate = self
+            .certificate(signer)
+            .ok_or_else(|| VerifyError::UnknownCertificate(signer.clone()))?;
+        let domain = purpose.domain().as_str().as_bytes();
+        let key = CacheKey::of(&[signer.as_bytes(), domain, message, signature.as_bytes()]);
+        self.signatures()
+            .check(key, || verify_detached(&certificate, purpose, message, signature))
+            .map_err(|reason| bad(signer, reason))
+    }
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyring").field("certificates", &self.len()).finish_non_exhaustive()
+    }
+}

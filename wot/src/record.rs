@@ -1,0 +1,273 @@
+//! Certificates as they are kept: bytes with a fingerprint, not parsed further.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use bftkv_protocol::{CertificateBytes, NodeId};
+use sequoia_openpgp::cert::raw::{RawCert, RawCertParser};
+use sequoia_openpgp::packet::{Signature, Tag};
+use sequoia_openpgp::parse::Parse;
+use sequoia_openpgp::serialize::SerializeInto;
+use sequoia_openpgp::{Cert, Fingerprint, KeyHandle, Packet};
+
+use crate::{CertificateError, Identity, IdentityKind};
+
+/// The greatest certificate that is looked into to strip what is not needed. A flooded one is
+/// larger; to parse that would stall a node.
+pub const MAX_RAW_BYTES: usize = 1024 * 1024;
+/// The greatest number of user IDs: nobody's name changed so often.
+pub const MAX_USER_IDS: usize = 32;
+/// The greatest number of subkeys: a new set every year for ten years.
+pub const MAX_SUBKEYS: usize = 32;
+/// The greatest number of packets in a certificate of at most 64 KiB. Each may cost a hash for
+/// each user ID.
+pub const MAX_PACKETS: usize = 1024;
+
+/// A certificate that is kept unparsed: its fingerprint, and what its user IDs claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateRecord {
+    id: NodeId,
+    bytes: CertificateBytes,
+    claims: Vec<Identity>,
+}
+
+impl CertificateRecord {
+    /// Takes one binary certificate.
+    ///
+    /// # Errors
+    /// [`CertificateError`]: the sender's fault.
+    pub fn new(bytes: &CertificateBytes) -> Result<Self, CertificateError> {
+        let mut all = split(bytes.as_bytes())?;
+        match (all.pop(), all.len()) {
+            (Some(only), 0) => only,
+            (None, _) => Err(CertificateError::Count(0)),
+            (Some(_), more) => Err(CertificateError::Count(more.saturating_add(1))),
+        }
+    }
+
+    /// The fingerprint.
+    #[must_use]
+    pub fn id(&self) -> &NodeId {
+        &self.id
+    }
+
+    /// The certificate.
+    #[must_use]
+    pub fn bytes(&self) -> &CertificateBytes {
+        &self.bytes
+    }
+
+    /// The identities that the user IDs claim. Nothing is verified: not even that the
+    /// certificate's own key made them.
+    #[must_use]
+    pub fn claims(&self) -> &[Identity] {
+        &self.claims
+    }
+
+    /// Whether it claims to be a node.
+    #[must_use]
+    pub fn claims_node(&self) -> bool {
+        self.claims.iter().any(|claim| claim.kind == IdentityKind::Node)
+    }
+
+    fn from_raw(raw: &RawCert<'_>) -> Result<Self, CertificateError> {
+        check_counts(raw)?;
+        let length = raw.as_bytes().len();
+        if has_secrets(raw) || length > CertificateBytes::MAX_BYTES || raw.count() > MAX_PACKETS {
+            return Self::from_cert(&strip(parse(raw.as_bytes())?)?);
+        }
+        let bytes = CertificateBytes::new(raw.as_bytes());
+        let bytes = bytes.map_err(|_| CertificateError::too_large(length))?;
+        let claims = raw.userids().filter_map(|id| Identity::parse(id.value()).ok()).collect();
+        Ok(Self { id: node_id(&raw.fingerprint())?, bytes, claims })
+    }
+
+    /// Keeps a parsed certificate, without secrets.
+    pub(crate) fn from_cert(cert: &Cert) -> Result<Self, CertificateError> {
+        let packets = cert.clone().into_packets().count();
+        let bytes = cert.to_vec().map_err(CertificateError::malformed)?;
+        if packets > MAX_PACKETS {
+            return Err(CertificateError::TooMany { what: "packets", max: MAX_PACKETS });
+        }
+        let length = bytes.len();
+        let bytes =
+            CertificateBytes::new(bytes).map_err(|_| CertificateError::too_large(length))?;
+        let claims = cert.userids().filter_map(|ua| Identity::parse(ua.userid().value()).ok());
+        Ok(Self { id: node_id(&cert.fingerprint())?, bytes, claims: claims.collect() })
+    }
+}
+
+/// Splits a keyring, binary or armored, into certificates. Those that cannot be kept are errors
+/// at their place, so that one bad certificate does not hide the others.
+///
+/// # Errors
+/// When it is no keyring at all.
+pub(crate) fn split(
+    bytes: &[u8],
+) -> Result<Vec<Result<CertificateRecord, CertificateError>>, CertificateError> {
+    let parser = RawCertParser::from_bytes(bytes).map_err(CertificateError::malformed)?;
+    let record = |raw: sequoia_openpgp::Result<RawCert<'_>>| {
+        CertificateRecord::from_raw(&raw.map_err(CertificateError::malformed)?)
+    };
+    Ok(parser.map(record).collect())
+}
+
+/// The fingerprint as the protocol knows it.
+pub(crate) fn node_id(fingerprint: &Fingerprint) -> Result<NodeId, CertificateError> {
+    NodeId::from_bytes(fingerprint.as_bytes()).map_err(CertificateError::malformed)
+}
+
+pub(crate) fn parse(bytes: &[u8]) -> Result<Cert, CertificateError> {
+    Cert::from_bytes(bytes).map_err(CertificateError::malformed)
+}
+
+fn check_counts(raw: &RawCert<'_>) -> Result<(), CertificateError> {
+    let length = raw.as_bytes().len();
+    if length > MAX_RAW_BYTES {
+        return Err(CertificateError::too_large(length));
+    }
+    let count = |wanted: &[Tag]| raw.packets().filter(|p| wanted.contains(&p.tag())).count();
+    if count(&[Tag::UserID, Tag::UserAttribute]) > MAX_USER_IDS {
+        return Err(CertificateError::TooMany { what: "user IDs", max: MAX_USER_IDS });
+    }
+    if count(&[Tag::PublicSubkey, Tag::SecretSubkey]) > MAX_SUBKEYS {
+        return Err(CertificateError::TooMany { what: "subkeys", max: MAX_SUBKEYS });
+    }
+    let most = MAX_PACKETS.saturating_mul(16);
+    if raw.count() > most {
+        return Err(CertificateError::TooMany { what: "packets", max: most });
+    }
+    Ok(())
+}
+
+fn has_secrets(raw: &RawCert<'_>) -> bool {
+    raw.packets().any(|packet| matches!(packet.tag(), Tag::SecretKey | Tag::SecretSubkey))
+}
+
+/// Drops what no rule needs: secrets, pictures, user IDs and subkeys that the certificate's own
+/// key has not bound (anybody can append some), and of the certifications by one issuer on one
+/// user ID all but the newest.
+pub(crate) fn strip(cert: Cert) -> Result<Cert, CertificateError> {
+    let cert = cert
+        .strip_secret_key_material()
+        .retain_user_attributes(|_| false)
+        .retain_userids(|ua| ua.self_signatures().next().is_some())
+        .retain_subkeys(|subkey| subkey.self_signatures().next().is_some());
+    let own = KeyHandle::from(cert.fingerprint());
+    let mut newest: BTreeMap<StatementKey, Option<SystemTime>> = BTreeMap::new();
+    for ua in cert.userids() {
+        for signature in ua.certifications().chain(ua.other_revocations()) {
+            let key = statement_key(ua.userid().value(), signature);
+            let created = signature.signature_creation_time();
+            newest.entry(key).and_modify(|t| *t = (*t).max(created)).or_insert(created);
+        }
+    }
+    let mut user_id = Vec::new();
+    let keep = |packet: &Packet| match packet {
+        Packet::UserID(id) => {
+            user_id = id.value().to_vec();
+            true
+        }
+        Packet::Signature(signature) => {
+            let by_owner = signature.get_issuers().iter().any(|issuer| issuer.aliases(&own));
+            let found = newest.get(&statement_key(&user_id, signature));
+            by_owner || found.is_none_or(|newest| *newest == signature.signature_creation_time())
+        }
+        _ => true,
+    };
+    let packets: Vec<Packet> = cert.into_packets().filter(keep).collect();
+    Cert::from_packets(packets.into_iter()).map_err(CertificateError::malformed)
+}
+
+/// Drops the statements of others whose alleged maker is not `known`.
+pub(crate) fn strip_unknown(
+    cert: Cert,
+    known: impl Fn(&KeyHandle) -> bool,
+) -> Result<Cert, CertificateError> {
+    let own = KeyHandle::from(cert.fingerprint());
+    let keep = |packet: &Packet| match packet {
+        Packet::Signature(signature) => {
+            signature.get_issuers().iter().any(|issuer| issuer.aliases(&own) || known(issuer))
+        }
+        _ => true,
+    };
+    let packets: Vec<Packet> = cert.into_packets().filter(keep).collect();
+    Cert::from_packets(packets.into_iter()).map_err(CertificateError::malformed)
+}
+
+/// A user ID and the alleged issuers of a statement about it.
+type StatementKey = (Vec<u8>, Vec<Vec<u8>>);
+
+fn statement_key(user_id: &[u8], signature: &Signature) -> StatementKey {
+    let issuers = signature.get_issuers();
+    (user_id.to_vec(), issuers.iter().map(|issuer| issuer.as_bytes().to_vec()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use sequoia_openpgp::packet::UserID;
+    use sequoia_openpgp::packet::signature::subpacket::{Subpacket, SubpacketValue};
+
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn a_keyring_of_gnupg_is_split_and_kept_as_it_is() {
+        let records = split(&testing::keyring("gnupg-ed25519/n1/pubring.gpg")).unwrap();
+        let records: Vec<_> = records.into_iter().collect::<Result<_, _>>().unwrap();
+        assert_eq!(records.len(), 14);
+        assert_eq!(records.iter().filter(|record| record.claims_node()).count(), 11);
+        let total: usize = records.iter().map(|record| record.bytes().as_bytes().len()).sum();
+        assert_eq!(total, testing::keyring("gnupg-ed25519/n1/pubring.gpg").len());
+    }
+
+    #[test]
+    fn secrets_are_dropped() {
+        let secret = testing::keyring("gnupg-ed25519/n1/secring.gpg");
+        let record = split(&secret).unwrap().pop().unwrap().unwrap();
+        let raw = RawCert::from_bytes(record.bytes().as_bytes()).unwrap();
+        assert!(!has_secrets(&raw));
+    }
+
+    #[test]
+    fn floods_are_typed_errors() {
+        let cert = parse(&testing::keyring("gnupg-ed25519/n1/cert.asc")).unwrap();
+        let mut many = cert.to_vec().unwrap();
+        for n in 0..10_000 {
+            many.extend(Packet::from(UserID::from(format!("u{n}"))).to_vec().unwrap());
+        }
+        let result = split(&many).unwrap().pop().unwrap();
+        assert_eq!(result, Err(CertificateError::TooMany { what: "user IDs", max: 32 }));
+
+        let mut huge = cert.to_vec().unwrap();
+        let padding = Packet::from(UserID::from(vec![b'x'; 10_000_000])).to_vec().unwrap();
+        huge.extend(padding);
+        let result = split(&huge).unwrap().pop().unwrap();
+        assert!(matches!(result, Err(CertificateError::TooLarge { .. })), "{result:?}");
+    }
+
+    #[test]
+    fn repeated_certifications_are_stripped() {
+        let ring = split(&testing::keyring("gnupg-ed25519/n1/pubring.gpg")).unwrap();
+        let record = ring.into_iter().next().unwrap().unwrap();
+        let packets: Vec<Packet> =
+            parse(record.bytes().as_bytes()).unwrap().into_packets().collect();
+        let at = packets.iter().position(|p| matches!(p, Packet::UserID(_))).unwrap();
+        let foreign = packets[at + 2].clone();
+        // The same certification again and again, each time with other unhashed subpackets.
+        let copies = (0..1000u32).map(|n| {
+            let Packet::Signature(mut signature) = foreign.clone() else { panic!() };
+            let area = signature.unhashed_area_mut();
+            let value = SubpacketValue::PreferredKeyServer(n.to_string().into_bytes());
+            area.add(Subpacket::new(value, false).unwrap()).unwrap();
+            Packet::Signature(signature)
+        });
+        let mut flooded = packets[..=at + 1].to_vec();
+        flooded.extend(copies);
+        flooded.extend_from_slice(&packets[at + 2..]);
+        let bytes: Vec<u8> = flooded.iter().flat_map(|p| p.to_vec().unwrap()).collect();
+        assert!(bytes.len() > CertificateBytes::MAX_BYTES);
+        let stripped = split(&bytes).unwrap().pop().unwrap();
+        assert_eq!(stripped.unwrap().id(), record.id());
+    }
+}
