@@ -22,6 +22,11 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    /// Whether the answer is of no use any more, so that opening it is a waste.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.when_dropped == WhenDropped::Cancel && self.sender.is_closed()
+    }
+
     /// Returns when the exchange shall stop.
     async fn stop(&self) {
         match self.when_dropped {

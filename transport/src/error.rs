@@ -83,6 +83,12 @@ pub enum TransportError {
     /// The node signed something that is no answer.
     #[error("the node signed an answer that does not decode")]
     MalformedAnswer,
+    /// The node signed a message of another version of the protocol: one of us must be updated.
+    #[error("the node answers by version {version} of the protocol, which is not spoken here")]
+    OtherVersion {
+        /// The version that it speaks.
+        version: u8,
+    },
     /// The node refused, by a signed answer.
     #[error("refused: {0}")]
     Refused(TransportRefusal),
@@ -95,7 +101,7 @@ impl TransportError {
         match self {
             Self::Seal(_) | Self::Busy => Fault::Ours,
             Self::BadAddress { .. } | Self::RequestTooLarge { .. } => Fault::Caller,
-            Self::Unreachable(_) | Self::TimedOut => Fault::World,
+            Self::Unreachable(_) | Self::TimedOut | Self::OtherVersion { .. } => Fault::World,
             Self::MalformedAnswer => Fault::Peer,
             Self::Refused(refusal) => refused(*refusal),
             Self::Http { .. }

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bftkv_protocol::NodeId;
+use bftkv_protocol::{NodeId, Seal, SealError};
+use tokio::time::sleep;
 
 use super::{Faults, MemoryTransport};
-use crate::Handler;
+use crate::sealed::{SealedServer, Workers};
+use crate::{Handler, ServerLimits, TransportError};
 
 /// A network within one process. Clones are the same network.
 ///
@@ -30,15 +33,40 @@ struct State {
 #[derive(Clone)]
 pub(super) enum Service {
     Plain(Arc<dyn Handler>),
+    Sealed(Arc<SealedServer>),
 }
 
 /// The way to a node, as it was when the message was sent.
 pub(super) struct Route {
-    pub(super) faults: Faults,
+    faults: Faults,
     /// `None` if nobody listens there.
-    pub(super) service: Option<Service>,
+    service: Option<Service>,
     /// Whether a partition lies between.
-    pub(super) cut: bool,
+    cut: bool,
+}
+
+impl Route {
+    /// Takes a message there. Returns who gets it and what is wrong with the way; never, if the
+    /// message is lost.
+    pub(super) async fn arrive(self) -> Result<(Service, Faults), TransportError> {
+        if self.cut {
+            return pending().await;
+        }
+        let service = match self.service {
+            Some(service) if !self.faults.down => service,
+            _ => return Err(TransportError::Unreachable("nobody listens there".to_owned())),
+        };
+        sleep(self.faults.delay).await;
+        if self.faults.lose_requests { pending().await } else { Ok((service, self.faults)) }
+    }
+}
+
+/// Takes an answer back. Returns never, if it is lost.
+pub(super) async fn back(faults: Faults) {
+    sleep(faults.delay).await;
+    if faults.lose_answers {
+        pending().await
+    }
 }
 
 impl MemoryNetwork {
@@ -52,6 +80,23 @@ impl MemoryNetwork {
     /// is believed to be who it says.
     pub fn add_node(&self, node: NodeId, handler: Arc<dyn Handler>) {
         self.lock().nodes.insert(node, Service::Plain(handler));
+    }
+
+    /// Adds a node that takes sealed messages only, or replaces it, as after a restart.
+    ///
+    /// # Errors
+    /// Without random numbers.
+    pub fn add_sealed_node(
+        &self,
+        seal: Arc<dyn Seal>,
+        handler: Arc<dyn Handler>,
+    ) -> Result<(), SealError> {
+        let limits = ServerLimits::default();
+        let node = seal.id().clone();
+        let workers = Workers::new(limits.waiting_work);
+        let server = SealedServer::new(seal, handler, workers, limits.handler_timeout)?;
+        self.lock().nodes.insert(node, Service::Sealed(Arc::new(server)));
+        Ok(())
     }
 
     /// Takes a node away; it is not reachable until it is added again.
@@ -83,6 +128,12 @@ impl MemoryNetwork {
     #[must_use]
     pub fn transport(&self, node: NodeId) -> MemoryTransport {
         MemoryTransport::plain(self.clone(), node)
+    }
+
+    /// The way by which the owner of `seal` asks others, by sealed messages.
+    #[must_use]
+    pub fn sealed_transport(&self, seal: Arc<dyn Seal>) -> MemoryTransport {
+        MemoryTransport::sealed(self.clone(), seal)
     }
 
     pub(super) fn route(&self, from: &NodeId, to: &NodeId) -> Route {

@@ -3,35 +3,53 @@
 use std::future::pending;
 use std::sync::Arc;
 
-use bftkv_protocol::{NodeId, Request, Response};
-use tokio::time::sleep;
+use bftkv_protocol::{NodeId, Request, Response, Seal};
+use bytes::Bytes;
 
-use super::network::{MemoryNetwork, Service};
+use super::network::{MemoryNetwork, Service, back};
 use crate::asking::ask_each;
-use crate::{Answers, AskOptions, Handler, Peer, Transport, TransportError};
+use crate::sealed::{Carrier, SealedClient, SealedServer, ServeFailure, Workers};
+use crate::{
+    Answers, AskOptions, BoxFuture, ClientLimits, Handler, Peer, Transport, TransportError,
+};
 
 /// Asks the nodes of a [`MemoryNetwork`].
 #[derive(Debug, Clone)]
-pub struct MemoryTransport {
-    network: MemoryNetwork,
-    node: NodeId,
+pub struct MemoryTransport(Mode);
+
+#[derive(Debug, Clone)]
+enum Mode {
+    Plain(MemoryNetwork, NodeId),
+    Sealed(Arc<SealedClient>),
 }
 
 impl MemoryTransport {
     pub(super) fn plain(network: MemoryNetwork, node: NodeId) -> Self {
-        Self { network, node }
+        Self(Mode::Plain(network, node))
+    }
+
+    pub(super) fn sealed(network: MemoryNetwork, seal: Arc<dyn Seal>) -> Self {
+        let workers = Workers::new(ClientLimits::default().waiting_work);
+        let carrier = Box::new(MemoryCarrier { network, from: seal.id().clone() });
+        Self(Mode::Sealed(Arc::new(SealedClient::new(seal, carrier, workers))))
     }
 }
 
 impl Transport for MemoryTransport {
     fn id(&self) -> &NodeId {
-        &self.node
+        match &self.0 {
+            Mode::Plain(_, node) => node,
+            Mode::Sealed(client) => client.id(),
+        }
     }
 
     fn ask(&self, to: Vec<Peer>, request: Request, options: AskOptions) -> Answers {
-        ask_each(to, options, |peer, _| {
-            ask_plainly(self.network.clone(), self.node.clone(), peer.node, request.clone())
-        })
+        match &self.0 {
+            Mode::Sealed(client) => client.ask(to, &request, options),
+            Mode::Plain(network, from) => ask_each(to, options, |peer, _| {
+                ask_plainly(network.clone(), from.clone(), peer.node, request.clone())
+            }),
+        }
     }
 }
 
@@ -41,35 +59,67 @@ async fn ask_plainly(
     to: NodeId,
     request: Request,
 ) -> Result<Response, TransportError> {
-    let route = network.route(&from, &to);
-    let Some(Service::Plain(handler)) = route.service else {
-        return Err(nobody());
+    let (service, faults) = network.route(&from, &to).arrive().await?;
+    let Service::Plain(handler) = service else {
+        return Err(TransportError::Unreachable("it takes sealed messages only".to_owned()));
     };
-    let faults = route.faults;
-    if faults.down {
-        return Err(nobody());
-    }
-    sleep(faults.delay).await;
-    if route.cut || faults.lose_requests {
-        return pending().await;
-    }
     if faults.duplicate_requests {
         tokio::spawn(handle(handler.clone(), from.clone(), request.clone()));
     }
     // A task of its own, so that the handler runs to its end although nobody waits for it.
     let task = tokio::spawn(handle(handler, from, request));
     let response = task.await.map_err(|error| TransportError::Unreachable(error.to_string()))?;
-    sleep(faults.delay).await;
-    if faults.lose_answers || faults.garble_answers {
-        return pending().await;
-    }
-    Ok(response)
+    back(faults).await;
+    // Without sealing nothing would notice the change, so the answer is lost.
+    if faults.garble_answers { pending().await } else { Ok(response) }
 }
 
 async fn handle(handler: Arc<dyn Handler>, sender: NodeId, request: Request) -> Response {
     handler.handle(sender, request).await
 }
 
-fn nobody() -> TransportError {
-    TransportError::Unreachable("nobody listens there".to_owned())
+/// Brings sealed bytes to a node of the network.
+struct MemoryCarrier {
+    network: MemoryNetwork,
+    from: NodeId,
+}
+
+impl Carrier for MemoryCarrier {
+    fn carry(
+        &self,
+        peer: Peer,
+        message: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+        Box::pin(carry(self.network.clone(), self.from.clone(), peer.node, message))
+    }
+}
+
+async fn carry(
+    network: MemoryNetwork,
+    from: NodeId,
+    to: NodeId,
+    message: Bytes,
+) -> Result<Bytes, TransportError> {
+    let (service, faults) = network.route(&from, &to).arrive().await?;
+    let Service::Sealed(server) = service else {
+        return Err(TransportError::Unreachable("it takes no sealed messages".to_owned()));
+    };
+    let mut answer = deliver(&server, message.clone()).await?;
+    if faults.duplicate_requests {
+        // Its refusal is lost; the asker has the first answer.
+        let _ = deliver(&server, message).await;
+    }
+    back(faults).await;
+    if let (true, Some(last)) = (faults.garble_answers, answer.last_mut()) {
+        *last ^= 1;
+    }
+    Ok(answer.into())
+}
+
+async fn deliver(server: &Arc<SealedServer>, message: Bytes) -> Result<Vec<u8>, TransportError> {
+    server.exchange(message, ()).await.map_err(|failure| match failure {
+        ServeFailure::NotForUs(reason) => TransportError::Http { status: 400, reason },
+        ServeFailure::Overloaded => TransportError::Http { status: 503, reason: String::new() },
+        ServeFailure::Broken(reason) => TransportError::Http { status: 500, reason },
+    })
 }

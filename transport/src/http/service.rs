@@ -1,0 +1,199 @@
+//! One HTTP request: from the headers to the answer.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper::header::{
+    ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING,
+};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use crate::ServerLimits;
+use crate::limits::allowance;
+use crate::sealed::{SealedServer, ServeFailure};
+
+/// Answers HTTP requests of all connections.
+#[derive(Debug)]
+pub(super) struct Service {
+    core: Arc<SealedServer>,
+    limits: ServerLimits,
+    in_flight: Arc<Semaphore>,
+    buffered: Budget,
+}
+
+/// A request that is refused by an HTTP status. It is not authenticated and says little.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Problem {
+    status: StatusCode,
+    reason: &'static str,
+}
+
+/// A body and its share of the memory.
+type Held = (Bytes, Option<OwnedSemaphorePermit>);
+
+impl Service {
+    pub(super) fn new(core: SealedServer, limits: ServerLimits) -> Self {
+        let in_flight = Arc::new(Semaphore::new(limits.in_flight.min(Semaphore::MAX_PERMITS)));
+        let buffered = Budget::new(limits.buffered_bytes);
+        Self { core: Arc::new(core), limits, in_flight, buffered }
+    }
+
+    pub(super) fn limits(&self) -> &ServerLimits {
+        &self.limits
+    }
+
+    /// Returns when no request is opened, handled or sealed any more.
+    pub(super) async fn quiet(&self) {
+        let all = u32::try_from(self.limits.in_flight).unwrap_or(u32::MAX);
+        // The semaphore is never closed.
+        drop(self.in_flight.acquire_many(all).await);
+    }
+
+    pub(super) async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        match self.exchange(request).await {
+            Ok(sealed) => answer(StatusCode::OK, super::CONTENT_TYPE, sealed),
+            Err(problem) => refuse(problem),
+        }
+    }
+
+    async fn exchange(&self, request: Request<Incoming>) -> Result<Bytes, Problem> {
+        let (head, body) = request.into_parts();
+        self.check_head(&head, &body)?;
+        let (message, memory) = self.read(body).await?;
+        let in_flight = self.in_flight.clone().try_acquire_owned().map_err(|_| BUSY)?;
+        // Held here until the answer is sealed, and by the handler until it has ended.
+        let held = Arc::new((in_flight, memory));
+        let sealed = self.core.exchange(message, held.clone()).await.map_err(problem_of)?;
+        drop(held);
+        self.buffered.hold(sealed)
+    }
+
+    fn check_head(&self, head: &Parts, body: &Incoming) -> Result<(), Problem> {
+        if head.uri.path() != super::PATH || head.uri.query().is_some() {
+            return Err(problem(StatusCode::NOT_FOUND, "nothing is here"));
+        }
+        if head.method != Method::POST {
+            return Err(problem(StatusCode::METHOD_NOT_ALLOWED, "messages are posted"));
+        }
+        if !is_message(&head.headers) {
+            let reason = "the body must be application/octet-stream, not encoded";
+            return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason));
+        }
+        let chunked = head.headers.contains_key(TRANSFER_ENCODING);
+        if body.size_hint().upper() == Some(0) && !chunked {
+            return Err(problem(StatusCode::LENGTH_REQUIRED, "a body is needed"));
+        }
+        let least = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        if least > self.limits.body_bytes { Err(TOO_LARGE) } else { Ok(()) }
+    }
+
+    async fn read(&self, mut body: Incoming) -> Result<Held, Problem> {
+        let begun = Instant::now();
+        let (timeout, rate) = (self.limits.body_timeout, self.limits.least_bytes_per_second);
+        let mut message = BytesMut::new();
+        let mut memory: Option<OwnedSemaphorePermit> = None;
+        loop {
+            let deadline = begun + allowance(timeout, message.len(), rate);
+            let frame = timeout_at(deadline, body.frame()).await.map_err(|_| SLOW)?;
+            let Some(frame) = frame else { return Ok((message.freeze(), memory)) };
+            let frame = frame.map_err(|_| BROKEN_BODY)?;
+            let Ok(data) = frame.into_data() else { continue };
+            if message.len().saturating_add(data.len()) > self.limits.body_bytes {
+                return Err(TOO_LARGE);
+            }
+            // Memory is taken as bytes arrive: a length that is only announced costs nothing.
+            let share = self.buffered.take(data.len()).ok_or(BUSY)?;
+            match &mut memory {
+                Some(memory) => memory.merge(share),
+                None => memory = Some(share),
+            }
+            message.extend_from_slice(&data);
+        }
+    }
+}
+
+const BUSY: Problem = problem(StatusCode::SERVICE_UNAVAILABLE, "too busy: try again later");
+const SLOW: Problem = problem(StatusCode::REQUEST_TIMEOUT, "the body came too slowly");
+const TOO_LARGE: Problem = problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
+const BROKEN_BODY: Problem = problem(StatusCode::BAD_REQUEST, "the body is broken");
+
+const fn problem(status: StatusCode, reason: &'static str) -> Problem {
+    Problem { status, reason }
+}
+
+/// The reasons are for the log only: whoever sends junk learns nothing of how it failed.
+fn problem_of(failure: ServeFailure) -> Problem {
+    match failure {
+        ServeFailure::NotForUs(reason) => {
+            tracing::debug!(reason, "not a sealed message for this node");
+            problem(StatusCode::BAD_REQUEST, "not a sealed message for this node")
+        }
+        ServeFailure::Overloaded => BUSY,
+        ServeFailure::Broken(reason) => {
+            tracing::error!(reason, "a request could not be served");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "the node cannot answer")
+        }
+    }
+}
+
+fn is_message(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(super::CONTENT_TYPE.as_bytes()))
+        && !headers.contains_key(CONTENT_ENCODING)
+}
+
+fn answer(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+fn refuse(problem: Problem) -> Response<Full<Bytes>> {
+    let reason = Bytes::from_static(problem.reason.as_bytes());
+    let mut response = answer(problem.status, "text/plain", reason);
+    let headers = response.headers_mut();
+    if problem.status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static("POST"));
+    }
+    // What is left of the body is not worth reading.
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// Memory for bodies and answers, counted in KiB.
+#[derive(Debug)]
+struct Budget(Arc<Semaphore>);
+
+impl Budget {
+    fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new((bytes / 1024).min(Semaphore::MAX_PERMITS))))
+    }
+
+    fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let share = u32::try_from(bytes.div_ceil(1024)).ok()?;
+        self.0.clone().try_acquire_many_owned(share).ok()
+    }
+
+    /// Bytes that give their share back when hyper has written them.
+    fn hold(&self, bytes: Vec<u8>) -> Result<Bytes, Problem> {
+        let share = self.take(bytes.len()).ok_or(BUSY)?;
+        Ok(Bytes::from_owner(Counted { bytes, _share: share }))
+    }
+}
+
+struct Counted {
+    bytes: Vec<u8>,
+    _share: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}

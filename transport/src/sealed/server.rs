@@ -1,0 +1,228 @@
+//! The server's end: who asks, is it meant for us, is it new; then the handler; then the answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bftkv_protocol::{
+    CertificateBytes, MAX_MESSAGE_BYTES, NodeId, Nonce, Opened, Request, Response, Seal, SealError,
+    Stranger, decode,
+};
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::challenges::{Challenges, RENEW_AFTER};
+use super::envelope::{AnswerBody, Body, Envelope, EnvelopeError, MAX_RECIPIENTS, RequestBody};
+use super::workers::{WorkError, Workers};
+use crate::{Handler, TransportRefusal};
+
+/// Opens requests, has them handled, and seals the answers.
+pub(crate) struct SealedServer {
+    seal: Arc<dyn Seal>,
+    handler: Arc<dyn Handler>,
+    challenges: Challenges,
+    workers: Workers,
+    handler_timeout: Duration,
+}
+
+/// A message that gets no signed answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ServeFailure {
+    /// It cannot be opened here, or names no one to whom a refusal could be bound. The sender's
+    /// fault.
+    NotForUs(String),
+    /// Too much waits already.
+    Overloaded,
+    /// The own key, the handler or the runtime failed. Ours.
+    Broken(String),
+}
+
+/// What was found in a message.
+struct Admission {
+    from: Caller,
+    /// A new request for us, of the authenticated caller; or why it is refused.
+    request: Result<Request, TransportRefusal>,
+}
+
+/// To whom, and to which message, the answer goes.
+struct Caller {
+    node: NodeId,
+    nonce: Nonce,
+    /// Whether the certificate is known, so that the answer can be encrypted.
+    known: bool,
+}
+
+impl SealedServer {
+    /// # Errors
+    /// Without random numbers.
+    pub(crate) fn new(
+        seal: Arc<dyn Seal>,
+        handler: Arc<dyn Handler>,
+        workers: Workers,
+        handler_timeout: Duration,
+    ) -> Result<Self, SealError> {
+        let challenges = Challenges::new(RENEW_AFTER)?;
+        Ok(Self { seal, handler, challenges, workers, handler_timeout })
+    }
+
+    /// Answers one sealed message. `guard` is dropped when the handler has ended, which may be
+    /// after the answer.
+    pub(crate) async fn exchange<G: Send + 'static>(
+        self: &Arc<Self>,
+        sealed: Bytes,
+        guard: G,
+    ) -> Result<Vec<u8>, ServeFailure> {
+        let this = self.clone();
+        let Admission { mut from, request } = self.work(move || this.admit(&sealed)).await?;
+        let outcome = match request {
+            Err(refusal) => Err(refusal),
+            Ok(request) => {
+                // Whoever joins is known afterwards, or the answer is signed only.
+                from.known = true;
+                self.handle(from.node.clone(), request, guard).await?
+            }
+        };
+        self.answer(from, outcome).await
+    }
+
+    async fn handle<G: Send + 'static>(
+        &self,
+        sender: NodeId,
+        request: Request,
+        guard: G,
+    ) -> Result<Result<Response, TransportRefusal>, ServeFailure> {
+        let handler = self.handler.clone();
+        // A task of its own: neither a lost connection nor the timeout stops it half-way.
+        let task = tokio::spawn(async move {
+            let response = handler.handle(sender, request).await;
+            drop(guard);
+            response
+        });
+        match timeout(self.handler_timeout, task).await {
+            Ok(Ok(response)) => Ok(Ok(response)),
+            Ok(Err(error)) => Err(ServeFailure::Broken(format!("the handler failed: {error}"))),
+            Err(_) => Ok(Err(TransportRefusal::Overloaded)),
+        }
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        to: Caller,
+        outcome: Result<Response, TransportRefusal>,
+    ) -> Result<Vec<u8>, ServeFailure> {
+        let this = self.clone();
+        self.work(move || this.seal_answer(to, outcome)).await
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, ServeFailure> + Send + 'static,
+    ) -> Result<T, ServeFailure> {
+        match self.workers.run(work).await {
+            Ok(done) => done,
+            Err(WorkError::Full) => Err(ServeFailure::Overloaded),
+            Err(WorkError::Died) => Err(ServeFailure::Broken("a worker failed".to_owned())),
+        }
+    }
+
+    //----- Opening; runs on a worker -----
+
+    fn admit(&self, sealed: &[u8]) -> Result<Admission, ServeFailure> {
+        match self.seal.open(sealed, MAX_MESSAGE_BYTES) {
+            Ok(opened) => self.examine(&opened, true),
+            Err(SealError::Stranger(stranger)) => self.admit_stranger(sealed, &stranger),
+            Err(SealError::OwnKey(reason)) => Err(ServeFailure::Broken(reason)),
+            Err(error) => Err(ServeFailure::NotForUs(error.to_string())),
+        }
+    }
+
+    /// A stranger may do one thing: join, with the certificate that its message was signed by.
+    fn admit_stranger(
+        &self,
+        sealed: &[u8],
+        stranger: &Stranger,
+    ) -> Result<Admission, ServeFailure> {
+        if let Some(certificate) = joining(&stranger.plaintext) {
+            let opened = self.seal.open_from(sealed, MAX_MESSAGE_BYTES, &certificate);
+            let opened = opened.map_err(|error| ServeFailure::NotForUs(error.to_string()))?;
+            return self.examine(&opened, false);
+        }
+        match (stranger.claimed.clone(), Envelope::nonce_of(&stranger.plaintext)) {
+            (Some(node), Some(nonce)) => Ok(Admission {
+                from: Caller { node, nonce, known: false },
+                request: Err(TransportRefusal::UnknownSender),
+            }),
+            _ => Err(ServeFailure::NotForUs("the sender is not known".to_owned())),
+        }
+    }
+
+    fn examine(&self, opened: &Opened, known: bool) -> Result<Admission, ServeFailure> {
+        let nonce = Envelope::nonce_of(&opened.plaintext)
+            .ok_or_else(|| ServeFailure::NotForUs("too short".to_owned()))?;
+        let from = Caller { node: opened.sender.clone(), nonce, known };
+        Ok(Admission { from, request: self.check(opened, nonce) })
+    }
+
+    fn check(&self, opened: &Opened, nonce: Nonce) -> Result<Request, TransportRefusal> {
+        let body = request_in(&opened.plaintext)?;
+        let own = body.recipients.iter().find(|recipient| recipient.node == *self.seal.id());
+        let own = own.ok_or(TransportRefusal::WrongRecipient)?;
+        self.challenges.admit(&opened.sender, nonce, own.challenge)?;
+        decode(&body.request).map_err(|_| TransportRefusal::Malformed)
+    }
+
+    //----- Answering; runs on a worker -----
+
+    fn seal_answer(
+        &self,
+        to: Caller,
+        outcome: Result<Response, TransportRefusal>,
+    ) -> Result<Vec<u8>, ServeFailure> {
+        let plaintext = self.envelope(&to, outcome);
+        if plaintext.len() > MAX_MESSAGE_BYTES {
+            return self.seal_answer(to, Err(TransportRefusal::TooLarge));
+        }
+        let recipients = std::slice::from_ref(&to.node);
+        let recipients = if to.known { recipients } else { &[] };
+        match self.seal.seal(recipients, &plaintext) {
+            Ok(sealed) => Ok(sealed),
+            // It joined, and the handler did not take its certificate.
+            Err(SealError::Recipient { .. }) if to.known => {
+                let to = Caller { known: false, ..to };
+                self.seal_answer(to, Err(TransportRefusal::UnknownSender))
+            }
+            Err(error) => Err(ServeFailure::Broken(error.to_string())),
+        }
+    }
+
+    fn envelope(&self, to: &Caller, outcome: Result<Response, TransportRefusal>) -> Vec<u8> {
+        let challenge = self.challenges.current();
+        let body = AnswerBody { asker: to.node.clone(), challenge, outcome };
+        Envelope::new(to.nonce, Body::Answer(Box::new(body))).to_bytes()
+    }
+}
+
+impl std::fmt::Debug for SealedServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SealedServer").field("node", self.seal.id()).finish_non_exhaustive()
+    }
+}
+
+fn request_in(plaintext: &[u8]) -> Result<RequestBody, TransportRefusal> {
+    match Envelope::read(plaintext) {
+        Ok(Envelope { body: Body::Request(body), .. })
+            if body.recipients.len() <= MAX_RECIPIENTS =>
+        {
+            Ok(body)
+        }
+        Ok(_) | Err(EnvelopeError::Malformed(_)) => Err(TransportRefusal::Malformed),
+        Err(EnvelopeError::OtherVersion(_)) => Err(TransportRefusal::UnsupportedVersion),
+    }
+}
+
+/// The certificate in a join request, which nobody has verified yet.
+fn joining(plaintext: &[u8]) -> Option<CertificateBytes> {
+    match decode(&request_in(plaintext).ok()?.request).ok()? {
+        Request::Join { certificate } => Some(certificate),
+        _ => None,
+    }
+}
