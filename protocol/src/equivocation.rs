@@ -82,8 +82,8 @@ impl EquivocationProof {
             .iter()
             .filter_map(|share| {
                 let other = second.collective.shares().iter().find(|o| o.signer == share.signer)?;
-                let a = (statement_of(first), share.signature.clone());
-                let b = (statement_of(second), other.signature.clone());
+                let a = (ShareStatement::of(first), share.signature.clone());
+                let b = (ShareStatement::of(second), other.signature.clone());
                 Self::of_shares(share.signer.clone(), a, b, keys).ok()
             })
             .collect();
@@ -153,15 +153,4 @@ fn contradict(first: &CertifiedEntry, second: &CertifiedEntry) -> bool {
         && a.variable == b.variable
         && a.timestamp == b.timestamp
         && first.hash() != second.hash()
-}
-
-/// What the members that certified the entry stated.
-pub(crate) fn statement_of(entry: &CertifiedEntry) -> ShareStatement {
-    ShareStatement {
-        realm: entry.entry().realm.clone(),
-        configuration: entry.collective.configuration(),
-        variable: entry.variable().clone(),
-        timestamp: entry.timestamp(),
-        entry: entry.hash(),
-    }
 }

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::Canonical;
 use crate::{
-    ConfigurationDigest, Domain, EntryHash, NodeId, Realm, SignatureBytes, Timestamp, Variable,
+    CertifiedEntry, ConfigurationDigest, Domain, Entry, EntryHash, NodeId, Realm, SignatureBytes,
+    Timestamp, Variable,
 };
 
 /// What a clique member states by its share: "in this realm and configuration, for this variable
@@ -27,6 +28,27 @@ pub struct ShareStatement {
 }
 
 impl ShareStatement {
+    /// What the members that certified an entry stated.
+    #[must_use]
+    pub fn of(certified: &CertifiedEntry) -> Self {
+        Self::about(&certified.signed.entry, certified.hash(), certified.collective.configuration)
+    }
+
+    /// What a member of `configuration` states when it signs `entry`, whose hash is known.
+    pub(crate) fn about(
+        entry: &Entry,
+        hash: EntryHash,
+        configuration: ConfigurationDigest,
+    ) -> Self {
+        Self {
+            realm: entry.realm.clone(),
+            configuration,
+            variable: entry.variable.clone(),
+            timestamp: entry.timestamp,
+            entry: hash,
+        }
+    }
+
     /// The bytes that the member signs.
     #[must_use]
     pub fn signed_bytes(&self) -> Vec<u8> {

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::equivocation::statement_of;
 use crate::{
-    CertifiedEntry, Configuration, ConfigurationDigest, NodeId, Purpose, SignedEntry, Verify,
-    VerifyError,
+    CertifiedEntry, Configuration, ConfigurationDigest, NodeId, Purpose, ShareStatement,
+    SignedEntry, Verify, VerifyError,
 };
 
 /// Why an entry is not valid.
@@ -108,7 +107,7 @@ fn verify_shares(
     configuration: &Configuration,
     keys: &dyn Verify,
 ) -> Result<BTreeSet<NodeId>, Invalid> {
-    let statement = statement_of(certified).signed_bytes();
+    let statement = ShareStatement::of(certified).signed_bytes();
     let mut signers = BTreeSet::new();
     for share in certified.collective.shares() {
         if configuration.clique_of(&share.signer).is_none() {

@@ -116,6 +116,9 @@ pub enum Problem {
         /// Theirs.
         theirs: ConfigurationDigest,
     },
+    /// The operation was given up before it was over. The caller's doing.
+    #[error("the operation was given up before it was over")]
+    Unfinished,
     /// The own key or home failed.
     #[error("own key or home: {0}")]
     Own(String),
@@ -156,4 +159,10 @@ pub struct ClientError {
     pub problem: Problem,
     /// Who lied, and how. They need not have caused the problem.
     pub culprits: BTreeMap<NodeId, Fault>,
+}
+
+impl ClientError {
+    pub(super) fn unfinished() -> Self {
+        Self { problem: Problem::Unfinished, culprits: BTreeMap::new() }
+    }
 }

@@ -122,6 +122,14 @@ impl Read {
         self.result.as_ref()
     }
 
+    /// Gives the result away.
+    ///
+    /// # Errors
+    /// What went wrong; [`Problem::Unfinished`] if it is not over yet.
+    pub fn into_result(self) -> Result<Found, ClientError> {
+        self.result.unwrap_or_else(|| Err(ClientError::unfinished()))
+    }
+
     /// Takes an answer to [`Action::Send`].
     pub fn handle_response(
         &mut self,

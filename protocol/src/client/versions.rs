@@ -57,6 +57,14 @@ impl ListVersions {
         self.result.as_ref()
     }
 
+    /// Gives the result away.
+    ///
+    /// # Errors
+    /// What went wrong; [`Problem::Unfinished`] if it is not over yet.
+    pub fn into_result(self) -> Result<Vec<Timestamp>, ClientError> {
+        self.result.unwrap_or_else(|| Err(ClientError::unfinished()))
+    }
+
     /// Takes an answer to [`Action::Send`].
     pub fn handle_response(
         &mut self,

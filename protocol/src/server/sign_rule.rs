@@ -18,7 +18,8 @@ pub(super) fn sign(
     configuration: &Configuration,
     keys: &dyn Verify,
 ) -> Decision {
-    let mut decision = Decision::reply(Reply::Share(statement(entry, attempt, configuration)));
+    let statement = ShareStatement::about(&entry.entry, attempt.hash, configuration.digest());
+    let mut decision = Decision::reply(Reply::Share(statement));
     if let Err(found) = store_shown(shown, &mut loaded, &mut decision, configuration, keys) {
         return *found;
     }
@@ -34,20 +35,6 @@ pub(super) fn sign(
     marks.slots.push(slot_of(&entry.entry, attempt));
     decision.batch.marks = vec![(attempt.variable.clone(), loaded.state.marks)];
     decision
-}
-
-fn statement(
-    entry: &SignedEntry,
-    attempt: &EntryId,
-    configuration: &Configuration,
-) -> ShareStatement {
-    ShareStatement {
-        realm: entry.entry.realm.clone(),
-        configuration: configuration.digest(),
-        variable: attempt.variable.clone(),
-        timestamp: attempt.timestamp,
-        entry: attempt.hash,
-    }
 }
 
 fn slot_of(entry: &Entry, attempt: &EntryId) -> Slot {

@@ -22,13 +22,8 @@ impl Write {
     pub(super) fn ask_shares(&mut self, now: Duration, entry: SignedEntry) {
         self.next_round(now);
         let attempt = entry.id();
-        let statement = ShareStatement {
-            realm: entry.entry.realm.clone(),
-            configuration: self.configuration.digest(),
-            variable: attempt.variable.clone(),
-            timestamp: attempt.timestamp,
-            entry: attempt.hash,
-        };
+        let statement =
+            ShareStatement::about(&entry.entry, attempt.hash, self.configuration.digest());
         let request = Request::Sign { entry: entry.clone(), evidence: self.evidence.clone() };
         self.step = Step::Signing(Box::new(Signing {
             entry,
