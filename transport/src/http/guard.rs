@@ -195,6 +195,10 @@ impl AsyncWrite for Guard {
         if self.writing.take().is_some() && self.phase.is(ANSWERING) {
             self.phase.set(IDLE);
             self.since = Instant::now();
+            // hyper may have polled for the next request while this one was busy, and will not do
+            // so again before something happens: make sure that something does.
+            let deadline = self.since + self.times.idle;
+            let _ = self.reading_timer.poll(context, deadline);
         }
         Poll::Ready(Ok(()))
     }
