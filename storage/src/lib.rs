@@ -1,1 +1,45 @@
-//! bftkv: storage (under construction).
+//! Durable stores for bftkv: records with checksums over an ordered key-value backend.
+//!
+//! ```text
+//!   protocol::Store     load, version, versions, scan, proofs, commit(batch)
+//!        |
+//!   RecordStore         keys, checksums, census, group commit, cache, check after opening
+//!        |
+//!   Backend             get, scan, commit: atomic and synced
+//!        |
+//!   redb | LevelDB | plain files | memory
+//!        |
+//!   Disk                files and folders; tests fail it
+//! ```
+//!
+//! [`open`] makes a store from a [`StorageConfig`]. [`WriterLog`] is the memory of a writer.
+//! `docs/storage.md` describes what lies on disk and what each backend survives.
+//!
+//! What it does not do: it does not judge entries. Whether one is valid, who may write and what
+//! an equivocation is, the rules in `bftkv-protocol` decide.
+
+mod backend;
+mod cache;
+mod census;
+mod config;
+mod disk;
+mod files_backend;
+mod group_commit;
+mod health;
+mod journal;
+mod key;
+mod leveldb_backend;
+mod leveldb_env;
+mod memory;
+mod open;
+mod record;
+mod record_store;
+mod redb_backend;
+mod redb_file;
+
+pub use backend::{Backend, Change, Pair};
+pub use config::{StorageConfig, StorageKind};
+pub use disk::{Disk, DiskFile, DiskLock, OpenMode, RealDisk};
+pub use memory::MemoryBackend;
+pub use open::{OpenError, open, open_on};
+pub use record_store::RecordStore;

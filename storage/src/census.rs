@@ -1,0 +1,141 @@
+//! A count of all records, so that a missing one is noticed.
+//!
+//! A checksum shows that a record is damaged; it cannot show that one is gone. So each commit
+//! writes, in the same atomic batch, how many records there are and the sum of their
+//! fingerprints; and it notes the number of the commit in a small file outside of the backend,
+//! the anchor, so that a backend that fell back to an older state is noticed too.
+
+use std::path::Path;
+
+use bftkv_protocol::StoreError;
+use serde::{Deserialize, Serialize};
+
+use crate::backend::{corrupt, io_error};
+use crate::disk::{Disk, DiskFile, OpenMode};
+
+/// What all records together must amount to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Census {
+    /// How many commits there were.
+    pub(crate) commits: u64,
+    /// How many records there are, this one apart.
+    pub(crate) records: u64,
+    /// The sum of the records' fingerprints, modulo 2^64.
+    pub(crate) sum: u64,
+}
+
+impl Census {
+    pub(crate) fn add(&mut self, fingerprint: u64) {
+        self.records = self.records.saturating_add(1);
+        self.sum = self.sum.wrapping_add(fingerprint);
+    }
+
+    pub(crate) fn remove(&mut self, fingerprint: u64) {
+        self.records = self.records.saturating_sub(1);
+        self.sum = self.sum.wrapping_sub(fingerprint);
+    }
+
+    /// Compares what the store says with what is there.
+    pub(crate) fn check(&self, found: &Self) -> Result<(), StoreError> {
+        if (self.records, self.sum) == (found.records, found.sum) {
+            return Ok(());
+        }
+        let reason = format!(
+            "{} records were found where {} were committed; salvage the store or fetch from the \
+             other nodes",
+            found.records, self.records
+        );
+        Err(corrupt("census", reason))
+    }
+}
+
+/// The anchor: the number of the last commit, in two slots written in turn so that a torn write
+/// leaves the other one.
+#[derive(Debug)]
+pub(crate) struct Anchor {
+    file: Box<dyn DiskFile>,
+    /// Whether each note is synced. A backend that verifies its own files on opening needs no
+    /// more than the lower bound that an unsynced note gives.
+    synced: bool,
+}
+
+const SLOT_BYTES: u64 = 512;
+const NOTE_BYTES: usize = 16;
+const MAGIC: [u8; 4] = *b"bfa1";
+
+impl Anchor {
+    /// Makes the anchor of a new store.
+    pub(crate) fn create(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {
+        let make = || {
+            let file = disk.open(path, OpenMode::Truncate)?;
+            file.write_at(0, &note(0))?;
+            file.sync()
+        };
+        make().map_err(|e| io_error(path.display(), &e))
+    }
+
+    /// Opens the anchor; gives the number of the last commit that it knows.
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        path: &Path,
+        synced: bool,
+    ) -> Result<(Self, u64), StoreError> {
+        let missing = || corrupt("anchor", format!("{} is missing or damaged", path.display()));
+        if !disk.exists(path).map_err(|e| io_error(path.display(), &e))? {
+            return Err(missing());
+        }
+        let file = disk.open(path, OpenMode::Write).map_err(|e| io_error(path.display(), &e))?;
+        let mut newest = None;
+        for slot in 0..2 {
+            let mut bytes = [0; NOTE_BYTES];
+            file.read_at(slot * SLOT_BYTES, &mut bytes)
+                .map_err(|e| io_error(path.display(), &e))?;
+            newest = newest.max(read_note(&bytes));
+        }
+        newest.map(|commits| (Self { file, synced }, commits)).ok_or_else(missing)
+    }
+
+    /// Notes that a commit is on disk.
+    pub(crate) fn note(&self, commits: u64) -> Result<(), StoreError> {
+        let write = || {
+            self.file.write_at((commits % 2) * SLOT_BYTES, &note(commits))?;
+            if self.synced { self.file.sync() } else { Ok(()) }
+        };
+        write().map_err(|e| io_error("anchor", &e))
+    }
+}
+
+fn note(commits: u64) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend_from_slice(&commits.to_le_bytes());
+    let checksum = crc32fast::hash(&bytes);
+    bytes.extend_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+fn read_note(bytes: &[u8; NOTE_BYTES]) -> Option<u64> {
+    let (_, rest) = bytes.split_first_chunk::<4>()?;
+    let (commits, _) = rest.split_first_chunk::<8>()?;
+    let commits = u64::from_le_bytes(*commits);
+    (note(commits) == bytes).then_some(commits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::RealDisk;
+
+    #[test]
+    fn a_torn_note_leaves_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("anchor");
+        Anchor::create(&RealDisk, &path).unwrap();
+        let (anchor, _) = Anchor::open(&RealDisk, &path, true).unwrap();
+        (1..=6).for_each(|n| anchor.note(n).unwrap());
+        let file = RealDisk.open(&path, OpenMode::Write).unwrap();
+        file.write_at(5, b"torn").unwrap();
+        assert_eq!(Anchor::open(&RealDisk, &path, true).unwrap().1, 5);
+        file.write_at(SLOT_BYTES + 5, b"torn").unwrap();
+        assert!(matches!(Anchor::open(&RealDisk, &path, true), Err(StoreError::Corrupt { .. })));
+    }
+}

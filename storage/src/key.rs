@@ -1,0 +1,212 @@
+//! Keys: which record lies where. `docs/storage.md` describes them; `testdata/` pins them.
+
+use bftkv_protocol::{Timestamp, Variable};
+
+/// The first byte of a key says what kind of record it is.
+const CENSUS: u8 = b'c';
+const PROOF: u8 = b'p';
+const VARIABLE: u8 = b'v';
+
+/// After the variable's name: marks come before versions, so that one scan from the start of a
+/// variable finds its marks and its newest version side by side.
+const MARKS: u8 = 0;
+const VERSION: u8 = 1;
+
+/// Every NUL of a name becomes NUL, 0xFF; NUL, 0x01 ends the name. So no name's key begins with
+/// another name's key, and keys sort as names do.
+const ESCAPED_NUL: [u8; 2] = [0, 0xff];
+const END_OF_NAME: [u8; 2] = [0, 1];
+
+/// A key, understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Key {
+    /// How many records there are.
+    Census,
+    /// A signer's memory.
+    Marks(Variable),
+    /// A certified entry.
+    Version(Variable, Timestamp),
+    /// A proof of equivocation, numbered in the order of arrival.
+    Proof(u64),
+}
+
+impl Key {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Census => vec![CENSUS],
+            Self::Marks(variable) => {
+                let mut key = start_of(variable);
+                key.push(MARKS);
+                key
+            }
+            Self::Version(variable, timestamp) => {
+                let mut key = start_of_versions(variable);
+                key.extend_from_slice(&(!timestamp.get()).to_be_bytes());
+                key
+            }
+            Self::Proof(number) => {
+                let mut key = vec![PROOF];
+                key.extend_from_slice(&number.to_be_bytes());
+                key
+            }
+        }
+    }
+
+    /// Reads a key. `None`: no key of ours.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (kind, rest) = bytes.split_first()?;
+        match *kind {
+            CENSUS => rest.is_empty().then_some(Self::Census),
+            PROOF => Some(Self::Proof(u64::from_be_bytes(rest.try_into().ok()?))),
+            VARIABLE => {
+                let (variable, rest) = split_name(rest)?;
+                match rest.split_first()? {
+                    (&MARKS, []) => Some(Self::Marks(variable)),
+                    (&VERSION, t) => {
+                        let t = !u64::from_be_bytes(t.try_into().ok()?);
+                        Some(Self::Version(variable, Timestamp::new(t)))
+                    }
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Where the records of a variable begin.
+pub(crate) fn start_of(variable: &Variable) -> Vec<u8> {
+    let mut key = start_of_prefix(variable.as_bytes());
+    key.extend_from_slice(&END_OF_NAME);
+    key
+}
+
+/// Where the versions of a variable begin, newest first.
+pub(crate) fn start_of_versions(variable: &Variable) -> Vec<u8> {
+    let mut key = start_of(variable);
+    key.push(VERSION);
+    key
+}
+
+/// Behind all records of a variable, and before those of the next one.
+pub(crate) fn end_of(variable: &Variable) -> Vec<u8> {
+    let mut key = start_of(variable);
+    key.push(VERSION + 1);
+    key
+}
+
+/// Where the variables begin whose names begin with `prefix`.
+pub(crate) fn start_of_prefix(prefix: &[u8]) -> Vec<u8> {
+    let mut key = vec![VARIABLE];
+    for byte in prefix {
+        match byte {
+            0 => key.extend_from_slice(&ESCAPED_NUL),
+            other => key.push(*other),
+        }
+    }
+    key
+}
+
+/// Behind all variables whose names begin with `prefix`.
+pub(crate) fn end_of_prefix(prefix: &[u8]) -> Vec<u8> {
+    let mut key = start_of_prefix(prefix);
+    while let Some(last) = key.pop() {
+        if let Some(next) = last.checked_add(1) {
+            key.push(next);
+            break;
+        }
+    }
+    key
+}
+
+/// Behind all records of a store.
+pub(crate) const END: &[u8] = &[0xff];
+
+/// Where the proofs begin and end.
+pub(crate) const PROOFS: (&[u8], &[u8]) = (&[PROOF], &[PROOF + 1]);
+
+fn split_name(bytes: &[u8]) -> Option<(Variable, &[u8])> {
+    let mut name = Vec::new();
+    let mut rest = bytes;
+    loop {
+        rest = match rest {
+            [0, 0xff, tail @ ..] => {
+                name.push(0);
+                tail
+            }
+            [0, 1, tail @ ..] => return Variable::new(name).ok().map(|name| (name, tail)),
+            [0, ..] | [] => return None,
+            [byte, tail @ ..] => {
+                name.push(*byte);
+                tail
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Few byte values, so that prefixes, NULs and 0xFF meet often.
+    fn names() -> impl Strategy<Value = Variable> {
+        let byte = prop_oneof![Just(0u8), Just(1), Just(2), Just(b'a'), Just(0xff)];
+        vec(byte, 1..6).prop_map(|bytes| Variable::new(bytes).unwrap())
+    }
+
+    fn keys() -> impl Strategy<Value = Key> {
+        prop_oneof![
+            Just(Key::Census),
+            any::<u64>().prop_map(Key::Proof),
+            names().prop_map(Key::Marks),
+            (names(), any::<u64>()).prop_map(|(x, t)| Key::Version(x, Timestamp::new(t))),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn keys_round_trip(key in keys()) {
+            prop_assert_eq!(Key::decode(&key.encode()), Some(key));
+        }
+
+        #[test]
+        fn different_keys_have_different_bytes(a in keys(), b in keys()) {
+            prop_assert_eq!(a == b, a.encode() == b.encode());
+        }
+
+        #[test]
+        fn names_sort_as_bytes_and_never_shadow(a in names(), b in names(), t in any::<u64>()) {
+            let key = Key::Version(b.clone(), Timestamp::new(t)).encode();
+            let within = start_of(&a) <= key && key < end_of(&a);
+            prop_assert_eq!(within, a == b);
+            prop_assert_eq!(start_of(&a).cmp(&start_of(&b)), a.as_bytes().cmp(b.as_bytes()));
+        }
+
+        #[test]
+        fn prefixes_hold_exactly_the_names_that_begin_so(
+            prefix in vec(prop_oneof![Just(0u8), Just(1), Just(b'a'), Just(0xff)], 0..4),
+            name in names(),
+        ) {
+            let key = Key::Marks(name.clone()).encode();
+            let within = start_of_prefix(&prefix) <= key && key < end_of_prefix(&prefix);
+            prop_assert_eq!(within, name.as_bytes().starts_with(&prefix));
+        }
+
+        #[test]
+        fn newer_versions_come_first(x in names(), a in any::<u64>(), b in any::<u64>()) {
+            let key = |t| Key::Version(x.clone(), Timestamp::new(t)).encode();
+            prop_assert_eq!(key(a).cmp(&key(b)), b.cmp(&a));
+            prop_assert!(Key::Marks(x.clone()).encode() < key(a));
+        }
+
+        #[test]
+        fn any_bytes_are_a_key_or_not(bytes in vec(any::<u8>(), 0..40)) {
+            if let Some(key) = Key::decode(&bytes) {
+                prop_assert_eq!(key.encode(), bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! A disk in memory that can fail, and whose power can be cut.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bftkv_storage::{Disk, DiskFile, DiskLock, OpenMode};
+
+/// What happens at the chosen change of the disk, and at all changes after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// "No space left on device": a write writes half; syncs still work.
+    Full,
+    /// Every change fails, syncs included.
+    InputOutput,
+    /// Syncs fail; writes seem to work.
+    Sync,
+    /// The power goes: nothing happens any more, and nobody is told (a crash).
+    Power,
+}
+
+/// How much of what was not synced is still there after the power was cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// All of it is lost, names and contents.
+    Everything,
+    /// Nothing is lost: the process was killed.
+    Nothing,
+    /// Names are kept, contents are lost.
+    Contents,
+    /// Every second write and name is kept, the later ones first.
+    Half,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Each name, and the file behind it.
+    names: BTreeMap<PathBuf, usize>,
+    synced_names: BTreeMap<PathBuf, usize>,
+    folders: Vec<PathBuf>,
+    files: Vec<Inode>,
+    changes: u64,
+    syncs: u64,
+    fault: Option<(u64, Fault)>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Inode {
+    bytes: Vec<u8>,
+    synced: Vec<u8>,
+    unsynced: Vec<Write>,
+}
+
+#[derive(Debug, Clone)]
+enum Write {
+    At(u64, Vec<u8>),
+    Length(u64),
+}
+
+/// A clone is the same disk.
+#[derive(Debug, Clone, Default)]
+pub struct TestDisk(Arc<Mutex<State>>);
+
+impl TestDisk {
+    /// A disk with one folder.
+    pub fn with_folder(path: &Path) -> Self {
+        let disk = Self::default();
+        disk.state().folders.push(path.to_owned());
+        disk
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// From the `n`-th change on (counted from now), the fault happens.
+    pub fn fail_after(&self, n: u64, fault: Fault) {
+        let mut state = self.state();
+        state.fault = Some((state.changes + n, fault));
+    }
+
+    pub fn changes(&self) -> u64 {
+        self.state().changes
+    }
+
+    pub fn syncs(&self) -> u64 {
+        self.state().syncs
+    }
+
+    /// The disk as a machine finds it that starts again.
+    pub fn after_power_cut(&self, lost: Lost) -> Self {
+        let state = self.state();
+        let keep_names = lost != Lost::Everything;
+        let mut names = state.synced_names.clone();
+        if keep_names {
+            names.clone_from(&state.names);
+        }
+        let files = state.files.iter().map(|file| file.after_power_cut(lost)).collect();
+        let folders = state.folders.clone();
+        let synced_names = names.clone();
+        Self(Arc::new(Mutex::new(State {
+            names,
+            synced_names,
+            folders,
+            files,
+            ..State::default()
+        })))
+    }
+
+    /// The sizes of all files.
+    pub fn sizes(&self) -> Vec<(PathBuf, usize)> {
+        let state = self.state();
+        state.names.iter().map(|(path, id)| (path.clone(), state.files[*id].bytes.len())).collect()
+    }
+
+    pub fn flip(&self, path: &Path, bit: usize) {
+        let mut state = self.state();
+        let id = state.names[path];
+        state.files[id].bytes[bit / 8] ^= 1 << (bit % 8);
+        state.files[id].synced = state.files[id].bytes.clone();
+    }
+
+    pub fn delete(&self, path: &Path) {
+        self.state().names.remove(path).unwrap();
+    }
+}
+
+impl Inode {
+    fn after_power_cut(&self, lost: Lost) -> Self {
+        let mut bytes = self.synced.clone();
+        let writes = self.unsynced.iter().enumerate();
+        let kept = writes.filter(|(n, _)| match lost {
+            Lost::Nothing => true,
+            Lost::Half => (self.unsynced.len() - n) % 2 == 1,
+            Lost::Everything | Lost::Contents => false,
+        });
+        kept.for_each(|(_, write)| write.apply(&mut bytes));
+        Self { synced: bytes.clone(), bytes, unsynced: vec![] }
+    }
+
+    fn change(&mut self, write: Write) {
+        write.apply(&mut self.bytes);
+        self.unsynced.push(write);
+    }
+}
+
+impl Write {
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::At(offset, data) => {
+                let offset = usize::try_from(*offset).unwrap();
+                bytes.resize(bytes.len().max(offset + data.len()), 0);
+                bytes[offset..offset + data.len()].copy_from_slice(data);
+            }
+            Self::Length(length) => bytes.resize(usize::try_from(*length).unwrap(), 0),
+        }
+    }
+}
+
+impl State {
+    /// Counts a change; says whether it happens.
+    fn step(&mut self, is_sync: bool) -> io::Result<bool> {
+        self.changes += 1;
+        self.syncs += u64::from(is_sync);
+        match self.fault {
+            Some((from, fault)) if self.changes > from => match fault {
+                Fault::Power => Ok(false),
+                Fault::Full if is_sync => Ok(true),
+                Fault::Full => Err(io::ErrorKind::StorageFull.into()),
+                Fault::Sync if !is_sync => Ok(true),
+                Fault::InputOutput | Fault::Sync => Err(io::Error::other("input/output error")),
+            },
+            _ => Ok(true),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct TestFile {
+    disk: TestDisk,
+    id: usize,
+}
+
+impl DiskFile for TestFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let state = self.disk.state();
+        let bytes = &state.files[self.id].bytes;
+        let start = usize::try_from(offset).unwrap().min(bytes.len());
+        let count = buffer.len().min(bytes.len() - start);
+        buffer[..count].copy_from_slice(&bytes[start..start + count]);
+        Ok(count)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.disk.state();
+        match state.step(false) {
+            Ok(true) => {
+                state.files[self.id].change(Write::At(offset, bytes.to_vec()));
+                Ok(())
+            }
+            Ok(false) => Ok(()),
+            Err(e) => {
+                let half = bytes[..bytes.len() / 2].to_vec();
+                state.files[self.id].change(Write::At(offset, half));
+                Err(e)
+            }
+        }
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        let mut state = self.disk.state();
+        if state.step(false)? {
+            state.files[self.id].change(Write::Length(length));
+        }
+        Ok(())
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.disk.state().files[self.id].bytes.len() as u64)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.disk.state();
+        if state.step(true)? {
+            let file = &mut state.files[self.id];
+            file.synced.clone_from(&file.bytes);
+            file.unsynced.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Disk for TestDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
+        let mut state = self.state();
+        let found = state.names.get(path).copied();
+        let id = match (found, mode) {
+            (None, OpenMode::Read) => return Err(io::ErrorKind::NotFound.into()),
+            (Some(id), OpenMode::Read | OpenMode::Write) => id,
+            (found, _) => {
+                let happens = state.step(false)?;
+                match found {
+                    Some(id) => {
+                        if happens {
+                            state.files[id].change(Write::Length(0));
+                        }
+                        id
+                    }
+                    None => {
+                        state.files.push(Inode::default());
+                        let id = state.files.len() - 1;
+                        if happens {
+                            state.names.insert(path.to_owned(), id);
+                        }
+                        id
+                    }
+                }
+            }
+        };
+        Ok(Box::new(TestFile { disk: self.clone(), id }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if state.step(false)? {
+            let id = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+            state.names.insert(to.to_owned(), id);
+        }
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if state.step(false)? {
+            state.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
+        }
+        Ok(())
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        let state = self.state();
+        let inside = state.names.keys().filter(|path| path.parent() == Some(folder));
+        Ok(inside.map(|path| PathBuf::from(path.file_name().unwrap())).collect())
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        let state = self.state();
+        Ok(state.names.contains_key(path) || state.folders.iter().any(|f| f == path))
+    }
+
+    fn create_folder(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if !state.folders.iter().any(|folder| folder == path) {
+            state.step(false)?;
+            state.folders.push(path.to_owned());
+        }
+        Ok(())
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if state.step(true)? {
+            let inside = |path: &PathBuf| path.parent() == Some(folder);
+            let now: Vec<_> = state.names.clone().into_iter().filter(|(p, _)| inside(p)).collect();
+            state.synced_names.retain(|path, _| !inside(path));
+            state.synced_names.extend(now);
+        }
+        Ok(())
+    }
+
+    fn lock(&self, _: &Path) -> io::Result<Option<DiskLock>> {
+        Ok(Some(DiskLock::none()))
+    }
+}
