@@ -1,0 +1,20 @@
+//! Tests of the rules through the public API: vectors, decoding, quorum arithmetic, and step tables
+//! of the server and of the client's operations.
+//!
+//! Nodes, keys and signatures are made up (`fixtures`), so a case is a line: what is known, what
+//! happens, what follows.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    reason = "a test stops at the first surprise"
+)]
+
+mod arbitrary;
+mod codec;
+mod fixtures;
+mod samples;
+mod variants;
+mod vectors;

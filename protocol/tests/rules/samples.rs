@@ -1,0 +1,148 @@
+//! One value of every kind that crosses the wire, small enough to read.
+
+use bftkv_protocol::server::{self};
+use bftkv_protocol::{
+    Answer, CertificateBytes, Configuration, EquivocationProof, Evidence, Refusal, Request,
+    Response, Slot, ValueDigest, encode,
+};
+
+use crate::fixtures::{
+    ALICE, BOB, Keys, abandon, certified, entry, final_entry, node, one_group, share,
+    share_statement, signed, signed_time, t, variable,
+};
+
+/// A message with its name, as in `testdata/messages.txt`.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    pub(crate) name: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A member's proof: a3 signed two entries for one timestamp.
+pub(crate) fn member_proof() -> EquivocationProof {
+    let configuration = one_group();
+    let side = |value| {
+        let entry = signed(entry(ALICE, 7, value));
+        let signature = share(&entry, 0xa3, &configuration).signature;
+        (share_statement(&entry, &configuration), signature)
+    };
+    EquivocationProof::of_shares(node(0xa3), side("one"), side("two"), &Keys::default()).unwrap()
+}
+
+/// A writer's proof: Alice got two entries certified for one timestamp.
+pub(crate) fn writer_proof() -> EquivocationProof {
+    let configuration = one_group();
+    let side = |value| certified(entry(ALICE, 7, value), &configuration);
+    let keys = Keys::default();
+    let proofs = EquivocationProof::of_certified(&side("one"), &side("two"), &configuration, &keys);
+    proofs.into_iter().find(|proof| *proof.guilty() == ALICE.id()).unwrap()
+}
+
+pub(crate) fn evidence(configuration: &Configuration) -> Evidence {
+    Evidence {
+        latest: Some(Box::new(certified(entry(ALICE, 5, "old"), configuration))),
+        times: vec![signed_time(0xa1, 5, configuration), signed_time(0xa2, 6, configuration)],
+    }
+}
+
+fn slot() -> Slot {
+    let attempt = signed(final_entry(BOB, 7, "his"));
+    Slot {
+        timestamp: t(7),
+        hash: attempt.hash(),
+        writer: BOB.id(),
+        owner: BOB.owner(),
+        value: ValueDigest::of(b"his"),
+        is_final: true,
+    }
+}
+
+fn certificate() -> CertificateBytes {
+    CertificateBytes::new(*b"a certificate").unwrap()
+}
+
+fn requests() -> Vec<(&'static str, Request)> {
+    let configuration = one_group();
+    let evidence = evidence(&configuration);
+    let attempt = signed(entry(ALICE, 7, "mine"));
+    let abandon = abandon(ALICE, attempt.id());
+    let x = || variable("x");
+    vec![
+        ("Join", Request::Join { certificate: certificate() }),
+        ("Introduce", Request::Introduce { certificate: certificate() }),
+        ("Certificates", Request::Certificates { ids: vec![ALICE.id(), BOB.id()] }),
+        ("Time", Request::Time { variable: x(), evidence: true }),
+        ("Sign bare", Request::Sign { entry: attempt.clone(), evidence: Evidence::default() }),
+        ("Sign", Request::Sign { entry: attempt, evidence: evidence.clone() }),
+        ("Store", Request::Store { entry: certified(entry(ALICE, 7, "mine"), &configuration) }),
+        ("Read newest", Request::Read { variable: x(), at: None }),
+        ("Read", Request::Read { variable: x(), at: Some(t(7)) }),
+        ("Versions", Request::Versions { variable: x(), below: Some(t(300)), limit: 200 }),
+        ("Abandon", Request::Abandon { abandon, evidence }),
+        ("Abandoned", Request::Abandoned { variable: x() }),
+        ("Accuse member", Request::Accuse(Box::new(member_proof()))),
+        ("Accuse writer", Request::Accuse(Box::new(writer_proof()))),
+    ]
+}
+
+fn answers() -> Vec<(&'static str, Answer)> {
+    let configuration = one_group();
+    let stored = || Box::new(certified(entry(ALICE, 7, "mine"), &configuration));
+    let attempt = signed(entry(ALICE, 7, "mine"));
+    let signature = signed_time(0xa1, 7, &configuration).signature;
+    let evident = Answer::Time { seen: t(7), latest: Some(stored()), signature: Some(signature) };
+    vec![
+        ("Certificates", Answer::Certificates(vec![certificate(), certificate()])),
+        ("Time bare", Answer::Time { seen: t(7), latest: None, signature: None }),
+        ("Time", evident),
+        ("Share", Answer::Share(share(&attempt, 0xa1, &configuration))),
+        ("Done", Answer::Done),
+        ("Entry absent", Answer::Entry(None)),
+        ("Entry", Answer::Entry(Some(stored()))),
+        ("Versions", Answer::Versions(vec![t(300), t(7), t(1)])),
+        ("Abandons", Answer::Abandons(vec![abandon(ALICE, attempt.id())])),
+    ]
+}
+
+/// Every refusal, in the order of its number.
+pub(crate) fn refusals() -> Vec<(&'static str, Refusal)> {
+    let configuration = one_group();
+    let stored = || Box::new(certified(entry(ALICE, 7, "mine"), &configuration));
+    let sealed = Box::new(certified(final_entry(ALICE, 7, "for ever"), &configuration));
+    let limit = t(server::MAX_TIMESTAMP_STEP);
+    vec![
+        ("Malformed", Refusal::Malformed),
+        ("UnknownSender", Refusal::UnknownSender),
+        ("Busy", Refusal::Busy),
+        ("StorageUnavailable", Refusal::StorageUnavailable),
+        ("WrongRealm", Refusal::WrongRealm),
+        ("WrongConfiguration", Refusal::WrongConfiguration { ours: configuration.digest() }),
+        ("NotMember", Refusal::NotMember),
+        ("UnknownWriter", Refusal::UnknownWriter(BOB.id())),
+        ("BadWriterSignature", Refusal::BadWriterSignature),
+        ("NoQuorumCertificate", Refusal::NoQuorumCertificate { owner: BOB.owner() }),
+        ("SenderNotWriter", Refusal::SenderNotWriter),
+        ("NotOwner", Refusal::NotOwner(stored())),
+        ("Sealed", Refusal::Sealed(sealed)),
+        ("OldTimestamp", Refusal::OldTimestamp { seen: t(7) }),
+        ("TimestampTooFar", Refusal::TimestampTooFar { limit }),
+        ("UnusableTimestamp", Refusal::UnusableTimestamp),
+        ("Outstanding", Refusal::Outstanding(vec![slot(), slot()])),
+        ("OutstandingFinal", Refusal::OutstandingFinal(Box::new(slot()))),
+        ("TooManySlots", Refusal::TooManySlots(vec![slot()])),
+        ("FinalStays", Refusal::FinalStays),
+        ("BadCollectiveSignature", Refusal::BadCollectiveSignature("2 of 3".into())),
+        ("Equivocation", Refusal::Equivocation(vec![member_proof(), writer_proof()])),
+    ]
+}
+
+/// Every message of `testdata/messages.txt`. Answers and refusals stand in a response.
+pub(crate) fn samples() -> Vec<Sample> {
+    let configuration = one_group().digest();
+    let respond = |outcome| encode(&Response { configuration, outcome });
+    let named = |kind: &str, name: &str, bytes| Sample { name: format!("{kind} {name}"), bytes };
+    let requests = requests().into_iter().map(|(n, r)| named("request", n, encode(&r)));
+    let answers = answers().into_iter().map(|(n, a)| named("answer", n, respond(Ok(a))));
+    let refusals = refusals().into_iter().map(|(n, r)| named("refusal", n, respond(Err(r))));
+    requests.chain(answers).chain(refusals).collect()
+}
