@@ -159,6 +159,10 @@ fn require_quorum_certificate(
 
 /// Rule R4: valid, and not held up by signers that were cut out later alone.
 fn check_certified(entry: &CertifiedEntry, context: &Context<'_>) -> Result<(), Refusal> {
+    let ours = context.configuration.digest();
+    if entry.collective.configuration() != ours {
+        return Err(Refusal::WrongConfiguration { ours });
+    }
     verify_certified(entry, context.configuration, context.keys).map_err(refuse_invalid)?;
     let trusted = || {
         entry.collective.shares().iter().map(|s| &s.signer).filter(|id| !context.cut.contains(*id))
@@ -199,8 +203,7 @@ fn attested_time(times: &[SignedTime], variable: &Variable, context: &Context<'_
             variable: variable.clone(),
             seen: time.seen,
         };
-        clique.contains(&time.signer)
-            && !context.cut.contains(&time.signer)
+        !context.cut.contains(&time.signer)
             && context
                 .keys
                 .verify(&time.signer, Purpose::Time, &statement.signed_bytes(), &time.signature)
@@ -208,7 +211,7 @@ fn attested_time(times: &[SignedTime], variable: &Variable, context: &Context<'_
     };
     // Each member is looked at once, so that a long list costs no more than n verifications.
     let mut firsts = BTreeMap::new();
-    for time in times.iter().take(Group::MAX_MEMBERS) {
+    for time in times.iter().filter(|time| clique.contains(&time.signer)) {
         firsts.entry(&time.signer).or_insert(time);
     }
     let mut seen: Vec<Timestamp> = firsts.into_values().filter(valid).map(|t| t.seen).collect();
