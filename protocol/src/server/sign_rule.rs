@@ -185,7 +185,9 @@ fn give_up(abandon: Abandon, loaded: &mut Loaded) {
     marks.seen = marks.seen.max(attempt.timestamp);
     marks.slots.retain(|s| !(s.timestamp == attempt.timestamp && s.hash == attempt.hash));
     let certified = loaded.state.latest.as_ref().map_or(Timestamp::ZERO, CertifiedEntry::timestamp);
-    let known = marks.abandons.iter().any(|kept| kept.attempt == *attempt);
+    // Anybody can name another's attempt as his own; that must not keep the true message out.
+    let same = |kept: &Abandon| kept.attempt == *attempt && kept.writer == abandon.writer;
+    let known = marks.abandons.iter().any(same);
     if !known && attempt.timestamp > certified {
         marks.abandons.push(abandon);
         marks.abandons.sort_by_key(|kept| kept.attempt.timestamp);
