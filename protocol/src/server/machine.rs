@@ -135,7 +135,7 @@ impl Server {
                 Err(_) => Reply::Plain(Err(Refusal::StorageUnavailable)),
             };
             self.actions.push_back(ServerAction::Reply { ticket, reply });
-        } else if let Some(Running::Loading { variable, task }) = self.running.remove(&ticket) {
+        } else if let Some((variable, task)) = self.take_loading(ticket) {
             match loaded {
                 Ok(loaded) => {
                     let decision = decide(*task, loaded, &self.configuration, keys);
@@ -157,9 +157,7 @@ impl Server {
 
     /// Learns that the batch of [`ServerAction::Persist`] is on disk, or that it may not be.
     pub fn handle_persisted(&mut self, ticket: Ticket, persisted: Result<(), StoreError>) {
-        let Some(Running::Persisting { variable, decision }) = self.running.remove(&ticket) else {
-            return;
-        };
+        let Some((variable, decision)) = self.take_persisting(ticket) else { return };
         let decision = match persisted {
             Ok(()) => *decision,
             Err(_) => Decision::refuse(Refusal::StorageUnavailable),
@@ -170,6 +168,28 @@ impl Server {
     /// The next thing to do.
     pub fn poll(&mut self) -> Option<ServerAction> {
         self.actions.pop_front()
+    }
+
+    /// The task whose state is being loaded. One that waits for something else stays as it is.
+    fn take_loading(&mut self, ticket: Ticket) -> Option<(Variable, Box<Task>)> {
+        match self.running.remove(&ticket)? {
+            Running::Loading { variable, task } => Some((variable, task)),
+            other => {
+                self.running.insert(ticket, other);
+                None
+            }
+        }
+    }
+
+    /// The decision that is being made durable. A task that waits for something else stays.
+    fn take_persisting(&mut self, ticket: Ticket) -> Option<(Option<Variable>, Box<Decision>)> {
+        match self.running.remove(&ticket)? {
+            Running::Persisting { variable, decision } => Some((variable, decision)),
+            other => {
+                self.running.insert(ticket, other);
+                None
+            }
+        }
     }
 
     fn read(&mut self, ticket: Ticket, task: Task, variable: Variable, version: Option<Timestamp>) {
