@@ -21,6 +21,8 @@ pub(crate) struct Person {
 pub(crate) const ALICE: Person = Person { number: 0x01, address: "alice@example.org" };
 /// Alice's other device: another certificate with the same address.
 pub(crate) const ALICE2: Person = Person { number: 0x02, address: "alice@example.org" };
+/// Alice's first device under her new address.
+pub(crate) const ALICE_MOVED: Person = Person { number: 0x01, address: "alice@example.net" };
 /// Somebody else.
 pub(crate) const BOB: Person = Person { number: 0x03, address: "bob@example.org" };
 /// Nobody certified this one.
@@ -120,14 +122,14 @@ impl Verify for Keys {
     }
 }
 
-/// Alice (both devices) and Bob have quorum certificates.
+/// Alice (both devices and addresses) and Bob have quorum certificates.
 #[derive(Debug)]
 pub(crate) struct People;
 
 impl Identities for People {
     fn has_quorum_certificate(&self, writer: &NodeId, address: &Address) -> bool {
         let certified = |p: &Person| p.id() == *writer && p.owner() == *address;
-        [ALICE, ALICE2, BOB].iter().any(certified)
+        [ALICE, ALICE2, ALICE_MOVED, BOB].iter().any(certified)
     }
 
     fn is_known(&self, _: &NodeId) -> bool {

@@ -15,6 +15,14 @@
 mod arbitrary;
 mod codec;
 mod fixtures;
+mod member;
+mod quorum;
 mod samples;
+mod server_abandon;
+mod server_machine;
+mod server_read;
+mod server_sign;
+mod server_store;
+mod validity;
 mod variants;
 mod vectors;
