@@ -8,6 +8,7 @@ use sequoia_openpgp::cert::amalgamation::ValidAmalgamation;
 use sequoia_openpgp::packet::key::{PublicParts, UnspecifiedRole};
 use sequoia_openpgp::packet::{Key, UserID};
 use sequoia_openpgp::policy::StandardPolicy;
+use sequoia_openpgp::serialize::stream::Recipient;
 use sequoia_openpgp::types::{PublicKeyAlgorithm, RevocationStatus};
 use sequoia_openpgp::{Cert, Fingerprint, KeyHandle};
 
@@ -143,17 +144,12 @@ impl Certificate {
     }
 
     /// The newest key to which messages are encrypted at `time`.
-    pub(crate) fn encryption_key(&self, time: SystemTime) -> Option<&PublicKey> {
-        let primary = self.valid(time).map(|_| self.cert.keys())?;
-        primary
-            .with_policy(&POLICY, time)
-            .supported()
-            .alive()
-            .revoked(false)
-            .for_transport_encryption()
+    pub(crate) fn recipient(&self, time: SystemTime) -> Option<Recipient<'_>> {
+        self.valid(time)?;
+        let keys = self.cert.keys().with_policy(&POLICY, time).supported().alive().revoked(false);
+        keys.for_transport_encryption()
             .max_by_key(|ka| ka.key().creation_time())
-            .map(|ka| ka.component())
-            .map(Key::role_as_unspecified)
+            .map(Recipient::from)
     }
 
     fn expired_by_binding(&self, time: SystemTime) -> bool {

@@ -10,7 +10,7 @@ use bftkv_protocol::{
     Address, CertificateBytes, NodeId, Purpose, SignatureBytes, Verify, VerifyError,
 };
 use lru::LruCache;
-use sequoia_openpgp::KeyHandle;
+use sequoia_openpgp::{Fingerprint, KeyHandle};
 
 use crate::cache::{CacheKey, SignatureCache};
 use crate::certificate::key_id_of;
@@ -111,6 +111,7 @@ struct KnownGraph {
 struct State {
     records: BTreeMap<NodeId, (Arc<CertificateRecord>, Origin)>,
     key_ids: BTreeMap<Vec<u8>, BTreeSet<NodeId>>,
+    subkeys: BTreeMap<NodeId, BTreeSet<NodeId>>,
     strangers: VecDeque<NodeId>,
     stranger_bytes: usize,
     generation: u64,
@@ -295,6 +296,18 @@ impl Keyring {
         self.read().key_ids.get(key_id).cloned().unwrap_or_default()
     }
 
+    /// Certificates that hold, or claim to hold, the key with this fingerprint: that whose primary
+    /// key it is, then local ones, then a few of strangers that name it as a subkey.
+    pub(crate) fn by_key(&self, key: &Fingerprint) -> Vec<Arc<Certificate>> {
+        // Anybody can name a foreign subkey; only its owner can bind it for signing.
+        const MAX_CLAIMANTS: usize = 4;
+        let Ok(key) = node_id(key) else { return Vec::new() };
+        let (local, strangers) = self.read().claimants(&key);
+        let claimants = local.into_iter().chain(strangers.into_iter().take(MAX_CLAIMANTS));
+        let ids = std::iter::once(key).chain(claimants);
+        ids.filter_map(|id| self.certificate(&id)).collect()
+    }
+
     /// Certificates for the answer to join: those of `first` (the members) in their order, then
     /// the others of nodes and local ones, as many as fit in `max_bytes`.
     #[must_use]
@@ -400,8 +413,18 @@ impl State {
             self.stranger_bytes = self.stranger_bytes.saturating_add(size(&record));
         }
         self.key_ids.entry(key_id_of(&id).to_vec()).or_default().insert(id.clone());
+        for subkey in record.subkeys() {
+            self.subkeys.entry(subkey.clone()).or_default().insert(id.clone());
+        }
         self.records.insert(id, (Arc::new(record), origin));
         self.generation = self.generation.saturating_add(1);
+    }
+
+    /// Who names a subkey: local certificates, and those of strangers.
+    fn claimants(&self, subkey: &NodeId) -> (Vec<NodeId>, Vec<NodeId>) {
+        let local =
+            |id: &NodeId| self.records.get(id).is_some_and(|(_, origin)| *origin == Origin::Local);
+        self.subkeys.get(subkey).into_iter().flatten().cloned().partition(local)
     }
 
     /// Forgets the oldest strangers until the bounds hold.
@@ -423,10 +446,17 @@ impl State {
             self.strangers.retain(|stranger| stranger != id);
             self.stranger_bytes = self.stranger_bytes.saturating_sub(size(&record));
         }
-        if let Some(ids) = self.key_ids.get_mut(key_id_of(id)) {
-            ids.remove(id);
+        remove(&mut self.key_ids, &key_id_of(id).to_vec(), id);
+        record.subkeys().iter().for_each(|subkey| remove(&mut self.subkeys, subkey, id));
+    }
+}
+
+fn remove<K: Ord>(index: &mut BTreeMap<K, BTreeSet<NodeId>>, key: &K, id: &NodeId) {
+    if let Some(ids) = index.get_mut(key) {
+        ids.remove(id);
+        if ids.is_empty() {
+            index.remove(key);
         }
-        self.key_ids.retain(|_, ids| !ids.is_empty());
     }
 }
 

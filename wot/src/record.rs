@@ -29,6 +29,7 @@ pub struct CertificateRecord {
     id: NodeId,
     bytes: CertificateBytes,
     claims: Vec<Identity>,
+    subkeys: Vec<NodeId>,
 }
 
 impl CertificateRecord {
@@ -70,6 +71,11 @@ impl CertificateRecord {
         self.claims.iter().any(|claim| claim.kind == IdentityKind::Node)
     }
 
+    /// The fingerprints of the subkeys that it claims.
+    pub(crate) fn subkeys(&self) -> &[NodeId] {
+        &self.subkeys
+    }
+
     fn from_raw(raw: &RawCert<'_>) -> Result<Self, CertificateError> {
         check_counts(raw)?;
         let length = raw.as_bytes().len();
@@ -79,7 +85,9 @@ impl CertificateRecord {
         let bytes = CertificateBytes::new(raw.as_bytes());
         let bytes = bytes.map_err(|_| CertificateError::too_large(length))?;
         let claims = raw.userids().filter_map(|id| Identity::parse(id.value()).ok()).collect();
-        Ok(Self { id: node_id(&raw.fingerprint())?, bytes, claims })
+        let subkeys = raw.keys().subkeys().filter_map(|key| node_id(&key.fingerprint()).ok());
+        let subkeys = subkeys.collect();
+        Ok(Self { id: node_id(&raw.fingerprint())?, bytes, claims, subkeys })
     }
 
     /// Keeps a parsed certificate, without secrets.
@@ -93,7 +101,10 @@ impl CertificateRecord {
         let bytes =
             CertificateBytes::new(bytes).map_err(|_| CertificateError::too_large(length))?;
         let claims = cert.userids().filter_map(|ua| Identity::parse(ua.userid().value()).ok());
-        Ok(Self { id: node_id(&cert.fingerprint())?, bytes, claims: claims.collect() })
+        let claims = claims.collect();
+        let subkeys = cert.keys().subkeys().filter_map(|ka| node_id(&ka.key().fingerprint()).ok());
+        let subkeys = subkeys.collect();
+        Ok(Self { id: node_id(&cert.fingerprint())?, bytes, claims, subkeys })
     }
 }
 

@@ -11,3 +11,16 @@ pub(crate) fn path(name: &str) -> PathBuf {
 pub(crate) fn keyring(name: &str) -> Vec<u8> {
     std::fs::read(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
+
+/// The own key of a folder of test data.
+pub(crate) fn key(folder: &str) -> crate::OwnKey {
+    let bytes = keyring(&format!("{folder}/secring.gpg"));
+    crate::OwnKey::from_bytes(&bytes, &crate::no_passphrase).unwrap()
+}
+
+/// The keyring of a folder of test data.
+pub(crate) fn keyring_of(folder: &str) -> crate::Keyring {
+    let ring = crate::Keyring::new(crate::KeyringOptions::default());
+    ring.import(&keyring(&format!("{folder}/pubring.gpg"))).unwrap();
+    ring
+}

@@ -1,0 +1,257 @@
+//! New keys and certifications.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use bftkv_protocol::{Address, CertificateBytes};
+use sequoia_openpgp::armor::{Kind, Writer};
+use sequoia_openpgp::cert::{CertBuilder, CipherSuite};
+use sequoia_openpgp::packet::signature::SignatureBuilder;
+use sequoia_openpgp::serialize::SerializeInto;
+use sequoia_openpgp::types::{KeyFlags, ReasonForRevocation, SignatureType};
+use sequoia_openpgp::{Packet, Profile};
+use zeroize::Zeroizing;
+
+use crate::own_key::{OwnKey, Passphrase};
+use crate::record::CertificateRecord;
+use crate::{Certificate, CertificateError, Identity, KeyError};
+
+/// A new key, and what revokes it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Generated {
+    /// The key.
+    pub key: OwnKey,
+    /// The key's certificate with its revocation, to be kept in a safe place and published if the
+    /// key is lost or stolen. It revokes; it cannot sign.
+    pub revocation: Vec<u8>,
+}
+
+/// Makes a key that GnuPG can read: version 4, an Ed25519 primary key that certifies and signs, a
+/// Cv25519 encryption subkey, an Ed25519 authentication subkey.
+///
+/// # Errors
+/// [`KeyError::UserId`] when the user ID is no identity; [`KeyError::Crypto`] is ours.
+pub fn generate_key(user_id: &str, passphrase: Option<&Passphrase>) -> Result<Generated, KeyError> {
+    Identity::parse(user_id.as_bytes())?;
+    let mut builder = CertBuilder::new()
+        .set_profile(Profile::RFC4880)
+        .map_err(KeyError::crypto)?
+        .set_cipher_suite(CipherSuite::Cv25519)
+        .add_userid(user_id)
+        .set_primary_key_flags(KeyFlags::empty().set_certification().set_signing())
+        .add_subkey(
+            KeyFlags::empty().set_transport_encryption().set_storage_encryption(),
+            None,
+            None,
+        )
+        .add_authentication_subkey();
+    if let Some(passphrase) = passphrase {
+        builder = builder.set_password(Some(passphrase.password().clone()));
+    }
+    let (cert, revocation) = builder.generate().map_err(KeyError::crypto)?;
+    let public = cert.clone().strip_secret_key_material();
+    let revoked = public.insert_packets(revocation).map_err(KeyError::crypto)?.0;
+    let key = OwnKey::from_cert(cert, &|_| passphrase.cloned())?;
+    Ok(Generated { key, revocation: revoked.to_vec().map_err(KeyError::crypto)? })
+}
+
+/// What a statement about a user ID says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Statement {
+    /// "This address belongs to this key", for ever or for a time.
+    Certify {
+        /// How long it holds.
+        valid_for: Option<Duration>,
+    },
+    /// "I no longer say so": cuts the edge of the trust graph.
+    Revoke,
+}
+
+impl OwnKey {
+    /// States something about the user IDs of a certificate that hold `address`. Returns the
+    /// certificate with the new statements.
+    ///
+    /// # Errors
+    /// [`KeyError::Unusable`] when the own primary key may not certify, or the certificate has no
+    /// such user ID that is valid now.
+    pub fn certify(
+        &self,
+        certificate: &CertificateBytes,
+        address: &Address,
+        statement: Statement,
+    ) -> Result<CertificateBytes, KeyError> {
+        let now = SystemTime::now();
+        let target = Certificate::parse(certificate)?;
+        let mut signer = self.certifier(now)?;
+        let mut statements = Vec::new();
+        for (user_id, _) in
+            target.bound_identities(now).iter().filter(|(_, i)| i.address == *address)
+        {
+            let primary = target.cert().primary_key();
+            let signature = builder(statement)
+                .and_then(|b| b.sign_userid_binding(&mut signer, primary.key(), user_id))
+                .map_err(KeyError::crypto)?;
+            statements.push(Packet::from(user_id.clone()));
+            statements.push(Packet::from(signature));
+        }
+        if statements.is_empty() {
+            return Err(KeyError::Unusable { id: target.id().clone(), what: "such user ID" });
+        }
+        let cert = target.cert().clone().insert_packets(statements).map_err(KeyError::crypto)?.0;
+        Ok(CertificateRecord::from_cert(&cert)?.bytes().clone())
+    }
+
+    /// Writes the secret key to a new file that only its owner can read (mode 0600), synced. It
+    /// stays protected by the passphrase with which it was made or read.
+    ///
+    /// # Errors
+    /// [`KeyError::Io`]; an existing file is never overwritten.
+    pub fn save(&self, path: &Path) -> Result<(), KeyError> {
+        let bytes = self.stored().as_tsk().to_vec().map_err(KeyError::crypto)?;
+        let bytes = Zeroizing::new(bytes);
+        let io = |source| KeyError::Io { path: path.to_owned(), source };
+        let mut file = private_file().open(path).map_err(io)?;
+        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io)
+    }
+}
+
+fn builder(statement: Statement) -> sequoia_openpgp::Result<SignatureBuilder> {
+    match statement {
+        Statement::Certify { valid_for: None } => {
+            Ok(SignatureBuilder::new(SignatureType::GenericCertification))
+        }
+        Statement::Certify { valid_for: Some(time) } => {
+            SignatureBuilder::new(SignatureType::GenericCertification)
+                .set_signature_validity_period(time)
+        }
+        Statement::Revoke => SignatureBuilder::new(SignatureType::CertificationRevocation)
+            .set_reason_for_revocation(ReasonForRevocation::Unspecified, b""),
+    }
+}
+
+fn private_file() -> std::fs::OpenOptions {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// The certificate in ASCII armor, as `gpg --export --armor` prints it.
+///
+/// # Errors
+/// [`CertificateError`], never for a certificate that was read by us.
+pub fn armor(certificate: &CertificateBytes) -> Result<String, CertificateError> {
+    let mut writer =
+        Writer::new(Vec::new(), Kind::PublicKey).map_err(CertificateError::malformed)?;
+    writer.write_all(certificate.as_bytes()).map_err(CertificateError::malformed)?;
+    let bytes = writer.finalize().map_err(CertificateError::malformed)?;
+    String::from_utf8(bytes).map_err(CertificateError::malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use bftkv_protocol::{Purpose, Sign, Verify};
+
+    use super::*;
+    use crate::own_key::no_passphrase;
+    use crate::{Keyring, KeyringOptions, Origin, Standing};
+
+    fn generate(user_id: &str) -> Generated {
+        generate_key(user_id, None).unwrap()
+    }
+
+    #[test]
+    fn a_new_key_signs_and_survives_its_file() {
+        let key = generate("n1 (http://127.0.0.1:1)").key;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.pgp");
+        key.save(&path).unwrap();
+        assert!(matches!(key.save(&path), Err(KeyError::Io { .. })), "never overwritten");
+        let loaded = OwnKey::load(&path, &no_passphrase).unwrap();
+        let ring = Keyring::new(KeyringOptions::default());
+        ring.add(key.record().clone(), Origin::Local).unwrap();
+        let signature = loaded.sign(Purpose::Entry, b"m").unwrap();
+        assert_eq!(ring.verify(key.id(), Purpose::Entry, b"m", &signature), Ok(()));
+        assert_eq!(ring.url(key.id()).unwrap().as_str(), "http://127.0.0.1:1");
+    }
+
+    #[test]
+    fn a_passphrase_protects_the_file() {
+        let right = Passphrase::new(b"right".to_vec());
+        let key = generate_key("a <a@b.c>", Some(&right)).unwrap().key;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.pgp");
+        key.save(&path).unwrap();
+        let wrong = |_: &bftkv_protocol::NodeId| Some(Passphrase::new(b"wrong".to_vec()));
+        assert!(matches!(OwnKey::load(&path, &no_passphrase), Err(KeyError::Passphrase(_))));
+        assert!(matches!(OwnKey::load(&path, &wrong), Err(KeyError::Passphrase(_))));
+        let loaded = OwnKey::load(&path, &|_| Some(right.clone())).unwrap();
+        assert!(loaded.sign(Purpose::Entry, b"m").is_ok());
+    }
+
+    #[test]
+    fn odd_user_ids_get_no_key() {
+        assert!(matches!(generate_key("a@b <c@d>", None), Err(KeyError::UserId(_))));
+    }
+
+    #[test]
+    fn a_certification_is_an_edge_until_it_is_revoked_or_expires() {
+        let (a, b) = (generate("a (http://h:1)").key, generate("b (http://h:2)").key);
+        let address = Address::new("http://h:2").unwrap();
+        let edge = |certificate: &CertificateBytes, later: u64| {
+            let time = SystemTime::now() + Duration::from_secs(later);
+            let ring =
+                Keyring::new(KeyringOptions { time: Some(time), ..KeyringOptions::default() });
+            ring.add(a.record().clone(), Origin::Local).unwrap();
+            ring.add_stranger(certificate).unwrap();
+            ring.graph().certifies(a.id(), b.id())
+        };
+        let bytes = b.certificate_bytes();
+        assert!(!edge(bytes, 0));
+        let certified = a.certify(bytes, &address, Statement::Certify { valid_for: None }).unwrap();
+        assert!(edge(&certified, 0) && edge(&certified, 1_000_000));
+        let valid_for = Some(Duration::from_secs(3600));
+        let short = a.certify(bytes, &address, Statement::Certify { valid_for }).unwrap();
+        assert!(edge(&short, 0) && !edge(&short, 3700));
+        let cut = a.certify(&certified, &address, Statement::Revoke).unwrap();
+        assert!(!edge(&cut, 0), "a revocation of the same second wins");
+        let other = Address::new("http://h:3").unwrap();
+        let nothing = a.certify(bytes, &other, Statement::Certify { valid_for: None });
+        assert!(matches!(nothing, Err(KeyError::Unusable { .. })));
+    }
+
+    #[test]
+    fn a_revoked_key_has_no_edges_but_what_it_signed_stays_valid() {
+        let (a, b) = (generate("a (http://h:1)"), generate("b (http://h:2)").key);
+        let address = Address::new("http://h:2").unwrap();
+        let forever = Statement::Certify { valid_for: None };
+        let certified = a.key.certify(b.certificate_bytes(), &address, forever).unwrap();
+        let signature = a.key.sign(Purpose::Share, b"m").unwrap();
+        let ring = Keyring::new(KeyringOptions::default());
+        ring.add(a.key.record().clone(), Origin::Local).unwrap();
+        ring.add_stranger(&certified).unwrap();
+        assert!(ring.graph().certifies(a.key.id(), b.id()));
+        ring.import(&a.revocation).unwrap().pop().unwrap().unwrap();
+        let certificate = ring.certificate(a.key.id()).unwrap();
+        assert_eq!(certificate.standing(SystemTime::now()), Standing::Revoked);
+        assert!(!ring.graph().certifies(a.key.id(), b.id()), "revoked: no edge");
+        assert_eq!(ring.url(a.key.id()), None, "revoked: no node");
+        let verdict = ring.verify(a.key.id(), Purpose::Share, b"m", &signature);
+        assert_eq!(verdict, Ok(()), "rule R4");
+    }
+
+    #[test]
+    fn armor_can_be_read_again() {
+        let key = generate("a <a@b.c>").key;
+        let text = armor(key.certificate_bytes()).unwrap();
+        assert!(text.starts_with("-----BEGIN PGP PUBLIC KEY BLOCK-----"));
+        let twice = format!("{text}\n{text}");
+        let read = crate::read_certificates(twice.as_bytes()).unwrap();
+        assert_eq!(read.len(), 2, "several armored blocks in one file");
+        assert_eq!(read[1].as_ref().unwrap().bytes(), key.certificate_bytes());
+    }
+}
