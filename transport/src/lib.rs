@@ -16,6 +16,33 @@
 //! nothing of the protocol, and counts no quorums. HTTP itself is not trusted: status lines and
 //! reasons are hints for people, never facts about a node.
 //!
+//! ```
+//! use std::{sync::Arc, time::Duration};
+//!
+//! use bftkv_protocol::{Answer, ConfigurationDigest, NodeId, Request, Response, Variable};
+//! use bftkv_transport::{AskOptions, MemoryNetwork, Peer, Transport};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (node, user) = (NodeId::from_bytes(&[1; 20])?, NodeId::from_bytes(&[2; 20])?);
+//! let configuration = ConfigurationDigest::from_bytes([0; 32]);
+//! let handler = move |_sender: NodeId, _request: Request| async move {
+//!     Response { configuration, outcome: Ok(Answer::Entry(None)) }
+//! };
+//! let network = MemoryNetwork::new();
+//! network.add_node(node.clone(), Arc::new(handler));
+//!
+//! let request = Request::Read { variable: Variable::new(*b"x")?, at: None };
+//! let options = AskOptions::within(Duration::from_secs(5));
+//! let to = vec![Peer::new(node, "http://127.0.0.1:5701")];
+//! let mut answers = network.transport(user).ask(to, request, options);
+//! while let Some((node, outcome)) = answers.next().await {
+//!     println!("{node}: {:?}", outcome?.outcome);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Paper: "A BFT KV Storage", "Transport Security".
 
 mod answers;
