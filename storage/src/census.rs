@@ -6,12 +6,13 @@
 //! the anchor, so that a backend that fell back to an older state is noticed too.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bftkv_protocol::StoreError;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{corrupt, io_error};
-use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::disk::{Disk, DiskFile, OpenMode, replace_file};
 
 /// What all records together must amount to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -57,6 +58,8 @@ pub(crate) struct Anchor {
     /// Whether each note is synced. A backend that verifies its own files on opening needs no
     /// more than the lower bound that an unsynced note gives.
     synced: bool,
+    /// The slot that holds the newest note; the next one goes to the other slot.
+    newest_slot: AtomicU64,
 }
 
 const SLOT_BYTES: u64 = 512;
@@ -64,14 +67,11 @@ const NOTE_BYTES: usize = 16;
 const MAGIC: [u8; 4] = *b"bfa1";
 
 impl Anchor {
-    /// Makes the anchor of a new store.
+    /// Makes the anchor of a new store; durable on return.
     pub(crate) fn create(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {
-        let make = || {
-            let file = disk.open(path, OpenMode::Truncate)?;
-            file.write_at(0, &note(0))?;
-            file.sync()
-        };
-        make().map_err(|e| io_error(path.display(), &e))
+        replace_file(disk, path, &note(0))
+            .and_then(|()| disk.sync_folder(path.parent().unwrap_or(path)))
+            .map_err(|e| io_error(path.display(), &e))
     }
 
     /// Opens the anchor; gives the number of the last commit that it knows.
@@ -90,15 +90,18 @@ impl Anchor {
             let mut bytes = [0; NOTE_BYTES];
             file.read_at(slot * SLOT_BYTES, &mut bytes)
                 .map_err(|e| io_error(path.display(), &e))?;
-            newest = newest.max(read_note(&bytes));
+            newest = newest.max(read_note(&bytes).map(|commits| (commits, slot)));
         }
-        newest.map(|commits| (Self { file, synced }, commits)).ok_or_else(missing)
+        let (commits, slot) = newest.ok_or_else(missing)?;
+        Ok((Self { file, synced, newest_slot: AtomicU64::new(slot) }, commits))
     }
 
     /// Notes that a commit is on disk.
     pub(crate) fn note(&self, commits: u64) -> Result<(), StoreError> {
         let write = || {
-            self.file.write_at((commits % 2) * SLOT_BYTES, &note(commits))?;
+            let slot = 1 - self.newest_slot.load(Ordering::Relaxed);
+            self.file.write_at(slot * SLOT_BYTES, &note(commits))?;
+            self.newest_slot.store(slot, Ordering::Relaxed);
             if self.synced { self.file.sync() } else { Ok(()) }
         };
         write().map_err(|e| io_error("anchor", &e))

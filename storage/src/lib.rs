@@ -36,6 +36,9 @@ mod record;
 mod record_store;
 mod redb_backend;
 mod redb_file;
+mod writer_file;
+mod writer_log;
+mod writer_record;
 
 pub use backend::{Backend, Change, Pair};
 pub use config::{StorageConfig, StorageKind};
@@ -43,3 +46,4 @@ pub use disk::{Disk, DiskFile, DiskLock, OpenMode, RealDisk};
 pub use memory::MemoryBackend;
 pub use open::{OpenError, open, open_on};
 pub use record_store::RecordStore;
+pub use writer_log::{ReserveError, WriterLog, WriterLogError};

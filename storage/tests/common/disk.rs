@@ -80,6 +80,12 @@ impl TestDisk {
         state.fault = Some((state.changes + n, fault));
     }
 
+    /// Whether the fault has begun.
+    pub fn is_faulty(&self) -> bool {
+        let state = self.state();
+        state.fault.is_some_and(|(from, _)| state.changes > from)
+    }
+
     pub fn changes(&self) -> u64 {
         self.state().changes
     }
@@ -118,6 +124,13 @@ impl TestDisk {
         let mut state = self.state();
         let id = state.names[path];
         state.files[id].bytes[bit / 8] ^= 1 << (bit % 8);
+        state.files[id].synced = state.files[id].bytes.clone();
+    }
+
+    pub fn truncate(&self, path: &Path, length: usize) {
+        let mut state = self.state();
+        let id = state.names[path];
+        state.files[id].bytes.truncate(length);
         state.files[id].synced = state.files[id].bytes.clone();
     }
 
