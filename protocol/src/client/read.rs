@@ -50,9 +50,9 @@ pub struct Read {
     step: Step,
     step_ends: Duration,
     round: Round,
-    /// Certificates that were looked for already.
+    /// Certificates that were looked for in this round.
     fetched: BTreeSet<NodeId>,
-    /// Who answered when they were looked for.
+    /// Who answered when they were looked for, while that is judged.
     answered: BTreeSet<NodeId>,
     elsewhere: Tally<crate::ConfigurationDigest>,
     culprits: BTreeMap<NodeId, Fault>,
@@ -165,11 +165,13 @@ impl Read {
     /// Learns that [`Action::Fetch`] is done, and which nodes answered it, whether or not they
     /// had the certificates.
     pub fn handle_fetched(&mut self, answered: &BTreeSet<NodeId>, keys: &dyn Verify) {
-        self.answered.extend(answered.iter().cloned());
         let step = std::mem::replace(&mut self.step, Step::Finished);
         if let Step::Fetching(ask) = step {
             self.step = Step::Asking(ask);
+            self.answered.clone_from(answered);
             self.evaluate(keys);
+            // It says nothing about entries that are shown from now on.
+            self.answered.clear();
         } else {
             self.step = step;
         }
@@ -206,6 +208,8 @@ impl Read {
         let members = self.store_members();
         let Step::Asking(ask) = &mut self.step else { return };
         ask.lost.clear();
+        // Whoever has a certificate may have been slow to show it.
+        self.fetched.clear();
         let heard = ask.answers.nodes();
         self.step_ends = now.saturating_add(self.options.round_timeout);
         self.send_read(members.difference(&heard).cloned().collect());
