@@ -17,14 +17,17 @@ impl Write {
                 self.fail(Problem::Unknown { timestamp, have, need, missing });
                 return;
             }
-            Step::Timestamps(ask) => self.note_silence(Phase::Time, &ask.answers.nodes()),
+            // A question that was just asked tells less than a whole round before it.
+            Step::Timestamps(ask) if self.obstacle == Obstacle::None => {
+                self.note_silence(Phase::Time, &ask.answers.nodes());
+            }
             Step::Signing(_) => {
                 if let Some(problem) = self.drop_attempt() {
                     self.fail(problem);
                     return;
                 }
             }
-            Step::Reserving | Step::BackingOff => {}
+            Step::Timestamps(_) | Step::Reserving | Step::BackingOff => {}
         }
         let problem = match self.other_configuration() {
             Some(problem) => problem,

@@ -15,10 +15,10 @@ use super::refused::{Obstacle, Verdict};
 use super::timestamp_choice::{TimeAnswer, base, choose, proof};
 use super::{Action, ClientError, Fault, Lost, Phase, Problem, Round, newer};
 use crate::{
-    Address, Answer, CertifiedEntry, CollectiveSignature, Configuration, Entry, EntryId, Evidence,
-    Group, NodeId, Outcome, Progress, Purpose, Refusal, Request, Response, ShareStatement,
-    SignatureShare, SignedEntry, SignedTime, Tally, TimeStatement, Timestamp, Value, Variable,
-    Verify, verify_certified,
+    Abandon, Address, Answer, CertifiedEntry, CollectiveSignature, Configuration, Entry, EntryId,
+    Evidence, Group, NodeId, Outcome, Progress, Purpose, Refusal, Request, Response,
+    ShareStatement, SignatureShare, SignedEntry, SignedTime, Tally, TimeStatement, Timestamp,
+    Value, Variable, Verify, VerifyError, verify_certified,
 };
 
 /// Who writes, and how patiently.
@@ -90,6 +90,8 @@ pub struct Write {
     known: Option<CertifiedEntry>,
     unchecked: Vec<(NodeId, CertifiedEntry)>,
     evidence: Evidence,
+    /// Other writers' abandons that were passed on since the last attempt.
+    relayed: Vec<Abandon>,
 
     obstacle: Obstacle,
     elsewhere: Tally<crate::ConfigurationDigest>,
@@ -153,6 +155,7 @@ impl Write {
             known: None,
             unchecked: Vec::new(),
             evidence: Evidence::default(),
+            relayed: Vec::new(),
             obstacle: Obstacle::None,
             elsewhere: Tally::default(),
             culprits: BTreeMap::new(),
@@ -213,7 +216,7 @@ impl Write {
             Step::Timestamps(_) => self.take_time(now, from, outcome, keys),
             Step::Signing(_) => self.take_share(now, from, outcome, keys),
             Step::Storing(..) => self.take_acknowledgement(from, outcome, keys),
-            Step::BackingOff => self.take_abandons(outcome),
+            Step::BackingOff => self.take_abandons(from, outcome, keys),
             Step::Reserving | Step::Recording(_) | Step::Finished => {}
         }
     }

@@ -47,13 +47,15 @@ impl Write {
         match outcome {
             Some(Ok(Answer::Share(share))) => {
                 let is_own = share.signer == *from;
-                let valid =
-                    keys.verify(from, Purpose::Share, &signing.statement, &share.signature).is_ok();
-                if is_own && valid {
-                    signing.shares.answers.note(from.clone(), share);
-                } else {
-                    signing.shares.lose(from);
-                    self.blame(from, Fault::BadShare);
+                let valid = keys.verify(from, Purpose::Share, &signing.statement, &share.signature);
+                match valid {
+                    Ok(()) if is_own => signing.shares.answers.note(from.clone(), share),
+                    // Our certificates are at fault, not the member.
+                    Err(VerifyError::UnknownCertificate(_)) if is_own => signing.shares.lose(from),
+                    _ => {
+                        signing.shares.lose(from);
+                        self.blame(from, Fault::BadShare);
+                    }
                 }
             }
             Some(Ok(_)) => {
@@ -134,6 +136,7 @@ impl Write {
         if matches!(self.obstacle, Obstacle::Others(_)) {
             self.back_off(now);
             // Whoever was refused may relay what the other writer has abandoned.
+            self.relayed.clear();
             let request = Request::Abandoned { variable: self.variable.clone() };
             self.send(self.authority(), request);
         } else {
@@ -169,15 +172,33 @@ impl Write {
         self.actions.push_back(Action::Settle(attempt));
     }
 
-    /// Relays abandon messages of other writers to everyone, once for each round.
-    pub(super) fn take_abandons(&mut self, outcome: Option<Outcome>) {
+    /// Relays abandon messages of other writers to everyone, each once for each attempt.
+    pub(super) fn take_abandons(
+        &mut self,
+        from: &NodeId,
+        outcome: Option<Outcome>,
+        keys: &dyn Verify,
+    ) {
         let Some(Ok(Answer::Abandons(abandons))) = outcome else { return };
         for abandon in abandons.into_iter().take(crate::Marks::MAX_ABANDONS) {
-            if abandon.attempt.variable == self.variable && abandon.writer != self.options.me {
-                let evidence = self.evidence.clone();
-                let request = Box::new(Request::Abandon { abandon, evidence });
-                self.actions.push_back(Action::Post { to: self.authority(), request });
+            let others =
+                abandon.attempt.variable == self.variable && abandon.writer != self.options.me;
+            if !others || self.relayed.contains(&abandon) {
+                continue;
+            }
+            let bytes = abandon.signed_bytes();
+            match keys.verify(&abandon.writer, Purpose::Abandon, &bytes, &abandon.signature) {
+                // The members know certificates that this client does not.
+                Ok(()) | Err(VerifyError::UnknownCertificate(_)) => self.relay(abandon),
+                // An honest member keeps only what it has checked.
+                Err(_) => self.blame(from, Fault::BadAnswer),
             }
         }
+    }
+
+    fn relay(&mut self, abandon: Abandon) {
+        self.relayed.push(abandon.clone());
+        let request = Box::new(Request::Abandon { abandon, evidence: self.evidence.clone() });
+        self.actions.push_back(Action::Post { to: self.authority(), request });
     }
 }

@@ -8,9 +8,13 @@ impl Write {
         self.attempt = self.attempt.saturating_add(1);
         self.next_round(now);
         self.step = Step::Timestamps(Ask::new(self.round));
-        // The first attempt saves the members a signature; a later one needs the evidence.
-        let evidence = self.attempt > 1;
+        let evidence = self.asks_evidence();
         self.send(self.authority(), Request::Time { variable: self.variable.clone(), evidence });
+    }
+
+    /// The first attempt saves the members a signature; a later one needs the evidence.
+    fn asks_evidence(&self) -> bool {
+        self.attempt > 1
     }
 
     pub(super) fn take_time(
@@ -54,6 +58,11 @@ impl Write {
             self.learn(from, *latest, keys);
         }
         let Some(signature) = signature else {
+            // b+1 answers of which one is not signed prove nothing to a lagging member.
+            if self.asks_evidence() {
+                self.blame(from, Fault::BadTime);
+                return None;
+            }
             return Some(TimeAnswer { seen, signed: None });
         };
         let statement = TimeStatement {
@@ -62,9 +71,14 @@ impl Write {
             variable: self.variable.clone(),
             seen,
         };
-        if keys.verify(from, Purpose::Time, &statement.signed_bytes(), &signature).is_err() {
-            self.blame(from, Fault::BadTime);
-            return None;
+        match keys.verify(from, Purpose::Time, &statement.signed_bytes(), &signature) {
+            Ok(()) => {}
+            // Our certificates are at fault, not the member.
+            Err(VerifyError::UnknownCertificate(_)) => return None,
+            Err(_) => {
+                self.blame(from, Fault::BadTime);
+                return None;
+            }
         }
         Some(TimeAnswer {
             seen,
