@@ -14,9 +14,12 @@
 
 mod arbitrary;
 mod codec;
+mod desk;
 mod fixtures;
 mod member;
 mod quorum;
+mod read;
+mod reader;
 mod samples;
 mod server_abandon;
 mod server_machine;
@@ -26,3 +29,6 @@ mod server_store;
 mod validity;
 mod variants;
 mod vectors;
+mod versions;
+mod write;
+mod write_refused;

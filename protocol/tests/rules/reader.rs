@@ -1,0 +1,115 @@
+//! A desk for one read: the test answers for the nodes and reads what the reader does.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bftkv_protocol::client::{Action, Consistency, Lost, Read, ReadOptions, Round};
+use bftkv_protocol::{Answer, CertifiedEntry, Configuration, Outcome, Refusal, Response};
+
+use crate::desk::{DEADLINE, ROUND, tell_action, tell_error, tell_faults};
+use crate::fixtures::{Keys, node, nodes, variable};
+
+/// One read of "x", and everybody that is asked.
+pub(crate) struct Reader {
+    pub(crate) read: Read,
+    pub(crate) configuration: Arc<Configuration>,
+    pub(crate) keys: Keys,
+    now: Duration,
+    round: Round,
+}
+
+pub(crate) fn read_options() -> ReadOptions {
+    ReadOptions {
+        at: None,
+        consistency: Consistency::Linearizable,
+        proof: false,
+        cut: BTreeSet::new(),
+        deadline: DEADLINE,
+        round_timeout: ROUND,
+    }
+}
+
+impl Reader {
+    pub(crate) fn new(configuration: Arc<Configuration>) -> Self {
+        Self::with(configuration, read_options())
+    }
+
+    pub(crate) fn with(configuration: Arc<Configuration>, options: ReadOptions) -> Self {
+        let now = Duration::ZERO;
+        let read = Read::start(now, Arc::clone(&configuration), variable("x"), options);
+        let mut reader = Self { read, configuration, keys: Keys::default(), now, round: 0 };
+        assert_eq!(reader.told().len(), 1, "it asks at once");
+        reader
+    }
+
+    pub(crate) fn told(&mut self) -> Vec<String> {
+        let mut told = Vec::new();
+        while let Some(action) = self.read.poll() {
+            if let Action::Send { round, .. } = &action {
+                self.round = *round;
+            }
+            told.push(tell_action(&action));
+        }
+        told
+    }
+
+    pub(crate) fn response(&mut self, from: u8, response: Result<Response, Lost>) {
+        self.read.handle_response(self.round, &node(from), response, &self.keys);
+    }
+
+    pub(crate) fn answer(&mut self, from: u8, outcome: Outcome) {
+        let configuration = self.configuration.digest();
+        self.response(from, Ok(Response { configuration, outcome }));
+    }
+
+    /// These nodes show this entry.
+    pub(crate) fn shown(&mut self, by: &[u8], entry: &CertifiedEntry) {
+        for from in by {
+            self.answer(*from, Ok(Answer::Entry(Some(Box::new(entry.clone())))));
+        }
+    }
+
+    /// These nodes have nothing.
+    pub(crate) fn absent(&mut self, by: &[u8]) {
+        by.iter().for_each(|from| self.answer(*from, Ok(Answer::Entry(None))));
+    }
+
+    pub(crate) fn done(&mut self, by: &[u8]) {
+        by.iter().for_each(|from| self.answer(*from, Ok(Answer::Done)));
+    }
+
+    pub(crate) fn refuse(&mut self, from: u8, refusal: Refusal) {
+        self.answer(from, Err(refusal));
+    }
+
+    /// The certificates that were asked for have been looked for; these nodes answered.
+    pub(crate) fn fetched(&mut self, answered: &[u8]) -> Vec<String> {
+        self.read.handle_fetched(&nodes(answered.iter().copied()), &self.keys);
+        self.told()
+    }
+
+    pub(crate) fn wake(&mut self) -> Vec<String> {
+        self.now = self.read.wake_at().unwrap();
+        self.read.handle_timeout(self.now, &self.keys);
+        self.told()
+    }
+
+    pub(crate) fn expire(&mut self) -> String {
+        self.now = DEADLINE;
+        self.read.handle_timeout(self.now, &self.keys);
+        self.result()
+    }
+
+    pub(crate) fn result(&self) -> String {
+        match self.read.result() {
+            None => "going on".into(),
+            Some(Ok(found)) => {
+                let entry = found.entry.as_ref();
+                let told = entry.map_or_else(|| "absent".into(), |e| e.timestamp().to_string());
+                told + &tell_faults(&found.culprits)
+            }
+            Some(Err(error)) => tell_error(error),
+        }
+    }
+}

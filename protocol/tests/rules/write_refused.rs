@@ -1,0 +1,269 @@
+//! Rule R2: what a writer makes of refusals. What can be mended is tried again; what cannot, needs
+//! a proof or more than b members.
+
+use bftkv_protocol::client::Problem;
+use bftkv_protocol::{
+    Abandon, Answer, CertifiedEntry, Entry, EquivocationProof, Evidence, Refusal, decode, encode,
+};
+
+use crate::desk::{Desk, options};
+use crate::fixtures::{
+    ALICE, ALICE2, BOB, CLIQUE, MALLORY, Person, abandon, certified, certified_by, entry,
+    final_entry, forged, nodes, one_group, signed, signed_time, t, variable,
+};
+use crate::member::slot;
+use crate::samples::member_proof;
+
+fn of(writer: Person, t: u64) -> CertifiedEntry {
+    certified(entry(writer, t, "his"), &one_group())
+}
+
+/// Two refusals: the attempt is given up.
+fn refused(first: Refusal, second: Refusal) -> Desk {
+    let mut desk = Desk::signing(one_group(), 0);
+    desk.told();
+    desk.refuse(0xa1, first);
+    desk.refuse(0xa2, second);
+    desk
+}
+
+/// "Not owner and sealed count only with the certified entry that proves them": one member that
+/// proves it is enough, any number that do not is not.
+#[test]
+fn not_owner_needs_a_proof() {
+    let desk = refused(Refusal::NotOwner(Box::new(of(BOB, 5))), Refusal::Busy);
+    assert_eq!(desk.result(), "not owner 5");
+    let sealed = certified(final_entry(ALICE, 5, "other"), &one_group());
+    let desk = refused(Refusal::Sealed(Box::new(sealed)), Refusal::Busy);
+    assert_eq!(desk.result(), "sealed 5");
+
+    let too_few = certified_by(entry(BOB, 5, "his"), &CLIQUE[..2], &one_group());
+    let lie = || Refusal::NotOwner(Box::new(too_few.clone()));
+    let desk = refused(lie(), lie());
+    assert_eq!(desk.result(), "going on");
+    let mine = || Refusal::NotOwner(Box::new(of(ALICE2, 5)));
+    assert_eq!(refused(mine(), mine()).result(), "going on", "it proves the contrary");
+}
+
+#[test]
+fn a_false_proof_names_its_sender() {
+    let too_few = certified_by(entry(BOB, 5, "his"), &CLIQUE[..2], &one_group());
+    let other = certified(Entry { variable: variable("y"), ..entry(BOB, 5, "his") }, &one_group());
+    let mut desk = refused(Refusal::NotOwner(Box::new(too_few)), Refusal::Sealed(Box::new(other)));
+    desk.expire();
+    assert_eq!(desk.result(), "cannot sign: 0 of 3, without a1 a2 a3 a4; a1 BadEntry; a2 BadEntry");
+}
+
+/// A proof by a writer whose certificate is not known: it is looked for, and then believed or not.
+#[test]
+fn a_certificate_that_is_missing_for_a_proof_is_fetched() {
+    let mut desk = Desk::signing(one_group(), 0);
+    desk.keys.0.insert(BOB.id());
+    desk.told();
+    desk.refuse(0xa1, Refusal::NotOwner(Box::new(of(BOB, 5))));
+    desk.refuse(0xa2, Refusal::Busy);
+    assert_eq!(desk.told(), ["fetch 03", "abandon 1 a1 a2 a3 a4", "settle 1"]);
+    assert_eq!(desk.result(), "going on");
+    desk.keys.0.clear();
+    desk.write.handle_fetched(&desk.keys);
+    assert_eq!(desk.result(), "not owner 5");
+}
+
+#[test]
+fn the_newest_entry_known_is_passed_by() {
+    let mut desk = refused(Refusal::NotOwner(Box::new(of(ALICE2, 70))), Refusal::Busy);
+    desk.wake();
+    CLIQUE.into_iter().for_each(|id| desk.time(id, 1));
+    assert_eq!(desk.reserve(), ["reserve 71", "sign 71 a1 a2 a3 a4"]);
+    assert_eq!(desk.shown.latest.map(|entry| entry.timestamp()), Some(t(70)));
+}
+
+/// Refusals that no retry mends count if one honest member gives them.
+#[test]
+fn fatal_refusals_need_more_than_b_members() {
+    let none = || Refusal::NoQuorumCertificate { owner: ALICE.owner() };
+    assert_eq!(refused(none(), none()).result(), "no quorum certificate a1 a2");
+    assert_eq!(refused(none(), Refusal::Busy).result(), "going on");
+    assert_eq!(refused(none(), Refusal::WrongRealm).result(), "going on", "two different words");
+    let table = [
+        (Refusal::BadWriterSignature, "refused 301"),
+        (Refusal::SenderNotWriter, "refused 303"),
+        (Refusal::WrongRealm, "refused 200"),
+        (Refusal::UnusableTimestamp, "refused 402"),
+        (Refusal::NotMember, "refused 202"),
+        (Refusal::Malformed, "refused 100"),
+        (Refusal::Busy, "going on"),
+        (Refusal::StorageUnavailable, "going on"),
+        (Refusal::OldTimestamp { seen: t(3) }, "going on"),
+        (Refusal::TimestampTooFar { limit: t(3) }, "going on"),
+    ];
+    for (refusal, expected) in table {
+        let desk = refused(refusal.clone(), refusal.clone());
+        assert_eq!(desk.result(), expected, "{refusal}");
+    }
+}
+
+/// Each refused attempt is given up, then tried again until the deadline; then the error says what
+/// stood in the way.
+#[test]
+fn the_error_names_the_obstacle() {
+    let his = || slot(&signed(entry(BOB, 6, "his")));
+    let mine = || slot(&signed(final_entry(ALICE, 6, "other")));
+    let table = [
+        (Refusal::Outstanding(vec![his()]), "blocked by bob@example.org"),
+        (Refusal::OutstandingFinal(Box::new(mine())), "outstanding final 6"),
+        (Refusal::OldTimestamp { seen: t(3) }, "contention"),
+        (Refusal::TimestampTooFar { limit: t(3) }, "contention"),
+        (Refusal::TooManySlots(vec![mine()]), "contention"),
+        (Refusal::Busy, "contention"),
+        (Refusal::StorageUnavailable, "cannot sign: 0 of 3, without a1 a2 a3 a4"),
+        (Refusal::Outstanding(vec![]), "cannot sign: 0 of 3, without a1 a2 a3 a4"),
+    ];
+    for (refusal, expected) in table {
+        let mut waiting = refused(refusal.clone(), refusal.clone());
+        waiting.expire();
+        assert_eq!(waiting.result(), expected, "{refusal}");
+        let mut asking = refused(refusal.clone(), refusal.clone());
+        assert_eq!(asking.wake().pop().unwrap(), "time with evidence a1 a2 a3 a4");
+        asking.expire();
+        assert_eq!(asking.result(), expected, "{refusal}: the next attempt had just begun");
+    }
+}
+
+/// "A refusal that can be mended is retried with a fresh t", and with what a lagging member needs.
+#[test]
+fn the_next_attempt_shows_evidence() {
+    let mut desk = refused(Refusal::TimestampTooFar { limit: t(9) }, Refusal::Busy);
+    assert_eq!(
+        desk.wake(),
+        ["abandon 1 a1 a2 a3 a4", "settle 1", "time with evidence a1 a2 a3 a4"]
+    );
+    let configuration = one_group();
+    let latest = Some(Box::new(of(ALICE, 8)));
+    for (id, seen) in CLIQUE.into_iter().zip([9, 8, 7]) {
+        let signature = Some(signed_time(id, seen, &configuration).signature);
+        desk.answer(id, Ok(Answer::Time { seen: t(seen), latest: latest.clone(), signature }));
+    }
+    assert_eq!(desk.reserve(), ["reserve 9", "sign 9 a1 a2 a3 a4"]);
+    let times = vec![signed_time(0xa1, 9, &configuration), signed_time(0xa2, 8, &configuration)];
+    assert_eq!(desk.shown, Evidence { latest, times });
+}
+
+/// A time answer must be signed when evidence was asked for: b+1 of which one is unsigned would
+/// prove nothing to a lagging member.
+#[test]
+fn an_unsigned_or_badly_signed_time_does_not_count() {
+    let mut desk = refused(Refusal::Busy, Refusal::Busy);
+    desk.wake();
+    desk.answer(0xa1, Ok(Answer::Time { seen: t(9), latest: None, signature: None }));
+    desk.time(0xa2, 4);
+    desk.time(0xa3, 4);
+    assert!(desk.told().is_empty(), "two are no quorum");
+    desk.time(0xa4, 4);
+    assert_eq!(desk.reserve()[0], "reserve 5");
+    assert_eq!(desk.shown.times.len(), 2);
+    desk.expire();
+    assert!(desk.result().ends_with("; a1 BadTime"), "{}", desk.result());
+
+    let mut desk = Desk::new(one_group());
+    desk.told();
+    desk.answer(0xa1, Ok(Answer::Time { seen: t(9), latest: None, signature: Some(forged()) }));
+    CLIQUE[1..].iter().for_each(|id| desk.time(*id, 0));
+    assert_eq!(desk.told(), ["reserve 1"]);
+}
+
+fn blocked() -> Desk {
+    let his = || Refusal::Outstanding(vec![slot(&signed(entry(BOB, 6, "his")))]);
+    let mut desk = refused(his(), his());
+    let told = desk.told();
+    assert_eq!(told, ["abandon 1 a1 a2 a3 a4", "settle 1", "abandoned a1 a2 a3 a4"]);
+    desk
+}
+
+fn given_up() -> Abandon {
+    abandon(BOB, signed(entry(BOB, 6, "his")).id())
+}
+
+/// "Whoever was refused may relay it", once.
+#[test]
+fn abandons_of_others_are_relayed_once() {
+    let mut desk = blocked();
+    desk.answer(0xa3, Ok(Answer::Abandons(vec![given_up()])));
+    assert_eq!(desk.told(), ["post abandon 6 a1 a2 a3 a4"]);
+    desk.answer(0xa4, Ok(Answer::Abandons(vec![given_up(), given_up()])));
+    assert!(desk.told().is_empty(), "everyone was told already");
+    let mine = abandon(ALICE, signed(entry(ALICE, 1, "v")).id());
+    desk.answer(0xa2, Ok(Answer::Abandons(vec![mine])));
+    assert!(desk.told().is_empty(), "its own it has sent itself");
+}
+
+#[test]
+fn forged_abandons_are_not_relayed() {
+    let mut desk = blocked();
+    let forged = Abandon { signature: forged(), ..given_up() };
+    desk.answer(0xa3, Ok(Answer::Abandons(vec![forged])));
+    let mut elsewhere = given_up();
+    elsewhere.attempt.variable = variable("y");
+    desk.answer(0xa4, Ok(Answer::Abandons(vec![elsewhere])));
+    assert!(desk.told().is_empty());
+    desk.answer(0xa1, Ok(Answer::Abandons(vec![given_up()])));
+    assert_eq!(desk.told(), ["post abandon 6 a1 a2 a3 a4"], "the true one is");
+    desk.expire();
+    assert_eq!(desk.result(), "blocked by bob@example.org; a3 BadAnswer");
+}
+
+#[test]
+fn what_cannot_be_checked_is_relayed_all_the_same() {
+    let mut desk = blocked();
+    desk.keys.0.insert(BOB.id());
+    desk.answer(0xa3, Ok(Answer::Abandons(vec![given_up()])));
+    assert_eq!(desk.told(), ["post abandon 6 a1 a2 a3 a4"]);
+    desk.expire();
+    assert_eq!(desk.result(), "blocked by bob@example.org");
+}
+
+/// Proofs that arrive with a refusal are checked before anyone is accused.
+#[test]
+fn equivocation_is_reported_with_proof_only() {
+    let mut desk = Desk::signing(one_group(), 0);
+    desk.told();
+    let mut bytes = encode(&member_proof());
+    *bytes.last_mut().unwrap() ^= 1;
+    let spoilt: EquivocationProof = decode(&bytes).unwrap();
+    desk.refuse(0xa1, Refusal::Equivocation(vec![member_proof()]));
+    assert_eq!(desk.told(), ["accuse a3"]);
+    desk.refuse(0xa2, Refusal::Equivocation(vec![spoilt]));
+    let told = desk.told();
+    assert!(!told.contains(&"accuse a3".to_owned()), "{told:?}");
+    desk.expire();
+    assert!(desk.result().ends_with("; a2 BadAnswer; a3 Equivocation"), "{}", desk.result());
+}
+
+/// A write-once attempt may be finished by writing the same value once more.
+#[test]
+fn an_own_final_is_finished_by_the_same_value() {
+    let same = certified(final_entry(ALICE, 5, "v"), &one_group());
+    let mut desk = Desk::with(one_group(), true, options());
+    desk.time_and_reserve(0);
+    desk.told();
+    let sealed = || Refusal::Sealed(Box::new(same.clone()));
+    desk.refuse(0xa1, sealed());
+    desk.refuse(0xa2, sealed());
+    assert_eq!(desk.result(), "going on", "the same value, write-once: no contradiction");
+    let desk = refused(sealed(), sealed());
+    assert_eq!(desk.result(), "sealed 5", "the same value, not write-once");
+}
+
+/// A person who reads the error knows what to do.
+#[test]
+fn errors_speak() {
+    let none = || Refusal::NoQuorumCertificate { owner: MALLORY.owner() };
+    let Problem::NoQuorumCertificate { owner, by } = refused(none(), none()).problem() else {
+        panic!("another problem");
+    };
+    assert_eq!((owner, by), (MALLORY.owner(), nodes([0xa1, 0xa2])));
+    let words = refused(none(), none()).problem().to_string();
+    assert!(words.contains("mallory@example.org must be certified by more than b"), "{words}");
+    let words = refused(Refusal::NotOwner(Box::new(of(BOB, 5))), Refusal::Busy).problem();
+    assert_eq!(words.to_string(), "not the owner: the variable belongs to bob@example.org");
+}
