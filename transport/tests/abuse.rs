@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bftkv_protocol::Request;
-use bftkv_transport::{ServerLimits, Stopped};
+use bftkv_transport::{HttpServer, Peer, ServerLimits, Stopped, TransportError, TransportRefusal};
 use common::{Echo, LONG, Node, ask_one, bulky, client, eventually, raw, read, wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -325,10 +325,27 @@ async fn an_answer_too_large_for_a_message_is_refused_and_bound() {
     };
     let handler = std::sync::Arc::new(handler);
     let limits = ServerLimits::default();
-    let server = bftkv_transport::HttpServer::bind("127.0.0.1:0", limits, seal, handler);
+    let server = HttpServer::bind("127.0.0.1:0", limits, seal, handler);
     let address = server.await.unwrap();
-    let peer = bftkv_transport::Peer::new(common::id(1), address.local_addr().to_string());
+    let peer = Peer::new(common::id(1), address.local_addr().to_string());
     let refused = ask_one(&client(100).0, peer, read(b"x")).await;
-    let too_large = bftkv_transport::TransportRefusal::TooLarge;
-    assert_eq!(refused, Err(bftkv_transport::TransportError::Refused(too_large)));
+    let too_large = TransportRefusal::TooLarge;
+    assert_eq!(refused, Err(TransportError::Refused(too_large)));
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_costs_its_own_request_only() {
+    let seal = common::FakeSeal::new(1);
+    let handler = |_, request: Request| async move {
+        assert_eq!(request, read(b"good"), "on purpose");
+        common::response(common::echo(&request))
+    };
+    let limits = ServerLimits { in_flight: 1, ..ServerLimits::default() };
+    let server = HttpServer::bind("127.0.0.1:0", limits, seal, std::sync::Arc::new(handler));
+    let server = server.await.unwrap();
+    let peer = Peer::new(common::id(1), server.local_addr().to_string());
+    let (transport, _) = client(100);
+    let broken = ask_one(&transport, peer.clone(), read(b"bad")).await.unwrap_err();
+    assert!(matches!(broken, TransportError::Http { status: 500, .. }), "{broken}");
+    ask_one(&transport, peer, read(b"good")).await.unwrap();
 }
