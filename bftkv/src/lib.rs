@@ -1,1 +1,65 @@
-//! bftkv (under construction).
+//! A Byzantine-fault-tolerant key-value store whose nodes are OpenPGP certificates: what an
+//! embedding program depends on.
+//!
+//! [`Node`] serves a share of the data; [`Client`] puts and gets. Both live in a [`Home`], a folder
+//! with a key, certificates, a configuration file and, for a node, a store. Who the nodes are, who
+//! must sign and who must store follows from the certificates: nodes that have all certified each
+//! other are a quorum clique.
+//!
+//! ```no_run
+//! use bftkv::{Client, GetOptions, Home, Node, PutOptions, Value, Variable};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! // A node, in its own program: `bftkv init` made its home.
+//! let node = Node::open(&Home::open("/var/lib/bftkv")?)?;
+//! let running = node.serve().await?;
+//! println!("listening on {}", running.local_addr());
+//!
+//! // A client, in another program.
+//! let client = Client::open(&Home::open("/home/alice/.bftkv")?).await?;
+//! let variable = Variable::new(*b"greeting")?;
+//! let written = client.put(&variable, Value::new(*b"hello")?, PutOptions::default()).await?;
+//! println!("stored at timestamp {}", written.timestamp);
+//!
+//! let found = client.get(&variable, GetOptions::default()).await?;
+//! match found.entry {
+//!     Some(entry) => println!("{:?}", entry.entry().value.as_bytes()),
+//!     None => println!("never written"),
+//! }
+//! // Whoever lied on the way is named, although the answer is right.
+//! for (node, fault) in &found.culprits {
+//!     eprintln!("{node} {fault}");
+//! }
+//! running.shutdown().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What it does not do: it makes no decision of the protocol (those are in `bftkv-protocol`), and
+//! has no command line (that is `bftkv-cmd`). All functions that are `async` need a Tokio runtime.
+
+mod certificates;
+mod client;
+mod config;
+mod error;
+mod home;
+mod node;
+mod proof_file;
+
+pub use bftkv_protocol as protocol;
+pub use bftkv_storage as storage;
+pub use bftkv_transport as transport;
+pub use bftkv_wot as wot;
+
+pub use bftkv_protocol::client::{Consistency, Fault, Found, Problem, Written};
+pub use bftkv_protocol::{CertifiedEntry, Configuration, NodeId, Timestamp, Value, Variable};
+pub use certificates::Certificates;
+pub use client::{Client, ClientParts, GetOptions, JoinReport, PutOptions, Version};
+pub use config::{
+    ClientConfig, Config, ConfigError, ConfiguredConsistency, LogConfig, NodeConfig, RealmConfig,
+    StorageConfig, TEMPLATE,
+};
+pub use error::Error;
+pub use home::{Home, HomeError, NewHome};
+pub use node::{Node, RunningNode};
+pub use proof_file::{DetachedSignature, ProofFile, ProofFileError};

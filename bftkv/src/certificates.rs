@@ -1,0 +1,190 @@
+//! The certificates that a node or a client knows, and the folder where it keeps them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bftkv_protocol::{Address, CertificateBytes, Configuration, NodeId, Seal, Verify};
+use bftkv_wot::{
+    CertificateError, CertificateRecord, ConfigurationOptions, Keyring, KeyringOptions, Origin,
+    OwnKey, QuorumCertificates, Sealer, derive_configuration, read_folder,
+};
+
+use crate::config::RealmConfig;
+use crate::{Error, HomeError};
+
+/// A keyring and, if it has one, the folder that it is kept in: one file for each certificate.
+///
+/// Certificates of strangers live in memory, within bounds. Those of members, and of whoever has
+/// written something that is stored here, are kept on disk: what is stored can always be checked.
+#[derive(Debug, Clone)]
+pub struct Certificates {
+    keyring: Keyring,
+    folder: Option<PathBuf>,
+    kept: Arc<Mutex<BTreeSet<NodeId>>>,
+}
+
+impl Certificates {
+    /// The certificates in a folder. Files that are no certificates are told in the log.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn open(folder: &Path) -> Result<Self, HomeError> {
+        let found = read_folder(folder)?;
+        for error in &found.refused {
+            tracing::warn!(%error, "a certificate was passed over");
+        }
+        let keyring = Keyring::new(KeyringOptions::default());
+        let mut kept = BTreeSet::new();
+        for record in found.certificates {
+            let id = record.id().clone();
+            match keyring.add(record, Origin::Local) {
+                Ok(_) => drop(kept.insert(id)),
+                Err(error) => tracing::warn!(%id, %error, "a certificate was passed over"),
+            }
+        }
+        Ok(Self { keyring, folder: Some(folder.to_owned()), kept: Arc::new(Mutex::new(kept)) })
+    }
+
+    /// Certificates that are in memory only.
+    #[must_use]
+    pub fn in_memory(keyring: Keyring) -> Self {
+        Self { keyring, folder: None, kept: Arc::default() }
+    }
+
+    /// The keyring.
+    #[must_use]
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// Checks signatures.
+    pub(crate) fn keys(&self) -> &dyn Verify {
+        &self.keyring
+    }
+
+    /// Seals and opens messages with this key.
+    pub(crate) fn seal(&self, key: &OwnKey) -> Arc<dyn Seal> {
+        Arc::new(Sealer::new(self.keyring.clone(), key.clone()))
+    }
+
+    /// Takes a certificate from a peer.
+    ///
+    /// # Errors
+    /// The peer's fault: it is no certificate, or too large.
+    pub fn add(&self, certificate: &CertificateBytes) -> Result<NodeId, CertificateError> {
+        self.keyring.add_stranger(certificate)
+    }
+
+    /// Adds a certificate of one's own and writes it to the folder.
+    ///
+    /// # Errors
+    /// When it is no certificate, or cannot be written.
+    pub fn import(&self, record: CertificateRecord) -> Result<NodeId, HomeError> {
+        let id = record.id().clone();
+        self.keyring.add(record, Origin::Local).map_err(HomeError::Certificate)?;
+        self.save(&id)?;
+        Ok(id)
+    }
+
+    /// Keeps a certificate on disk that is known so far: that of a member, or of the writer of an
+    /// entry that is about to be stored.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep(&self, id: &NodeId) -> Result<(), HomeError> {
+        if self.kept.lock().unwrap_or_else(PoisonError::into_inner).contains(id) {
+            return Ok(());
+        }
+        if self.keyring.keep(id) {
+            self.save(id)?;
+        }
+        Ok(())
+    }
+
+    fn save(&self, id: &NodeId) -> Result<(), HomeError> {
+        if let (Some(folder), Some(bytes)) = (&self.folder, self.bytes(id)) {
+            let path = folder.join(format!("{id}.pgp"));
+            let write = || -> std::io::Result<()> {
+                let mut file = tempfile::NamedTempFile::new_in(folder)?;
+                file.write_all(bytes.as_bytes())?;
+                file.as_file().sync_all()?;
+                file.persist(&path)?;
+                std::fs::File::open(folder)?.sync_all()
+            };
+            write().map_err(|error| HomeError::Io { path: path.clone(), error })?;
+        }
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
+        Ok(())
+    }
+
+    /// The certificate of `id`.
+    #[must_use]
+    pub fn bytes(&self, id: &NodeId) -> Option<CertificateBytes> {
+        self.keyring.record(id).map(|record| record.bytes().clone())
+    }
+
+    /// The URL of a node.
+    #[must_use]
+    pub fn url(&self, id: &NodeId) -> Option<Address> {
+        self.keyring.url(id)
+    }
+
+    /// The address under which a certificate writes: that of its first identity.
+    #[must_use]
+    pub fn address(&self, id: &NodeId) -> Option<Address> {
+        self.keyring.identities(id).into_iter().next().map(|identity| identity.address)
+    }
+
+    /// All nodes that are known.
+    #[must_use]
+    pub fn nodes(&self) -> BTreeSet<NodeId> {
+        self.keyring.graph().nodes().cloned().collect()
+    }
+
+    /// Addresses by fingerprint, for messages to people.
+    #[must_use]
+    pub fn names(&self) -> BTreeMap<NodeId, String> {
+        let name = |id: NodeId| Some((id.clone(), self.address(&id)?.as_str().to_owned()));
+        self.keyring.records().iter().filter_map(|(r, _)| name(r.id().clone())).collect()
+    }
+
+    /// What a server `own` knows about writers.
+    pub(crate) fn quorum_certificates(
+        &self,
+        configuration: &Configuration,
+        own: &NodeId,
+    ) -> QuorumCertificates {
+        QuorumCertificates::new(self.keyring.clone(), configuration, own)
+    }
+
+    /// The configuration that `start` sees: derived from the web of trust, or pinned by lists.
+    ///
+    /// # Errors
+    /// The certificates do not make a quorum, or the lists are wrong; the message says more.
+    pub fn configuration(
+        &self,
+        start: &NodeId,
+        realm: &RealmConfig,
+    ) -> Result<Configuration, Error> {
+        let options = ConfigurationOptions {
+            distance: realm.distance,
+            authority: realm.authority_ids()?,
+            store: realm.store_ids()?,
+            allow_small: realm.allow_small,
+            ..ConfigurationOptions::default()
+        };
+        let graph = self.keyring.graph();
+        Ok(derive_configuration(&graph, start, realm.realm()?, &options)?)
+    }
+
+    /// Keeps the certificates of everybody in the configuration on disk.
+    pub(crate) fn keep_members(&self, configuration: &Configuration) {
+        for member in configuration.everyone() {
+            if let Err(error) = self.keep(&member) {
+                tracing::warn!(%member, %error, "cannot keep a member's certificate on disk");
+            }
+        }
+    }
+}

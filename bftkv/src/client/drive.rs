@@ -1,0 +1,177 @@
+//! Runs a state machine of the protocol: performs its actions, tells it what happened.
+//!
+//! There are no decisions in here; they are in `bftkv_protocol::client`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bftkv_protocol::client::{Action, ListVersions, Lost, Read, Reserve, Round, Write};
+use bftkv_protocol::{NodeId, Response, SignedEntry};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::inner::Inner;
+
+/// What happened, as far as a state machine cares.
+pub(super) enum Event {
+    Response(Round, NodeId, Result<Response, Lost>),
+    Reserved(Result<SignedEntry, Reserve>),
+    Recorded(Result<(), String>),
+    Fetched(BTreeSet<NodeId>),
+}
+
+/// The three state machines, seen alike.
+pub(super) trait Machine {
+    fn poll(&mut self) -> Option<Action>;
+    fn wake_at(&self) -> Option<Duration>;
+    fn handle(&mut self, now: Duration, event: Event, inner: &Inner);
+    fn handle_timeout(&mut self, now: Duration, inner: &Inner);
+    fn is_over(&self) -> bool;
+}
+
+/// Runs the machine to its end.
+pub(super) async fn drive(machine: &mut (dyn Machine + Send), inner: &Arc<Inner>) {
+    let (sender, mut events) = mpsc::unbounded_channel();
+    loop {
+        while let Some(action) = machine.poll() {
+            perform(action, inner, &sender);
+        }
+        if machine.is_over() {
+            return;
+        }
+        let wake = inner.instant(machine.wake_at().unwrap_or_default());
+        tokio::select! {
+            Some(event) = events.recv() => machine.handle(inner.now(), event, inner),
+            () = sleep_until(Instant::from_std(wake)) => machine.handle_timeout(inner.now(), inner),
+        }
+    }
+}
+
+/// Starts what the action asks for; its outcome comes back as an event.
+fn perform(action: Action, inner: &Arc<Inner>, events: &mpsc::UnboundedSender<Event>) {
+    let (inner, events) = (Arc::clone(inner), events.clone());
+    match action {
+        Action::Send { round, to, request } => {
+            tokio::spawn(async move {
+                let lingers = matches!(*request, bftkv_protocol::Request::Store { .. });
+                let mut answers = inner.ask(to, *request, lingers);
+                loop {
+                    let next = tokio::select! {
+                        next = answers.recv() => next,
+                        // Nobody waits any more: what need not go on in the background ends here.
+                        () = events.closed() => return,
+                    };
+                    let Some((node, response)) = next else { return };
+                    let _ = events.send(Event::Response(round, node, response));
+                }
+            });
+        }
+        Action::Post { to, request } => inner.post(to, *request),
+        Action::Reserve(entry) => {
+            tokio::task::spawn_blocking(move || {
+                let _ = events.send(Event::Reserved(inner.reserve(*entry)));
+            });
+        }
+        Action::RecordAssembled(attempt) => {
+            tokio::task::spawn_blocking(move || {
+                let _ = events.send(Event::Recorded(inner.record_assembled(&attempt)));
+            });
+        }
+        Action::Settle(attempt) => {
+            tokio::task::spawn_blocking(move || inner.settle(&attempt));
+        }
+        Action::Abandon { to, attempt, evidence } => {
+            tokio::task::spawn_blocking(move || inner.abandon(to, &attempt, evidence));
+        }
+        Action::Fetch(ids) => {
+            tokio::spawn(async move {
+                let answered = inner.fetch(ids).await;
+                let _ = events.send(Event::Fetched(answered));
+            });
+        }
+        Action::Accuse(proof) => inner.accuse(proof),
+        other => tracing::error!(?other, "an action of the protocol is not known here"),
+    }
+}
+
+impl Machine for Write {
+    fn poll(&mut self) -> Option<Action> {
+        Self::poll(self)
+    }
+
+    fn wake_at(&self) -> Option<Duration> {
+        Self::wake_at(self)
+    }
+
+    fn handle(&mut self, now: Duration, event: Event, inner: &Inner) {
+        match event {
+            Event::Response(round, from, response) => {
+                self.handle_response(now, round, &from, response, inner.keys());
+            }
+            Event::Reserved(reserved) => self.handle_reserved(now, reserved),
+            Event::Recorded(recorded) => self.handle_recorded(now, recorded),
+            Event::Fetched(_) => self.handle_fetched(inner.keys()),
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Duration, _inner: &Inner) {
+        Self::handle_timeout(self, now);
+    }
+
+    fn is_over(&self) -> bool {
+        self.result().is_some()
+    }
+}
+
+impl Machine for Read {
+    fn poll(&mut self) -> Option<Action> {
+        Self::poll(self)
+    }
+
+    fn wake_at(&self) -> Option<Duration> {
+        Self::wake_at(self)
+    }
+
+    fn handle(&mut self, _now: Duration, event: Event, inner: &Inner) {
+        match event {
+            Event::Response(round, from, response) => {
+                self.handle_response(round, &from, response, inner.keys());
+            }
+            Event::Fetched(answered) => self.handle_fetched(&answered, inner.keys()),
+            Event::Reserved(_) | Event::Recorded(_) => {}
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Duration, inner: &Inner) {
+        Self::handle_timeout(self, now, inner.keys());
+    }
+
+    fn is_over(&self) -> bool {
+        self.result().is_some()
+    }
+}
+
+impl Machine for ListVersions {
+    fn poll(&mut self) -> Option<Action> {
+        Self::poll(self)
+    }
+
+    fn wake_at(&self) -> Option<Duration> {
+        Self::wake_at(self)
+    }
+
+    fn handle(&mut self, _now: Duration, event: Event, _inner: &Inner) {
+        if let Event::Response(round, from, response) = event {
+            self.handle_response(round, &from, response);
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Duration, _inner: &Inner) {
+        Self::handle_timeout(self, now);
+    }
+
+    fn is_over(&self) -> bool {
+        self.result().is_some()
+    }
+}

@@ -1,0 +1,204 @@
+//! A home: the folder of a node or a client.
+
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bftkv_storage::{RecordStore, StorageConfig, WriterLog};
+use bftkv_wot::{AskPassphrase, CertificateError, KeyError, OwnKey, ReadError};
+
+use crate::{Certificates, Config, Error};
+
+/// A folder that holds everything that a node or a client needs:
+///
+/// ```text
+/// config.toml   settings, every one commented
+/// key.pgp       the own key with its secret parts (0600)
+/// certs/        certificates, one file each
+/// store/        a node's data
+/// writer.log    what this key has signed as a writer (never copy it to another home)
+/// ```
+#[derive(Debug)]
+pub struct Home {
+    path: PathBuf,
+    config: Config,
+    key: OwnKey,
+}
+
+/// A home that cannot be used. The message says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HomeError {
+    /// There is none.
+    #[error(
+        "{0} is not a bftkv home: run `bftkv init --home {0}`, or name another with --home or BFTKV_HOME"
+    )]
+    NotAHome(PathBuf),
+    /// There is one already.
+    #[error("{0} is a bftkv home already: choose another folder")]
+    Exists(PathBuf),
+    /// The operating system refused.
+    #[error("{path}: {error}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Certificates cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A certificate is not one.
+    #[error(transparent)]
+    Certificate(CertificateError),
+    /// The writer's memory cannot be used.
+    #[error(transparent)]
+    Memory(#[from] bftkv_storage::WriterLogError),
+}
+
+/// What a new home is made of.
+#[derive(Debug)]
+#[allow(clippy::exhaustive_structs, reason = "callers fill in every field")]
+pub struct NewHome<'a> {
+    /// The own key.
+    pub key: &'a OwnKey,
+    /// Keyrings: certificates that it knows, binary or armored.
+    pub certificates: &'a [Vec<u8>],
+    /// The configuration file's text, usually made from [`crate::TEMPLATE`].
+    pub config: &'a str,
+}
+
+impl Home {
+    /// The settings.
+    pub const CONFIG: &'static str = "config.toml";
+    /// The own key.
+    pub const KEY: &'static str = "key.pgp";
+    /// The certificates.
+    pub const CERTIFICATES: &'static str = "certs";
+    /// A node's data.
+    pub const STORE: &'static str = "store";
+    /// The writer's memory.
+    pub const WRITER_LOG: &'static str = "writer.log";
+
+    /// Makes a home. The folder is made if it is missing, for its owner alone.
+    ///
+    /// # Errors
+    /// There is a home already, the key or a certificate cannot be read, or the disk refuses.
+    pub fn create(path: &Path, new: &NewHome<'_>) -> Result<Self, Error> {
+        if path.join(Self::CONFIG).exists() || path.join(Self::KEY).exists() {
+            return Err(HomeError::Exists(path.to_owned()).into());
+        }
+        let certs = path.join(Self::CERTIFICATES);
+        make_folder(path)?;
+        make_folder(&certs)?;
+        new.key.save(&path.join(Self::KEY)).map_err(HomeError::Key)?;
+        let certificates = Certificates::open(&certs)?;
+        certificates.import(new.key.record().clone())?;
+        for keyring in new.certificates {
+            for found in bftkv_wot::read_certificates(keyring).map_err(HomeError::Certificate)? {
+                certificates.import(found.map_err(HomeError::Certificate)?)?;
+            }
+        }
+        // The settings come last: with them the folder is a home.
+        write_new(&path.join(Self::CONFIG), new.config.as_bytes())?;
+        let config = Config::read(&path.join(Self::CONFIG))?;
+        Ok(Self { path: path.to_owned(), config, key: new.key.clone() })
+    }
+
+    /// Opens a home whose key has no passphrase.
+    ///
+    /// # Errors
+    /// It is no home, or its settings or key cannot be used.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_with(path, &bftkv_wot::no_passphrase)
+    }
+
+    /// Opens a home. `ask` gives the passphrase if the key has one.
+    ///
+    /// # Errors
+    /// As [`Home::open`], or the passphrase is wrong.
+    pub fn open_with(path: impl AsRef<Path>, ask: AskPassphrase<'_>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        if !path.join(Self::CONFIG).is_file() {
+            return Err(HomeError::NotAHome(path.to_owned()).into());
+        }
+        let config = Config::read(&path.join(Self::CONFIG))?;
+        let key = OwnKey::load(&path.join(Self::KEY), ask).map_err(HomeError::Key)?;
+        Ok(Self { path: path.to_owned(), config, key })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The settings, to be overridden by arguments of the command line.
+    pub fn config_mut(&mut self) -> &mut Config {
+        &mut self.config
+    }
+
+    /// The own key.
+    #[must_use]
+    pub fn key(&self) -> OwnKey {
+        self.key.clone()
+    }
+
+    /// Reads the certificates.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn certificates(&self) -> Result<Certificates, HomeError> {
+        Certificates::open(&self.path.join(Self::CERTIFICATES))
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    /// The disk is at fault, another process has it open, or it is of another kind.
+    pub fn store(&self) -> Result<Arc<RecordStore>, Error> {
+        let settings = &self.config.storage;
+        let config = StorageConfig {
+            kind: settings.kind,
+            path: self.path.join(Self::STORE),
+            cache_bytes: settings.cache_mib.saturating_mul(1024 * 1024),
+        };
+        Ok(bftkv_storage::open(&config)?)
+    }
+
+    /// Opens the writer's memory.
+    ///
+    /// # Errors
+    /// When it cannot be read or is damaged.
+    pub fn writer_log(&self) -> Result<WriterLog, Error> {
+        let log = WriterLog::open(&self.path.join(Self::WRITER_LOG));
+        Ok(log.map_err(HomeError::Memory)?)
+    }
+}
+
+fn make_folder(path: &Path) -> Result<(), HomeError> {
+    let failed = |error| HomeError::Io { path: path.to_owned(), error };
+    std::fs::create_dir_all(path).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).map_err(failed)
+}
+
+/// Writes a file that must not exist, readable by its owner alone.
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), HomeError> {
+    let write = || -> std::io::Result<()> {
+        let mut options = std::fs::File::options();
+        let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(|error| HomeError::Io { path: path.to_owned(), error })
+}

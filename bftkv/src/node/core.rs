@@ -1,0 +1,214 @@
+//! Runs the server's state machine: performs its actions on the store and the key.
+//!
+//! There are no decisions in here; they are in `bftkv_protocol::server`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use bftkv_protocol::server::{
+    Admitted, Context, Loaded, Reply, Server, ServerAction, Ticket, admit,
+};
+use bftkv_protocol::{
+    Answer, CertifiedEntry, Configuration, EquivocationProof, NodeId, Outcome, Purpose, Refusal,
+    Request, Sign, SignatureShare, Store, StoreError, Variable,
+};
+use bftkv_wot::{OwnKey, QuorumCertificates};
+
+use tokio::sync::oneshot;
+
+use crate::Certificates;
+
+/// The rules, a store and a key.
+pub(super) struct Core {
+    me: NodeId,
+    configuration: Arc<Configuration>,
+    certificates: Certificates,
+    writers: QuorumCertificates,
+    key: OwnKey,
+    store: Arc<dyn Store>,
+    cut: RwLock<BTreeSet<NodeId>>,
+    server: Mutex<Server>,
+    waiting: Mutex<BTreeMap<Ticket, oneshot::Sender<Outcome>>>,
+    next_ticket: AtomicU64,
+}
+
+impl Core {
+    /// A core over an opened store. Whoever was convicted before stays cut out.
+    pub(super) fn new(
+        configuration: Arc<Configuration>,
+        certificates: Certificates,
+        key: OwnKey,
+        store: Arc<dyn Store>,
+    ) -> Result<Self, StoreError> {
+        let cut = store.proofs()?.iter().map(|proof| proof.guilty().clone()).collect();
+        Ok(Self {
+            me: key.id().clone(),
+            server: Mutex::new(Server::new(Arc::clone(&configuration))),
+            writers: certificates.quorum_certificates(&configuration, key.id()),
+            configuration,
+            certificates,
+            key,
+            store,
+            cut: RwLock::new(cut),
+            waiting: Mutex::new(BTreeMap::new()),
+            next_ticket: AtomicU64::new(0),
+        })
+    }
+
+    /// Answers a request about a variable. The work is done on a blocking thread; many requests
+    /// run at once, and those for one variable wait for each other in the state machine.
+    pub(super) async fn answer(self: &Arc<Self>, sender: NodeId, request: Request) -> Outcome {
+        let (reply_to, reply) = oneshot::channel();
+        let core = Arc::clone(self);
+        let work = move || core.begin(&sender, request, reply_to);
+        // Either fails only if the thread panicked or the program ends.
+        tokio::task::spawn_blocking(work).await.unwrap_or(Err(Refusal::Busy))?;
+        reply.await.unwrap_or(Err(Refusal::Busy))
+    }
+
+    /// Checks the request, hands it to the machine, and does what there is to do.
+    fn begin(
+        &self,
+        sender: &NodeId,
+        request: Request,
+        reply_to: oneshot::Sender<Outcome>,
+    ) -> Result<(), Refusal> {
+        let writers = writers_of(&request);
+        let admitted = self.admit(sender, request)?;
+        writers.iter().try_for_each(|writer| self.keep_certificate(writer))?;
+        let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
+        lock(&self.waiting).insert(ticket, reply_to);
+        lock(&self.server).handle_request(ticket, admitted);
+        self.work();
+        Ok(())
+    }
+
+    fn admit(&self, sender: &NodeId, request: Request) -> Result<Admitted, Refusal> {
+        let cut = self.cut.read().unwrap_or_else(PoisonError::into_inner);
+        let context = Context {
+            me: &self.me,
+            configuration: &self.configuration,
+            cut: &cut,
+            keys: self.certificates.keys(),
+            identities: &self.writers,
+        };
+        admit(sender, request, &context)
+    }
+
+    /// What is stored can always be checked: the writer's certificate is on disk before its entry.
+    fn keep_certificate(&self, writer: &NodeId) -> Result<(), Refusal> {
+        self.certificates.keep(writer).map_err(|error| {
+            tracing::error!(%writer, %error, "cannot keep a writer's certificate");
+            Refusal::StorageUnavailable
+        })
+    }
+
+    /// Performs actions until there are none. Every thread that brings work takes part, so commits
+    /// of different variables run at once and the store can group them.
+    fn work(&self) {
+        loop {
+            let action = lock(&self.server).poll();
+            match action {
+                Some(action) => self.perform(action),
+                None => return,
+            }
+        }
+    }
+
+    fn perform(&self, action: ServerAction) {
+        match action {
+            ServerAction::Load { ticket, variable, version } => {
+                let loaded = self.load(&variable, version);
+                note_failure(&loaded);
+                lock(&self.server).handle_loaded(ticket, loaded, self.certificates.keys());
+            }
+            ServerAction::List { ticket, variable, below, limit } => {
+                let listed = self.store.versions(&variable, below, usize::from(limit));
+                note_failure(&listed);
+                lock(&self.server).handle_listed(ticket, listed);
+            }
+            ServerAction::Persist { ticket, batch } => {
+                let persisted = self.store.commit(batch);
+                note_failure(&persisted);
+                lock(&self.server).handle_persisted(ticket, persisted);
+            }
+            ServerAction::Reply { ticket, reply } => {
+                if let Some(waiting) = lock(&self.waiting).remove(&ticket) {
+                    // The asker may have gone; what was done stays done.
+                    let _ = waiting.send(self.sign(reply));
+                }
+            }
+            ServerAction::Accuse(proof) => self.cut_out(&proof),
+            other => tracing::error!(?other, "an action of the protocol is not known here"),
+        }
+    }
+
+    fn load(
+        &self,
+        variable: &Variable,
+        version: Option<bftkv_protocol::Timestamp>,
+    ) -> Result<Loaded, StoreError> {
+        let state = self.store.load(variable)?;
+        let version = match version {
+            Some(t) => self.store.version(variable, t)?,
+            None => None,
+        };
+        Ok(Loaded { state, version })
+    }
+
+    fn cut_out(&self, proof: &EquivocationProof) {
+        tracing::warn!(guilty = %proof.guilty(), "signed two entries for one timestamp: cut out");
+        self.cut.write().unwrap_or_else(PoisonError::into_inner).insert(proof.guilty().clone());
+    }
+
+    /// Signs what the machine decided to state. The slot behind it is durable by now.
+    fn sign(&self, reply: Reply) -> Outcome {
+        let signed = |purpose, bytes: &[u8]| {
+            self.key.sign(purpose, bytes).map_err(|error| {
+                tracing::error!(%error, "cannot sign");
+                Refusal::StorageUnavailable
+            })
+        };
+        match reply {
+            Reply::Share(statement) => {
+                let signature = signed(Purpose::Share, &statement.signed_bytes())?;
+                Ok(Answer::Share(SignatureShare { signer: self.me.clone(), signature }))
+            }
+            Reply::Time(statement, latest) => {
+                let signature = Some(signed(Purpose::Time, &statement.signed_bytes())?);
+                Ok(Answer::Time { seen: statement.seen, latest, signature })
+            }
+            Reply::Plain(outcome) => outcome,
+            _ => Err(Refusal::Malformed),
+        }
+    }
+}
+
+/// Whose entries the request would have signed or stored.
+fn writers_of(request: &Request) -> Vec<NodeId> {
+    let of = |entry: &CertifiedEntry| entry.entry().writer.clone();
+    match request {
+        Request::Sign { entry, evidence } => {
+            let shown = evidence.latest.as_deref().map(of);
+            std::iter::once(entry.entry.writer.clone()).chain(shown).collect()
+        }
+        Request::Abandon { evidence, .. } => {
+            evidence.latest.as_deref().map(of).into_iter().collect()
+        }
+        Request::Store { entry } => vec![of(entry)],
+        _ => Vec::new(),
+    }
+}
+
+fn note_failure<T>(result: &Result<T, StoreError>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "the store failed: this node signs nothing until it is mended");
+    }
+}
+
+/// A poisoned lock means that a thread panicked; the data behind these locks is changed in single
+/// steps, so it is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,151 @@
+//! The node: open, serve, shut down.
+
+mod core;
+mod service;
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bftkv_protocol::{Configuration, NodeId, Sign, Store};
+use bftkv_transport::{Handler, HttpServer, ServerLimits};
+use bftkv_wot::OwnKey;
+
+use self::core::Core;
+use self::service::Service;
+use crate::config::NodeConfig;
+use crate::{Certificates, Error, Home};
+
+/// A member of a realm that is ready to serve.
+pub struct Node {
+    service: Arc<Service>,
+    certificates: Certificates,
+    key: OwnKey,
+    settings: NodeConfig,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("id", self.id()).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Opens a home: reads its key and certificates, derives the configuration, opens and checks
+    /// the store.
+    ///
+    /// # Errors
+    /// The home, the disk or the web of trust is at fault; the message says what to do.
+    pub fn open(home: &Home) -> Result<Self, Error> {
+        let (certificates, key) = (home.certificates()?, home.key());
+        let configuration = certificates.configuration(key.id(), &home.config().realm)?;
+        let store = home.store()?;
+        Self::assemble(configuration, certificates, key, store, home.config().node.clone())
+    }
+
+    /// A node of these parts, for programs that do not use a [`Home`].
+    ///
+    /// # Errors
+    /// [`Error::NotMember`], or the store cannot be read.
+    pub fn assemble(
+        configuration: Configuration,
+        certificates: Certificates,
+        key: OwnKey,
+        store: Arc<dyn Store>,
+        settings: NodeConfig,
+    ) -> Result<Self, Error> {
+        if !configuration.has_member(key.id()) {
+            return Err(Error::NotMember(key.id().clone()));
+        }
+        certificates.keep_members(&configuration);
+        let configuration = Arc::new(configuration);
+        let core = Core::new(Arc::clone(&configuration), certificates.clone(), key.clone(), store)?;
+        let service = Service::new(core, certificates.clone(), configuration);
+        Ok(Self { service: Arc::new(service), certificates, key, settings })
+    }
+
+    /// The node's certificate.
+    #[must_use]
+    pub fn id(&self) -> &NodeId {
+        self.key.id()
+    }
+
+    /// The configuration that it serves.
+    #[must_use]
+    pub fn configuration(&self) -> &Arc<Configuration> {
+        self.service.configuration()
+    }
+
+    /// What answers requests, to be put behind another transport.
+    #[must_use]
+    pub fn handler(&self) -> Arc<dyn Handler> {
+        Arc::clone(&self.service) as Arc<dyn Handler>
+    }
+
+    /// Listens where the configuration says, or where the URL in the own user ID says.
+    ///
+    /// # Errors
+    /// The port is in use, or the address is not ours.
+    pub async fn serve(&self) -> Result<RunningNode, Error> {
+        self.serve_with(self.listen_address()?, self.handler()).await
+    }
+
+    /// Listens at `address` and lets `handler` answer. Tests put handlers in front of the node's
+    /// own that lie.
+    ///
+    /// # Errors
+    /// As [`Node::serve`].
+    pub async fn serve_with(
+        &self,
+        address: SocketAddr,
+        handler: Arc<dyn Handler>,
+    ) -> Result<RunningNode, Error> {
+        let limits = ServerLimits {
+            connections: self.settings.connections,
+            connections_per_address: self.settings.connections_per_address,
+            ..ServerLimits::default()
+        };
+        let seal = self.certificates.seal(&self.key);
+        let server = HttpServer::bind(&address.to_string(), limits, seal, handler).await?;
+        let patience = Duration::from_secs(self.settings.shutdown_seconds);
+        tracing::info!(node = %self.id(), address = %server.local_addr(), "serving");
+        Ok(RunningNode { server, patience })
+    }
+
+    fn listen_address(&self) -> Result<SocketAddr, Error> {
+        if let Some(address) = self.settings.listen {
+            return Ok(address);
+        }
+        let url = self.certificates.url(self.id()).ok_or(Error::NoAddress)?;
+        let place = url.as_str().trim_start_matches("http://").trim_end_matches('/');
+        let place = if place.contains(':') { place.to_owned() } else { format!("{place}:80") };
+        // A name that stands for several addresses is listened to at the first.
+        let found = place.to_socket_addrs().ok().and_then(|mut all| all.next());
+        found.ok_or_else(|| Error::ListenAddress(url.as_str().to_owned()))
+    }
+}
+
+/// A node that is serving.
+#[derive(Debug)]
+pub struct RunningNode {
+    server: HttpServer,
+    patience: Duration,
+}
+
+impl RunningNode {
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// Takes no more requests, finishes those under way, and stops.
+    ///
+    /// # Errors
+    /// None today; what is acknowledged is on disk whether or not this is called.
+    pub async fn shutdown(self) -> Result<(), Error> {
+        let stopped = self.server.shutdown(self.patience).await;
+        tracing::info!(?stopped, "stopped serving");
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! Answers requests: those about membership from the certificates, the others from the rules.
+
+use std::sync::Arc;
+
+use bftkv_protocol::{
+    Answer, CertificateBytes, Configuration, NodeId, Outcome, Refusal, Request, Response,
+};
+use bftkv_transport::{BoxFuture, Handler};
+
+use super::core::Core;
+use crate::Certificates;
+
+/// The most certificates that one request may ask for.
+const MAX_CERTIFICATES_ASKED: usize = 64;
+
+/// The most bytes of certificates in one answer.
+const MAX_CERTIFICATES_BYTES: usize = 2 * 1024 * 1024;
+
+/// What stands behind the transport.
+pub(super) struct Service {
+    core: Arc<Core>,
+    certificates: Certificates,
+    configuration: Arc<Configuration>,
+}
+
+impl Service {
+    pub(super) fn new(
+        core: Core,
+        certificates: Certificates,
+        configuration: Arc<Configuration>,
+    ) -> Self {
+        Self { core: Arc::new(core), certificates, configuration }
+    }
+
+    pub(super) fn configuration(&self) -> &Arc<Configuration> {
+        &self.configuration
+    }
+
+    async fn answer(&self, sender: NodeId, request: Request) -> Outcome {
+        match request {
+            Request::Join { certificate } => {
+                self.blocking(move |service| service.join(&sender, &certificate)).await
+            }
+            Request::Introduce { certificate } => {
+                self.blocking(move |service| service.introduce(&certificate)).await
+            }
+            Request::Certificates { ids } => {
+                self.blocking(move |service| service.certificates(&ids)).await
+            }
+            other => self.core.answer(sender, other).await,
+        }
+    }
+
+    /// Parsing certificates is work for a thread that may block.
+    async fn blocking(&self, work: impl FnOnce(&Self) -> Outcome + Send + 'static) -> Outcome {
+        let service = self.clone_parts();
+        tokio::task::spawn_blocking(move || work(&service)).await.unwrap_or(Err(Refusal::Busy))
+    }
+
+    fn clone_parts(&self) -> Self {
+        Self {
+            core: Arc::clone(&self.core),
+            certificates: self.certificates.clone(),
+            configuration: Arc::clone(&self.configuration),
+        }
+    }
+
+    /// Paper: §4.2 join. Everybody may join; the graph alone decides what a certificate may do.
+    fn join(&self, sender: &NodeId, certificate: &CertificateBytes) -> Outcome {
+        let id = self.certificates.add(certificate).map_err(|_| Refusal::Malformed)?;
+        if id != *sender {
+            return Err(Refusal::Malformed);
+        }
+        let members: Vec<NodeId> = self.configuration.everyone().into_iter().collect();
+        let list = self.certificates.keyring().for_join(&members, MAX_CERTIFICATES_BYTES);
+        Ok(Answer::Certificates(list))
+    }
+
+    /// A certificate proves itself, so anybody may bring it.
+    fn introduce(&self, certificate: &CertificateBytes) -> Outcome {
+        self.certificates.add(certificate).map_err(|_| Refusal::Malformed)?;
+        Ok(Answer::Done)
+    }
+
+    fn certificates(&self, ids: &[NodeId]) -> Outcome {
+        let found = ids.iter().take(MAX_CERTIFICATES_ASKED);
+        let mut left = MAX_CERTIFICATES_BYTES;
+        let fits = |bytes: &CertificateBytes| {
+            left = left.saturating_sub(bytes.as_bytes().len());
+            left > 0
+        };
+        let list = found.filter_map(|id| self.certificates.bytes(id)).take_while(fits).collect();
+        Ok(Answer::Certificates(list))
+    }
+}
+
+impl Handler for Service {
+    fn handle(&self, sender: NodeId, request: Request) -> BoxFuture<'_, Response> {
+        Box::pin(async move {
+            let command = request.command();
+            let outcome = self.answer(sender.clone(), request).await;
+            if let Err(refusal) = &outcome {
+                tracing::debug!(%sender, command, code = refusal.code(), %refusal, "refused");
+            }
+            Response { configuration: self.configuration.digest(), outcome }
+        })
+    }
+}

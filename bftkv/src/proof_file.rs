@@ -1,0 +1,102 @@
+//! A certified entry in a file, to be checked by anybody, offline.
+
+use bftkv_protocol::{
+    CertifiedEntry, Configuration, DecodeError, Domain, Invalid, NodeId, ShareStatement, Verify,
+    decode, encode, verify_certified,
+};
+
+/// The first bytes of a proof file: its kind and version.
+const MAGIC: &[u8] = b"bftkv proof 1\n";
+
+/// A certified entry with its signatures, in a canonical file: [`MAGIC`] and the entry as it
+/// travels between nodes. Reading a file and writing it again gives the same bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProofFile {
+    entry: CertifiedEntry,
+}
+
+/// A file that proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProofFileError {
+    /// It is no proof file.
+    #[error("not a bftkv proof file (it does not begin with \"bftkv proof 1\")")]
+    NotAProof,
+    /// It is damaged.
+    #[error("damaged proof file: {0}")]
+    Damaged(#[from] DecodeError),
+    /// Its signatures do not hold.
+    #[error("the proof does not hold: {0}")]
+    Invalid(#[from] Invalid),
+}
+
+/// One detached signature of a proof, with the bytes that it signs, for `gpg --verify`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DetachedSignature {
+    /// Who signed.
+    pub signer: NodeId,
+    /// What was signed: an entry (by its writer) or a share statement (by a member).
+    pub domain: Domain,
+    /// The signed bytes.
+    pub message: Vec<u8>,
+    /// The OpenPGP signature packet.
+    pub signature: Vec<u8>,
+}
+
+impl ProofFile {
+    /// A proof of this entry.
+    #[must_use]
+    pub fn new(entry: CertifiedEntry) -> Self {
+        Self { entry }
+    }
+
+    /// The file's bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        [MAGIC, &encode(&self.entry)].concat()
+    }
+
+    /// Reads a file and checks it: the writer's signature, and those of a quorum of every clique of
+    /// the configuration.
+    ///
+    /// # Errors
+    /// [`ProofFileError`]: the fault of whoever made the file, unless a certificate is missing
+    /// here (the message names it).
+    pub fn verify(
+        bytes: &[u8],
+        configuration: &Configuration,
+        keys: &dyn Verify,
+    ) -> Result<Self, ProofFileError> {
+        let encoded = bytes.strip_prefix(MAGIC).ok_or(ProofFileError::NotAProof)?;
+        let entry: CertifiedEntry = decode(encoded)?;
+        verify_certified(&entry, configuration, keys)?;
+        Ok(Self { entry })
+    }
+
+    /// The entry.
+    #[must_use]
+    pub fn entry(&self) -> &CertifiedEntry {
+        &self.entry
+    }
+
+    /// Every signature of the proof as an ordinary OpenPGP detached signature: the writer's first.
+    #[must_use]
+    pub fn detached_signatures(&self) -> Vec<DetachedSignature> {
+        let signed = &self.entry.signed;
+        let writer = DetachedSignature {
+            signer: signed.entry.writer.clone(),
+            domain: Domain::Entry,
+            message: signed.entry.signed_bytes(),
+            signature: signed.signature.packet().as_bytes().to_vec(),
+        };
+        let statement = ShareStatement::of(&self.entry).signed_bytes();
+        let shares = self.entry.collective.shares().iter().map(|share| DetachedSignature {
+            signer: share.signer.clone(),
+            domain: Domain::Share,
+            message: statement.clone(),
+            signature: share.signature.as_bytes().to_vec(),
+        });
+        std::iter::once(writer).chain(shares).collect()
+    }
+}
