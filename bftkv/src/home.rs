@@ -17,7 +17,7 @@ use crate::{Certificates, Config, Error};
 /// key.pgp       the own key with its secret parts (0600)
 /// certs/        certificates, one file each
 /// store/        a node's data
-/// writer.log    what this key has signed as a writer (never copy it to another home)
+/// writer.*      what this key has signed as a writer (never copy it to another home)
 /// ```
 #[derive(Debug)]
 pub struct Home {
@@ -81,8 +81,6 @@ impl Home {
     pub const CERTIFICATES: &'static str = "certs";
     /// A node's data.
     pub const STORE: &'static str = "store";
-    /// The writer's memory.
-    pub const WRITER_LOG: &'static str = "writer.log";
 
     /// Makes a home. The folder is made if it is missing, for its owner alone.
     ///
@@ -181,8 +179,7 @@ impl Home {
     /// # Errors
     /// When it cannot be read or is damaged.
     pub fn writer_log(&self) -> Result<WriterLog, Error> {
-        let log = WriterLog::open(&self.path.join(Self::WRITER_LOG));
-        Ok(log.map_err(HomeError::Memory)?)
+        Ok(WriterLog::open(&self.path).map_err(HomeError::Memory)?)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The main job, in one process: four real nodes over loopback HTTP, real keys, real disks.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
+
 mod support;
 
 use bftkv::{GetOptions, Problem, PutOptions, Value, Variable};

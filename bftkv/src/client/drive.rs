@@ -82,7 +82,8 @@ fn perform(action: Action, inner: &Arc<Inner>, events: &mpsc::UnboundedSender<Ev
             tokio::task::spawn_blocking(move || inner.settle(&attempt));
         }
         Action::Abandon { to, attempt, evidence } => {
-            tokio::task::spawn_blocking(move || inner.abandon(to, &attempt, evidence));
+            let work = Arc::clone(&inner).abandon(to, attempt, evidence);
+            inner.in_background(work);
         }
         Action::Fetch(ids) => {
             tokio::spawn(async move {

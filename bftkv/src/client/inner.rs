@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 
 use bftkv_protocol::client::{Lost, Reserve};
 use bftkv_protocol::{
-    Abandon, Address, Answer, Configuration, Entry, EntryId, EquivocationProof, Evidence, NodeId,
-    Purpose, Refusal, Request, Response, Sign, SignedEntry, Verify, WriterSignature,
+    Abandon, Address, Answer, Configuration, Entry, EntryId, EquivocationProof, Evidence, Group,
+    NodeId, Purpose, Refusal, Request, Response, Sign, SignedEntry, Verify, WriterSignature,
 };
 use bftkv_storage::{ReserveError, WriterLog};
 use bftkv_transport::{AskOptions, Fault, Peer, Transport, TransportError, TransportRefusal};
 use bftkv_wot::OwnKey;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::config::{ClientConfig, RealmConfig};
-use crate::{Certificates, Error};
+use crate::{Certificates, Error, HomeError};
 
 /// An answer as the state machines take it.
 pub(super) type Heard = (NodeId, Result<Response, Lost>);
@@ -33,6 +34,7 @@ pub(super) struct Inner {
     pub(super) settings: ClientConfig,
     pub(super) configuration: RwLock<Option<Arc<Configuration>>>,
     pub(super) cut: Mutex<BTreeSet<NodeId>>,
+    pub(super) background: Mutex<JoinSet<()>>,
     pub(super) began: Instant,
 }
 
@@ -87,7 +89,7 @@ impl Inner {
         let options = AskOptions::within(self.settings.deadline());
         let options = if lingers { options.in_background() } else { options };
         let inner = Arc::clone(self);
-        tokio::spawn(async move {
+        let work = async move {
             let mut answers = inner.transport.ask(reachable, request.clone(), options);
             loop {
                 let next = tokio::select! {
@@ -102,8 +104,37 @@ impl Inner {
                     Some(mend) => inner.mend_and_ask(node, mend, &request, options, &sender),
                 }
             }
-        });
+        };
+        if lingers {
+            self.in_background(work);
+        } else {
+            tokio::spawn(work);
+        }
         receiver
+    }
+
+    /// Runs work that [`Inner::finish`] waits for.
+    pub(super) fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.background.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(work);
+    }
+
+    /// Waits for work in the background, at most so long.
+    pub(super) async fn finish(&self, patience: Duration) {
+        let take =
+            || std::mem::take(&mut *self.background.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = async {
+            let mut tasks = take();
+            while !tasks.is_empty() {
+                while tasks.join_next().await.is_some() {}
+                // Work in the background may have begun more of it.
+                tasks = take();
+            }
+        };
+        if tokio::time::timeout(patience, all).await.is_err() {
+            tracing::debug!("left before everything in the background was done");
+        }
     }
 
     /// Introduces what the node lacks and asks it once more.
@@ -149,8 +180,8 @@ impl Inner {
     /// Sends a message and forgets about it.
     pub(super) fn post(&self, to: BTreeSet<NodeId>, request: Request) {
         let (peers, _) = self.peers(to);
-        let options = AskOptions::within(POST_TIMEOUT).in_background();
-        drop(self.transport.ask(peers, request, options));
+        let answers = self.transport.ask(peers, request, AskOptions::within(POST_TIMEOUT));
+        self.in_background(async move { drop(answers.collect().await) });
     }
 
     /// The URLs of these nodes, and the nodes whose URL is not known.
@@ -205,6 +236,7 @@ impl Inner {
         match self.memory.reserve(&variable, timestamp, make) {
             Ok(_) => signed.ok_or_else(|| Reserve::Failed("nothing was signed".to_owned())),
             Err(ReserveError::Used { mark }) => Err(Reserve::Used { mark }),
+            Err(ReserveError::Make(reason)) => Err(Reserve::Failed(reason)),
             Err(error) => Err(Reserve::Failed(error.to_string())),
         }
     }
@@ -227,11 +259,38 @@ impl Inner {
         })
     }
 
-    /// Signs an abandon message and sends it.
-    pub(super) fn abandon(&self, to: BTreeSet<NodeId>, attempt: &EntryId, evidence: Evidence) {
-        match self.sign_abandon(attempt) {
-            Ok(abandon) => self.post(to, Request::Abandon { abandon, evidence }),
-            Err(error) => tracing::warn!(%error, "cannot give up an attempt"),
+    /// Gives an attempt up: first on the own disk, so that it can never be assembled, then at the
+    /// members. When a quorum of every clique knows it is settled; until then it is sent again by
+    /// the next write of the variable.
+    pub(super) async fn abandon(
+        self: Arc<Self>,
+        to: BTreeSet<NodeId>,
+        attempt: EntryId,
+        evidence: Evidence,
+    ) {
+        let inner = Arc::clone(&self);
+        let given_up = attempt.clone();
+        let sign = move || -> Result<Abandon, Error> {
+            inner.memory.abandon(&given_up).map_err(HomeError::Memory)?;
+            inner.sign_abandon(&given_up)
+        };
+        let request = match tokio::task::spawn_blocking(sign).await {
+            Ok(Ok(abandon)) => Request::Abandon { abandon, evidence },
+            Ok(Err(error)) => return tracing::warn!(%error, "cannot give up an attempt"),
+            Err(_) => return,
+        };
+        let mut answers = self.ask(to, request, true);
+        let mut done = BTreeSet::new();
+        while let Some((node, response)) = answers.recv().await {
+            if matches!(response, Ok(Response { outcome: Ok(Answer::Done), .. })) {
+                done.insert(node);
+            }
+        }
+        let known = |group: &Group| group.count(&done) >= group.thresholds().q();
+        if self.configuration().is_ok_and(|c| c.cliques().iter().all(known)) {
+            self.settle(&attempt);
+        } else {
+            self.memory.release(&attempt);
         }
     }
 

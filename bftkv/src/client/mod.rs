@@ -133,6 +133,7 @@ impl Client {
             settings: parts.settings,
             configuration: RwLock::new(configuration),
             cut: Mutex::new(BTreeSet::new()),
+            background: Mutex::default(),
             began: Instant::now(),
         };
         let client = Self { inner: Arc::new(inner) };
@@ -335,6 +336,12 @@ impl Client {
             self.join().await;
         }
         may && self.reconfigure().is_ok()
+    }
+
+    /// Waits, at most so long, for what goes on in the background: storing at the last nodes,
+    /// giving up attempts, telling of liars. To be called before a program ends.
+    pub async fn finish(&self, patience: Duration) {
+        self.inner.finish(patience).await;
     }
 
     /// Who has been convicted of signing two entries, as far as this client knows.

@@ -1,5 +1,7 @@
 //! A whole cluster in a temporary folder: keys, certifications, homes, ports chosen by the system.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail")]
+
 use std::net::TcpListener;
 use std::path::PathBuf;
 

@@ -169,7 +169,6 @@ impl Write {
             attempt: attempt.clone(),
             evidence,
         });
-        self.actions.push_back(Action::Settle(attempt));
     }
 
     /// Relays abandon messages of other writers to everyone, each once for each attempt.
