@@ -13,6 +13,7 @@ use bftkv_transport::{HttpServer, Peer, ServerLimits, Stopped, TransportError, T
 use common::{Echo, LONG, Node, ask_one, bulky, client, eventually, raw, read, wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -101,8 +102,11 @@ async fn an_endless_chunked_body_is_cut_off() {
     stream.write_all(&head("transfer-encoding: chunked")).await.unwrap();
     let chunk = [b"10000\r\n".as_slice(), &[b'x'; 65536], b"\r\n"].concat();
     let mut sent = 0;
-    while sent < 64 << 20 && stream.write_all(&chunk).await.is_ok() {
-        sent += chunk.len();
+    while sent < 64 << 20 {
+        match timeout(LONG, stream.write_all(&chunk)).await.expect("it is never cut off") {
+            Ok(()) => sent += chunk.len(),
+            Err(_) => break,
+        }
     }
     assert!(sent < 32 << 20, "{sent} bytes were taken");
     let status = raw::status(&raw::read_to_close(&mut stream).await);
@@ -199,8 +203,10 @@ async fn an_answer_that_nobody_reads_is_cut_off() {
     let messages = big_messages(&node, 8).await;
     for message in messages {
         // Requests one after the other on one connection, and never a read.
-        if stream.write_all(&raw::post(&message)).await.is_err() {
-            break;
+        let request = raw::post(&message);
+        match timeout(LONG, stream.write_all(&request)).await.expect("it is never cut off") {
+            Ok(()) => {}
+            Err(_) => break,
         }
     }
     eventually("the server closes", || {

@@ -7,7 +7,7 @@ mod common;
 use std::net::SocketAddr;
 
 use bftkv_protocol::NodeId;
-use bftkv_transport::{Fault, HttpTransport, Peer, Transport, TransportError};
+use bftkv_transport::{Fault, HttpTransport, Peer, Transport, TransportError, TransportRefusal};
 use common::fake_seal::Packet;
 use common::wire::{Body, Envelope};
 use common::{Node, ask_one, bulky, client, echo, id, raw, read, response};
@@ -78,6 +78,16 @@ async fn an_answer_for_another_asker_does_not_count() {
         other.seal(&id(1), &[id(100)])
     });
     assert_eq!(outcome.await, Err(TransportError::WrongRequest));
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_know_us_may_name_our_subkey() {
+    let outcome = ask_liar(|request| {
+        let outcome = Err(common::wire::UNKNOWN_SENDER);
+        let body = Body::Answer { asker: id(77), challenge: [3; 16], outcome };
+        Envelope { body, ..honest(&request) }.seal(&id(1), &[])
+    });
+    assert_eq!(outcome.await, Err(TransportError::Refused(TransportRefusal::UnknownSender)));
 }
 
 #[tokio::test]

@@ -131,7 +131,8 @@ fn problem_of(failure: ServeFailure) -> Problem {
     match failure {
         ServeFailure::NotForUs(reason) => {
             tracing::debug!(reason, "not a sealed message for this node");
-            problem(StatusCode::BAD_REQUEST, "not a sealed message for this node")
+            let reason = "not a message for this node, signed by a key that is valid now";
+            problem(StatusCode::BAD_REQUEST, reason)
         }
         ServeFailure::Overloaded => BUSY,
         ServeFailure::Broken(reason) => {

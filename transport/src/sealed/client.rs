@@ -219,7 +219,7 @@ impl SealedClient {
         }
         let body = answer_in(&opened.plaintext, nonce)?;
         if body.asker != *self.seal.id() {
-            return Err(TransportError::WrongRequest);
+            return refused_as_stranger(&body).ok_or(TransportError::WrongRequest).map(Err);
         }
         self.lock().put(asked.clone(), body.challenge);
         Ok(body.outcome)
@@ -278,6 +278,13 @@ fn answer_in(plaintext: &[u8], nonce: Nonce) -> Result<AnswerBody, TransportErro
         Err(EnvelopeError::OtherVersion(version)) => Err(TransportError::OtherVersion { version }),
         Err(EnvelopeError::Malformed(_)) => Err(TransportError::MalformedAnswer),
     }
+}
+
+/// Who does not know our certificate knows us by the key that signed, which may be a subkey. So
+/// this one refusal may name another asker; all that follows from it is that we join.
+fn refused_as_stranger(body: &AnswerBody) -> Option<TransportRefusal> {
+    let refusal = body.outcome.as_ref().err().copied();
+    refusal.filter(|refusal| *refusal == TransportRefusal::UnknownSender)
 }
 
 fn not_opened(error: SealError) -> TransportError {

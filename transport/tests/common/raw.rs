@@ -22,7 +22,7 @@ pub fn post(body: &[u8]) -> Vec<u8> {
 /// refuses early also closes early.
 pub async fn send_and_read(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let _ = stream.write_all(bytes).await;
+    let _ = timeout(LONG, stream.write_all(bytes)).await.expect("the bytes are not taken");
     read_to_close(&mut stream).await
 }
 
