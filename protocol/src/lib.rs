@@ -34,6 +34,7 @@ mod equivocation;
 mod group;
 mod hash;
 mod keys;
+mod limited;
 mod message;
 mod node_id;
 mod progress;

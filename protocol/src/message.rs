@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytes::{Bytes32, hex};
 use crate::hash::digest;
+use crate::limited::{self, MAX_CERTIFICATES, MAX_LIST};
 use crate::{
     Abandon, CertificateBytes, CertifiedEntry, ConfigurationDigest, EquivocationProof, NodeId,
     Refusal, SignatureBytes, SignatureShare, SignedEntry, SignedTime, Timestamp, Variable,
@@ -22,6 +23,7 @@ pub struct Evidence {
     /// The latest certified entry of the variable that the writer knows; it is stored first.
     pub latest: Option<Box<CertifiedEntry>>,
     /// b+1 signed time answers; the smallest of b+1 distinct members' counts.
+    #[serde(deserialize_with = "limited::list::<_, _, MAX_LIST>")]
     pub times: Vec<SignedTime>,
 }
 
@@ -42,6 +44,7 @@ pub enum Request {
     /// Asks for certificates by fingerprint.
     Certificates {
         /// The fingerprints.
+        #[serde(deserialize_with = "limited::list::<_, _, MAX_LIST>")]
         ids: Vec<NodeId>,
     },
     /// "get time". Paper: §4.1 write, step 1.
@@ -120,7 +123,10 @@ impl Request {
 #[non_exhaustive]
 pub enum Answer {
     /// To join and certificates: certificates, those of members first.
-    Certificates(Vec<CertificateBytes>),
+    Certificates(
+        #[serde(deserialize_with = "limited::list::<_, _, MAX_CERTIFICATES>")]
+        Vec<CertificateBytes>,
+    ),
     /// To time.
     Time {
         /// seen(x).
@@ -137,9 +143,9 @@ pub enum Answer {
     /// To read: the entry, or that there is none.
     Entry(Option<Box<CertifiedEntry>>),
     /// To versions: timestamps, newest first.
-    Versions(Vec<Timestamp>),
+    Versions(#[serde(deserialize_with = "limited::list::<_, _, MAX_LIST>")] Vec<Timestamp>),
     /// To abandoned.
-    Abandons(Vec<Abandon>),
+    Abandons(#[serde(deserialize_with = "limited::list::<_, _, MAX_LIST>")] Vec<Abandon>),
 }
 
 /// An answer or a refusal.

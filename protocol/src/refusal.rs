@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::limited::{self, MAX_LIST};
 use crate::{
     Address, CertifiedEntry, ConfigurationDigest, EquivocationProof, NodeId, Slot, Timestamp,
 };
@@ -73,22 +74,24 @@ pub enum Refusal {
     UnusableTimestamp,
     /// Attempts of another owner are outstanding. Their abandon messages can be relayed.
     #[error("an attempt of another owner is outstanding")]
-    Outstanding(Vec<Slot>),
+    Outstanding(#[serde(deserialize_with = "limited::list::<_, _, MAX_LIST>")] Vec<Slot>),
     /// A write-once attempt with another value is outstanding.
     #[error("a write-once attempt with another value is outstanding")]
     OutstandingFinal(Box<Slot>),
     /// The owner has too many attempts outstanding here: finish or abandon them.
     #[error("too many attempts of this owner are outstanding: finish or abandon them")]
-    TooManySlots(Vec<Slot>),
+    TooManySlots(#[serde(deserialize_with = "limited::list::<_, _, MAX_LIST>")] Vec<Slot>),
     /// A write-once attempt cannot be abandoned.
     #[error("a write-once attempt cannot be abandoned")]
     FinalStays,
     /// The collective signature is not valid: not enough distinct valid signers in every clique.
     #[error("the collective signature is not valid: {0}")]
-    BadCollectiveSignature(String),
+    BadCollectiveSignature(#[serde(deserialize_with = "limited::reason")] String),
     /// Two certified entries have one timestamp; the proofs name the signers of both.
     #[error("two certified entries with one timestamp: equivocation")]
-    Equivocation(Vec<EquivocationProof>),
+    Equivocation(
+        #[serde(deserialize_with = "limited::list::<_, _, MAX_LIST>")] Vec<EquivocationProof>,
+    ),
 }
 
 impl Refusal {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::canonical::Canonical;
+use crate::limited::list;
 use crate::{
     CertifiedEntry, ConfigurationDigest, Domain, Entry, EntryHash, NodeId, Realm, SignatureBytes,
     Timestamp, Variable,
@@ -84,6 +85,7 @@ pub struct CollectiveSignature {
 #[derive(Deserialize)]
 struct CollectiveParts {
     configuration: ConfigurationDigest,
+    #[serde(deserialize_with = "list::<_, _, {CollectiveSignature::MAX_SHARES}>")]
     shares: Vec<SignatureShare>,
 }
 
@@ -123,9 +125,6 @@ impl TryFrom<CollectiveParts> for CollectiveSignature {
         });
         if !ascending {
             return Err("signers of a collective signature must ascend, each once");
-        }
-        if parts.shares.len() > Self::MAX_SHARES {
-            return Err("too many shares in a collective signature");
         }
         Ok(Self { configuration: parts.configuration, shares: parts.shares })
     }

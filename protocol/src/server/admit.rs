@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::limited::cut_reason;
 use crate::{
     Abandon, CertifiedEntry, Configuration, EntryId, EquivocationProof, Evidence, Group,
     Identities, Invalid, NodeId, Purpose, Refusal, Request, SignedEntry, SignedTime, TimeStatement,
@@ -225,7 +226,7 @@ fn refuse_invalid(invalid: Invalid) -> Refusal {
         Invalid::Timestamp => Refusal::UnusableTimestamp,
         Invalid::Writer(error) => refuse_signature(error),
         Invalid::Share(VerifyError::UnknownCertificate(id)) => Refusal::UnknownWriter(id),
-        other => Refusal::BadCollectiveSignature(other.to_string()),
+        other => Refusal::BadCollectiveSignature(cut_reason(&other.to_string())),
     }
 }
 

@@ -227,6 +227,25 @@ fn a_collective_signature_has_a_limit() {
     assert!(decode::<CollectiveSignature>(&of(limit + 1)).is_err());
 }
 
+/// A message whose one list has this many elements of `element`.
+fn with_list(head: &[u8], count: usize, element: &[u8]) -> Vec<u8> {
+    let count_bytes = varint(u64::try_from(count).unwrap());
+    [head, &count_bytes, &element.repeat(count)].concat()
+}
+
+/// A list cannot make much memory out of few bytes.
+#[test]
+fn lists_are_limited() {
+    let (id, timestamp, certificate) = ([[20].as_slice(), &[7; 20]].concat(), [7], [1, 7]);
+    let request = |count| decode::<Request>(&with_list(&[2], count, &id)).is_ok();
+    let versions = |count| decode::<Answer>(&with_list(&[5], count, &timestamp)).is_ok();
+    let certificates = |count| decode::<Answer>(&with_list(&[0], count, &certificate)).is_ok();
+    assert!(request(2048) && versions(2048) && certificates(32_768));
+    assert!(!request(2049) && !versions(2049) && !certificates(32_769));
+    let reason = |length| decode::<Refusal>(&[&[20], of_length(length).as_slice()].concat());
+    assert!(reason(1024).is_ok() && reason(1025).is_err());
+}
+
 fn unknown_variant<T: DeserializeOwned + Serialize>(of: &str, body: usize) {
     let known = variants::<T>().len();
     for number in [known, known + 1, 127, 128, 65_536, usize::try_from(u32::MAX).unwrap()] {
