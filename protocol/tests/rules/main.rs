@@ -30,5 +30,6 @@ mod validity;
 mod variants;
 mod vectors;
 mod versions;
+mod wire_page;
 mod write;
 mod write_refused;
