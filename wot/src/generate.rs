@@ -9,7 +9,7 @@ use sequoia_openpgp::armor::{Kind, Writer};
 use sequoia_openpgp::cert::{CertBuilder, CipherSuite};
 use sequoia_openpgp::packet::signature::SignatureBuilder;
 use sequoia_openpgp::serialize::SerializeInto;
-use sequoia_openpgp::types::{KeyFlags, ReasonForRevocation, SignatureType};
+use sequoia_openpgp::types::{Features, KeyFlags, ReasonForRevocation, SignatureType};
 use sequoia_openpgp::{Packet, Profile};
 use zeroize::Zeroizing;
 
@@ -37,6 +37,9 @@ pub fn generate_key(user_id: &str, passphrase: Option<&Passphrase>) -> Result<Ge
     Identity::parse(user_id.as_bytes())?;
     let mut builder = CertBuilder::new()
         .set_profile(Profile::RFC4880)
+        .map_err(KeyError::crypto)?
+        // GnuPG cannot open messages in the newer container, so the key must not ask for it.
+        .set_features(Features::empty().set_seipdv1())
         .map_err(KeyError::crypto)?
         .set_cipher_suite(CipherSuite::Cv25519)
         .add_userid(user_id)

@@ -488,3 +488,7 @@ impl fmt::Debug for Keyring {
         f.debug_struct("Keyring").field("certificates", &self.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "keyring_tests.rs"]
+mod tests;
