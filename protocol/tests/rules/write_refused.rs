@@ -62,7 +62,7 @@ fn a_certificate_that_is_missing_for_a_proof_is_fetched() {
     desk.told();
     desk.refuse(0xa1, Refusal::NotOwner(Box::new(of(BOB, 5))));
     desk.refuse(0xa2, Refusal::Busy);
-    assert_eq!(desk.told(), ["fetch 03", "abandon 1 a1 a2 a3 a4", "settle 1"]);
+    assert_eq!(desk.told(), ["fetch 03", "abandon 1 a1 a2 a3 a4"]);
     assert_eq!(desk.result(), "going on");
     desk.keys.0.clear();
     desk.write.handle_fetched(&desk.keys);
@@ -134,10 +134,7 @@ fn the_error_names_the_obstacle() {
 #[test]
 fn the_next_attempt_shows_evidence() {
     let mut desk = refused(Refusal::TimestampTooFar { limit: t(9) }, Refusal::Busy);
-    assert_eq!(
-        desk.wake(),
-        ["abandon 1 a1 a2 a3 a4", "settle 1", "time with evidence a1 a2 a3 a4"]
-    );
+    assert_eq!(desk.wake(), ["abandon 1 a1 a2 a3 a4", "time with evidence a1 a2 a3 a4"]);
     let configuration = one_group();
     let latest = Some(Box::new(of(ALICE, 8)));
     for (id, seen) in CLIQUE.into_iter().zip([9, 8, 7]) {
@@ -176,7 +173,7 @@ fn blocked() -> Desk {
     let his = || Refusal::Outstanding(vec![slot(&signed(entry(BOB, 6, "his")))]);
     let mut desk = refused(his(), his());
     let told = desk.told();
-    assert_eq!(told, ["abandon 1 a1 a2 a3 a4", "settle 1", "abandoned a1 a2 a3 a4"]);
+    assert_eq!(told, ["abandon 1 a1 a2 a3 a4", "abandoned a1 a2 a3 a4"]);
     desk
 }
 
