@@ -1,15 +1,16 @@
 //! Parsed certificates.
 
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bftkv_protocol::{Address, CertificateBytes, NodeId};
-use sequoia_openpgp::cert::ValidCert;
 use sequoia_openpgp::cert::amalgamation::ValidAmalgamation;
+use sequoia_openpgp::cert::{Preferences, ValidCert};
 use sequoia_openpgp::packet::key::{PublicParts, UnspecifiedRole};
 use sequoia_openpgp::packet::{Key, UserID};
 use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::serialize::stream::Recipient;
-use sequoia_openpgp::types::{PublicKeyAlgorithm, RevocationStatus};
+use sequoia_openpgp::types::{Features, PublicKeyAlgorithm, RevocationStatus};
 use sequoia_openpgp::{Cert, Fingerprint, KeyHandle};
 
 use crate::record::{CertificateRecord, node_id, parse};
@@ -41,11 +42,12 @@ pub enum Standing {
 }
 
 /// A parsed certificate, about 28 KiB in memory.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Certificate {
     id: NodeId,
     cert: Cert,
     signing: Vec<PublicKey>,
+    present: Mutex<Option<(u64, Arc<Present>)>>,
 }
 
 impl Certificate {
@@ -63,8 +65,8 @@ impl Certificate {
     }
 
     pub(crate) fn from_cert(cert: Cert) -> Result<Self, CertificateError> {
-        let signing = signing_keys(&cert);
-        Ok(Self { id: node_id(&cert.fingerprint())?, cert, signing })
+        let (id, signing) = (node_id(&cert.fingerprint())?, signing_keys(&cert));
+        Ok(Self { id, cert, signing, present: Mutex::default() })
     }
 
     /// The fingerprint.
@@ -76,18 +78,14 @@ impl Certificate {
     /// Whether it counts at `time`, and if not, why.
     #[must_use]
     pub fn standing(&self, time: SystemTime) -> Standing {
-        match self.cert.with_policy(&POLICY, time) {
-            Ok(valid) => standing_of(&valid),
-            Err(_) if self.expired_by_binding(time) => Standing::Expired,
-            Err(error) => Standing::Invalid(error.to_string()),
-        }
+        self.present(time).standing.clone()
     }
 
     /// The identities in its user IDs that are valid at `time`: bound by its own key, not
     /// revoked. Empty if the certificate does not count.
     #[must_use]
     pub fn identities(&self, time: SystemTime) -> Vec<Identity> {
-        self.bound_identities(time).into_iter().map(|(_, identity)| identity).collect()
+        self.present(time).identities.iter().map(|(_, identity)| identity.clone()).collect()
     }
 
     /// The URL, if it is a node at `time`: the first in the order of its user IDs.
@@ -101,60 +99,112 @@ impl Certificate {
         &self.cert
     }
 
-    /// The user IDs that hold an identity and are valid at `time`.
-    pub(crate) fn bound_identities(&self, time: SystemTime) -> Vec<(UserID, Identity)> {
-        let Some(valid) = self.valid(time) else { return Vec::new() };
-        let revoked = |status: RevocationStatus<'_>| matches!(status, RevocationStatus::Revoked(_));
-        valid
-            .userids()
-            .filter(|ua| !revoked(ua.revocation_status()))
-            .filter_map(|ua| {
-                let identity = Identity::parse(ua.userid().value()).ok()?;
-                Some((ua.userid().clone(), identity))
-            })
-            .collect()
-    }
-
-    /// The certificate's view at `time`, if it counts then.
-    pub(crate) fn valid(&self, time: SystemTime) -> Option<ValidCert<'_>> {
-        let valid = self.cert.with_policy(&POLICY, time).ok()?;
-        (standing_of(&valid) == Standing::Valid).then_some(valid)
-    }
-
-    /// The primary key, if it may certify others at `time`.
-    pub(crate) fn certifying_key(&self, time: SystemTime) -> Option<PublicKey> {
-        let valid = self.valid(time)?;
-        let primary = self.cert.fingerprint();
-        let mut keys = valid.keys().supported().alive().revoked(false).for_certification();
-        keys.find(|ka| ka.key().fingerprint() == primary).map(|ka| ka.key().clone())
-    }
-
     /// The key that made a signature, if it was ever bound for signing. Independent of expiry and
     /// revocation: what was certified stays valid everywhere (rule R4).
     pub(crate) fn signing_key(&self, fingerprint: &Fingerprint) -> Option<&PublicKey> {
         self.signing.iter().find(|key| key.fingerprint() == *fingerprint)
     }
 
-    /// Whether the key may sign messages at `time`.
-    pub(crate) fn may_sign(&self, fingerprint: &Fingerprint, time: SystemTime) -> bool {
-        self.valid(time).is_some_and(|valid| {
-            let mut keys = valid.keys().supported().alive().revoked(false).for_signing();
-            keys.any(|ka| ka.key().fingerprint() == *fingerprint)
-        })
+    /// What it is good for at `time`. Times in OpenPGP are whole seconds, so one answer holds for
+    /// a second; working it out takes longer than a signature.
+    pub(crate) fn present(&self, time: SystemTime) -> Arc<Present> {
+        let second = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let mut known = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, present)) = known.as_ref()
+            && *at == second
+        {
+            return Arc::clone(present);
+        }
+        let present = Arc::new(Present::of(&self.cert, UNIX_EPOCH + Duration::from_secs(second)));
+        *known = Some((second, Arc::clone(&present)));
+        present
+    }
+}
+
+/// What a certificate is good for at one time. Empty if it does not count then.
+#[derive(Debug)]
+pub(crate) struct Present {
+    standing: Standing,
+    /// The user IDs that hold an identity.
+    identities: Vec<(UserID, Identity)>,
+    /// The keys that may sign messages.
+    signing: Vec<Fingerprint>,
+    /// The primary key, if it may certify others.
+    certifying: Option<PublicKey>,
+    /// The newest key to which messages are encrypted, and which containers it can open.
+    encryption: Option<(PublicKey, Features)>,
+}
+
+impl Present {
+    fn of(cert: &Cert, time: SystemTime) -> Self {
+        match cert.with_policy(&POLICY, time) {
+            Ok(valid) => match standing_of(&valid) {
+                Standing::Valid => Self::of_valid(&valid),
+                other => Self::nothing(other),
+            },
+            Err(_) if time < cert.primary_key().key().creation_time() => {
+                Self::nothing(Standing::Expired)
+            }
+            Err(error) => Self::nothing(Standing::Invalid(error.to_string())),
+        }
     }
 
-    /// The newest key to which messages are encrypted at `time`.
-    pub(crate) fn recipient(&self, time: SystemTime) -> Option<Recipient<'_>> {
-        self.valid(time)?;
-        let keys = self.cert.keys().with_policy(&POLICY, time).supported().alive().revoked(false);
-        keys.for_transport_encryption()
+    fn nothing(standing: Standing) -> Self {
+        let (identities, signing) = (Vec::new(), Vec::new());
+        Self { standing, identities, signing, certifying: None, encryption: None }
+    }
+
+    fn of_valid(valid: &ValidCert<'_>) -> Self {
+        let keys = || valid.keys().supported().alive().revoked(false);
+        let primary = valid.cert().fingerprint();
+        let certifying = keys().for_certification().find(|ka| ka.key().fingerprint() == primary);
+        let encryption = keys()
+            .for_transport_encryption()
             .max_by_key(|ka| ka.key().creation_time())
-            .map(Recipient::from)
+            .map(|ka| (ka.key().clone(), valid.features().unwrap_or_else(Features::empty)));
+        Self {
+            standing: Standing::Valid,
+            identities: identities_of(valid),
+            signing: keys().for_signing().map(|ka| ka.key().fingerprint()).collect(),
+            certifying: certifying.map(|ka| ka.key().clone()),
+            encryption,
+        }
     }
 
-    fn expired_by_binding(&self, time: SystemTime) -> bool {
-        time < self.cert.primary_key().key().creation_time()
+    /// The user IDs that hold an identity.
+    pub(crate) fn identities(&self) -> &[(UserID, Identity)] {
+        &self.identities
     }
+
+    /// The primary key, if it may certify others.
+    pub(crate) fn certifying_key(&self) -> Option<&PublicKey> {
+        self.certifying.as_ref()
+    }
+
+    /// Whether the key may sign messages.
+    pub(crate) fn may_sign(&self, fingerprint: &Fingerprint) -> bool {
+        self.signing.contains(fingerprint)
+    }
+
+    /// Where to encrypt messages to.
+    pub(crate) fn recipient(&self) -> Option<Recipient<'_>> {
+        let (key, features) = self.encryption.as_ref()?;
+        let handle: KeyHandle =
+            if features.supports_seipdv2() { key.fingerprint().into() } else { key.keyid().into() };
+        Some(Recipient::new(features.clone(), handle, key))
+    }
+}
+
+fn identities_of(valid: &ValidCert<'_>) -> Vec<(UserID, Identity)> {
+    let revoked = |status: RevocationStatus<'_>| matches!(status, RevocationStatus::Revoked(_));
+    valid
+        .userids()
+        .filter(|ua| !revoked(ua.revocation_status()))
+        .filter_map(|ua| {
+            let identity = Identity::parse(ua.userid().value()).ok()?;
+            Some((ua.userid().clone(), identity))
+        })
+        .collect()
 }
 
 fn standing_of(valid: &ValidCert<'_>) -> Standing {

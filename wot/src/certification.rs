@@ -28,7 +28,7 @@ pub(crate) struct Issuer {
 impl Issuer {
     /// The certificate as an issuer at `time`, if it may certify.
     pub(crate) fn new(certificate: &Certificate, time: SystemTime) -> Option<Self> {
-        let key = certificate.certifying_key(time)?;
+        let key = certificate.present(time).certifying_key()?.clone();
         Some(Self { id: certificate.id().clone(), key })
     }
 }
@@ -46,8 +46,9 @@ pub(crate) fn certifiers(
     lookup: Lookup<'_>,
     cache: &SignatureCache,
 ) -> BTreeSet<NodeId> {
-    let wanted = target.bound_identities(time).into_iter().filter(|(_, one)| counts(one));
-    let wanted: BTreeSet<Vec<u8>> = wanted.map(|(user_id, _)| user_id.value().to_vec()).collect();
+    let present = target.present(time);
+    let wanted = present.identities().iter().filter(|(_, one)| counts(one));
+    let wanted: BTreeSet<&[u8]> = wanted.map(|(user_id, _)| user_id.value()).collect();
     let user_ids = target.cert().userids().filter(|ua| wanted.contains(ua.userid().value()));
     user_ids.flat_map(|ua| UserIdCheck { target, ua, time, cache }.certifiers(lookup)).collect()
 }

@@ -90,9 +90,8 @@ impl OwnKey {
         let target = Certificate::parse(certificate)?;
         let mut signer = self.certifier(now)?;
         let mut statements = Vec::new();
-        for (user_id, _) in
-            target.bound_identities(now).iter().filter(|(_, i)| i.address == *address)
-        {
+        let present = target.present(now);
+        for (user_id, _) in present.identities().iter().filter(|(_, i)| i.address == *address) {
             let primary = target.cert().primary_key();
             let signature = builder(statement)
                 .and_then(|b| b.sign_userid_binding(&mut signer, primary.key(), user_id))

@@ -120,16 +120,15 @@ impl OwnKey {
 
     /// A key pair that may sign now: the newest signing subkey, or the primary key.
     pub(crate) fn signer(&self, time: SystemTime) -> Result<KeyPair, KeyError> {
-        let may = |pair: &&KeyPair| {
-            let key = pair.public();
-            self.certificate().may_sign(&key.fingerprint(), time)
-        };
+        let present = self.certificate().present(time);
+        let may = |pair: &&KeyPair| present.may_sign(&pair.public().fingerprint());
         self.newest(self.secrets.pairs.iter().filter(may), "signing")
     }
 
     /// The primary key, if it may certify now.
     pub(crate) fn certifier(&self, time: SystemTime) -> Result<KeyPair, KeyError> {
-        let key = self.certificate().certifying_key(time).map(|key| key.fingerprint());
+        let present = self.certificate().present(time);
+        let key = present.certifying_key().map(|key| key.fingerprint());
         let same = |pair: &&KeyPair| Some(pair.public().fingerprint()) == key;
         self.newest(self.secrets.pairs.iter().filter(same), "certification")
     }

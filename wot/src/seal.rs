@@ -13,7 +13,7 @@ use sequoia_openpgp::parse::stream::{
     VerificationHelper,
 };
 use sequoia_openpgp::parse::{PacketParser, Parse};
-use sequoia_openpgp::serialize::stream::{Encryptor, LiteralWriter, Message, Recipient, Signer};
+use sequoia_openpgp::serialize::stream::{Encryptor, LiteralWriter, Message, Signer};
 use sequoia_openpgp::types::SymmetricAlgorithm;
 use sequoia_openpgp::{Cert, Fingerprint, KeyHandle, Packet};
 
@@ -60,10 +60,15 @@ impl Sealer {
     ) -> Result<Vec<u8>, SealError> {
         let time = self.keyring.now();
         let pair = self.own.signer(SystemTime::now()).map_err(own_key)?;
+        let present: Vec<_> = certificates.iter().map(|one| one.present(time)).collect();
+        let mut recipients = Vec::with_capacity(certificates.len());
+        for (certificate, present) in certificates.iter().zip(&present) {
+            let missing = || cannot(certificate.id(), "it has no encryption key that is valid now");
+            recipients.push(present.recipient().ok_or_else(missing)?);
+        }
         let mut sealed = Vec::with_capacity(plaintext.len().saturating_add(1024));
         let mut message = Message::new(&mut sealed);
         if !certificates.is_empty() {
-            let recipients = recipients_of(certificates, time)?;
             message = Encryptor::for_recipients(message, recipients).build().map_err(own_key)?;
         }
         let template = template(Purpose::Message, pair.public().fingerprint()).map_err(own_key)?;
@@ -155,18 +160,6 @@ impl Seal for Sealer {
     }
 }
 
-fn recipients_of(
-    certificates: &[Arc<Certificate>],
-    time: SystemTime,
-) -> Result<Vec<Recipient<'_>>, SealError> {
-    let mut all = Vec::with_capacity(certificates.len());
-    for certificate in certificates {
-        let missing = || cannot(certificate.id(), "it has no encryption key that is valid now");
-        all.push(certificate.recipient(time).ok_or_else(missing)?);
-    }
-    Ok(all)
-}
-
 /// A message that was decrypted; its one signature is not checked yet.
 struct Decrypted {
     plaintext: Vec<u8>,
@@ -202,7 +195,7 @@ impl Decrypted {
         time: SystemTime,
     ) -> Result<(), SealError> {
         let key = certificate.signing_key(maker).ok_or_else(|| bad("not a signing key"))?;
-        if !certificate.may_sign(maker, time) {
+        if !certificate.present(time).may_sign(maker) {
             let standing = certificate.standing(time);
             return Err(bad(format!("the sender's key is not valid now ({standing:?})")));
         }

@@ -59,7 +59,8 @@ fn a_message_cannot_be_passed_on_as_one_for_somebody_else() {
     let signed = n1.write_signed_only_for(n2.id(), b"you owe me");
     let target = n2.keyring.certificate(n3.id()).unwrap();
     let mut sealed = Vec::new();
-    let recipients = [target.recipient(SystemTime::now()).unwrap()];
+    let present = target.present(SystemTime::now());
+    let recipients = [present.recipient().unwrap()];
     let message = Encryptor::for_recipients(Message::new(&mut sealed), recipients);
     let mut message = message.build().unwrap();
     message.write_all(&signed).unwrap();
@@ -80,7 +81,8 @@ fn a_signature_for_another_purpose_does_not_open() {
     ] {
         let mut sealed = Vec::new();
         let pair = n1.own.signer(SystemTime::now()).unwrap();
-        let recipients = [certificate.recipient(SystemTime::now()).unwrap()];
+        let present = certificate.present(SystemTime::now());
+        let recipients = [present.recipient().unwrap()];
         let message = Encryptor::for_recipients(Message::new(&mut sealed), recipients);
         let message = message.build().unwrap();
         let message = Signer::with_template(message, pair, template).unwrap();
@@ -97,7 +99,8 @@ fn compressed_unsigned_and_nested_messages_are_refused() {
     use sequoia_openpgp::serialize::stream::Compressor;
     let (n1, n2) = pair();
     let certificate = n1.keyring.certificate(n2.id()).unwrap();
-    let recipients = || [certificate.recipient(SystemTime::now()).unwrap()];
+    let present = certificate.present(SystemTime::now());
+    let recipients = || [present.recipient().unwrap()];
     let finish = |message: Message<'_>| {
         let mut content = LiteralWriter::new(message).build().unwrap();
         content.write_all(b"x").unwrap();
