@@ -92,6 +92,9 @@ pub enum Refusal {
     Equivocation(
         #[serde(deserialize_with = "limited::list::<_, _, MAX_LIST>")] Vec<EquivocationProof>,
     ),
+    /// The variable's name begins with the fingerprint of another certificate.
+    #[error("the name is reserved for the certificate {0}")]
+    Reserved(NodeId),
 }
 
 impl Refusal {
@@ -121,6 +124,7 @@ impl Refusal {
             Self::FinalStays => 406,
             Self::BadCollectiveSignature(_) => 500,
             Self::Equivocation(_) => 501,
+            Self::Reserved(_) => 306,
         }
     }
 }

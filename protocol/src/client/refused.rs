@@ -64,6 +64,7 @@ fn fatal(refusals: &Tally<Refusal>, cliques: &[Group]) -> Option<Problem> {
                 | Refusal::UnusableTimestamp
                 | Refusal::NotMember
                 | Refusal::Malformed
+                | Refusal::Reserved(_)
         )
     };
     for (_, refusal) in refusals.iter().filter(|(_, refusal)| is_fatal(refusal)) {

@@ -106,6 +106,7 @@ fn admit_sign(
     }
     verify_writer(&entry, context.configuration, context.keys).map_err(refuse_invalid)?;
     require_quorum_certificate(&entry.entry.writer, &entry.entry.owner, context)?;
+    require_free_name(&entry.entry.variable, &entry.entry.writer)?;
     let shown = check_evidence(evidence, &entry.entry.variable, context)?;
     Ok(Task::Sign { attempt: entry.id(), entry, shown })
 }
@@ -139,6 +140,7 @@ fn admit_abandon(
         .verify(&abandon.writer, Purpose::Abandon, &bytes, &abandon.signature)
         .map_err(refuse_signature)?;
     require_quorum_certificate(&abandon.writer, &abandon.owner, context)?;
+    require_free_name(&abandon.attempt.variable, &abandon.writer)?;
     let shown = check_evidence(evidence, &abandon.attempt.variable, context)?;
     Ok(Task::Abandon { abandon, shown })
 }
@@ -156,6 +158,14 @@ fn require_quorum_certificate(
         return Err(Refusal::NoQuorumCertificate { owner: owner.clone() });
     }
     Ok(())
+}
+
+/// A name that begins with a fingerprint is that certificate's own, also while it is empty.
+fn require_free_name(variable: &Variable, writer: &NodeId) -> Result<(), Refusal> {
+    match variable.reserved_for() {
+        Some(id) if id != *writer => Err(Refusal::Reserved(id)),
+        _ => Ok(()),
+    }
 }
 
 /// Rule R4: valid, and not held up by signers that were cut out later alone.

@@ -158,6 +158,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
     prop_oneof![
         configuration().prop_map(|ours| Refusal::WrongConfiguration { ours }),
         id().prop_map(Refusal::UnknownWriter),
+        id().prop_map(Refusal::Reserved),
         owner().prop_map(|owner| Refusal::NoQuorumCertificate { owner }),
         boxed().prop_map(Refusal::NotOwner),
         boxed().prop_map(Refusal::Sealed),

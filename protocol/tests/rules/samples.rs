@@ -104,7 +104,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
     ]
 }
 
-/// Every refusal, in the order of its number.
+/// Every refusal, in the order of its kind on the wire.
 pub(crate) fn refusals() -> Vec<(&'static str, Refusal)> {
     let configuration = one_group();
     let stored = || Box::new(certified(entry(ALICE, 7, "mine"), &configuration));
@@ -133,6 +133,7 @@ pub(crate) fn refusals() -> Vec<(&'static str, Refusal)> {
         ("FinalStays", Refusal::FinalStays),
         ("BadCollectiveSignature", Refusal::BadCollectiveSignature("2 of 3".into())),
         ("Equivocation", Refusal::Equivocation(vec![member_proof(), writer_proof()])),
+        ("Reserved", Refusal::Reserved(BOB.id())),
     ]
 }
 

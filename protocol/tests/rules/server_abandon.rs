@@ -5,7 +5,7 @@ use bftkv_protocol::{Abandon, Evidence, Marks, Realm, Request, SignedEntry};
 
 use crate::fixtures::{
     ALICE, ALICE2, BOB, CLIQUE, MALLORY, Person, abandon, certified, entry, final_entry, forged,
-    one_group, signed, t, two_groups,
+    one_group, signed, t, two_groups, variable,
 };
 use crate::member::{Member, Row, State, check};
 
@@ -181,6 +181,14 @@ fn abandons_pass_the_checks_of_signing() {
     let store_node = Member::new(0xc1, two_groups());
     let ask = tell(given_up(ALICE, 7));
     check(&store_node, vec![("", State::empty(), ALICE, ask, "refused 202")]);
+}
+
+#[test]
+fn nobody_raises_the_timestamp_of_a_name_with_a_fingerprint() {
+    let mut attempt = attempt(BOB, 7).id();
+    attempt.variable = variable(&format!("{}/diary", ALICE.id()));
+    let ask = tell(abandon(BOB, attempt));
+    check(&a1(), vec![("", State::empty(), BOB, ask, "refused 306")]);
 }
 
 /// Whoever names another's attempt as its own gains nothing by it: the true message is kept too.

