@@ -25,7 +25,7 @@ pub struct Context<'a> {
     pub identities: &'a dyn Identities,
 }
 
-/// A request that passed every check that needs no store. Only [`admit`] makes one, so a request
+/// A request that passed every check that needs no store. Only [`admit()`] makes one, so a request
 /// whose signatures were not checked cannot reach the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admitted(pub(super) Task);

@@ -1,6 +1,6 @@
 //! The server's side: rules R3 and R4, without IO.
 //!
-//! A request passes two stages. [`admit`] checks everything that depends only on the request, the
+//! A request passes two stages. [`admit()`] checks everything that depends only on the request, the
 //! configuration and the certificates: signatures above all. It is a pure function, so a driver
 //! can run it for many requests at once. [`Server`] then applies what is admitted to the variable's
 //! state, one request per variable at a time, and holds every answer until the change is durable.

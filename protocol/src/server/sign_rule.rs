@@ -100,7 +100,7 @@ fn check_sealed(entry: &Entry, latest: &CertifiedEntry) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Trust on first use: the same certificate, or the same address, which [`super::admit`] has
+/// Trust on first use: the same certificate, or the same address, which [`super::admit()`] has
 /// found proven by a quorum certificate.
 ///
 /// Paper: §4.1, "only when the client's identity is the same as the previous one the new value

@@ -163,6 +163,11 @@ fn a_version_is_read_without_writing_it_back() {
     reader.shown(&[0xa1], &of(ALICE, 6));
     reader.absent(&CLIQUE[1..]);
     assert_eq!(reader.result(), "absent; a1 BadEntry", "another version than was asked for");
+
+    let mut reader = Reader::with(one_group(), options());
+    reader.shown(&[0xa1], &made_up(5));
+    reader.absent(&[0xa2, 0xa3]);
+    assert_eq!(reader.result(), "absent; a1 BadEntry", "one member alone is not believed");
 }
 
 /// An entry to be shown to others comes with an S that was checked.
