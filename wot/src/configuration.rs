@@ -133,6 +133,16 @@ fn pinned_cliques(graph: &TrustGraph, pinned: &[NodeId]) -> Result<Vec<Group>, D
     Ok(cliques)
 }
 
+/// A signer need not know the certificates of the store group, which it never asks anything; but
+/// what it knows must be a node.
+fn known_to_be_nodes(graph: &TrustGraph, ids: &BTreeSet<NodeId>) -> Result<(), DeriveError> {
+    let is_user = |id: &&NodeId| graph.vertex(id).is_some_and(|vertex| !vertex.is_node);
+    match ids.iter().find(is_user) {
+        Some(user) => Err(DeriveError::UnknownNode(user.clone())),
+        None => Ok(()),
+    }
+}
+
 fn known_nodes(graph: &TrustGraph, ids: &BTreeSet<NodeId>) -> Result<(), DeriveError> {
     let known = |id: &&NodeId| graph.vertex(id).is_some_and(|vertex| vertex.is_node);
     match ids.iter().find(|id| !known(id)) {
@@ -162,7 +172,7 @@ pub(crate) fn store_group(
 ) -> Result<Group, DeriveError> {
     if !pinned.is_empty() {
         let pinned: BTreeSet<NodeId> = pinned.iter().cloned().collect();
-        known_nodes(graph, &pinned)?;
+        known_to_be_nodes(graph, &pinned)?;
         return Ok(Group::new(pinned));
     }
     let mut stores = BTreeSet::new();

@@ -25,6 +25,16 @@ impl<T> Ask<T> {
         }
     }
 
+    /// The round is over for those who were silent.
+    pub(super) fn lose_silent(&mut self, asked: &BTreeSet<NodeId>) {
+        self.lost.extend(asked.difference(&self.answers.nodes()).cloned());
+    }
+
+    /// Those who have answered or still may.
+    pub(super) fn not_lost(&self, asked: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+        asked.difference(&self.lost).cloned().collect()
+    }
+
     /// Takes a node's answer back: it counts as lost.
     pub(super) fn withdraw(&mut self, node: &NodeId) {
         self.answers.remove(node);

@@ -51,7 +51,7 @@ fn a_false_proof_names_its_sender() {
     let other = certified(Entry { variable: variable("y"), ..entry(BOB, 5, "his") }, &one_group());
     let mut desk = refused(Refusal::NotOwner(Box::new(too_few)), Refusal::Sealed(Box::new(other)));
     desk.expire();
-    assert_eq!(desk.result(), "cannot sign: 0 of 3, without a1 a2 a3 a4; a1 BadEntry; a2 BadEntry");
+    assert_eq!(desk.result(), "cannot sign: 2 of 3, without a1 a2; a1 BadEntry; a2 BadEntry");
 }
 
 /// A proof by a writer whose certificate is not known: it is looked for, and then believed or not.
@@ -117,8 +117,8 @@ fn the_error_names_the_obstacle() {
         (Refusal::TimestampTooFar { limit: t(3) }, "contention"),
         (Refusal::TooManySlots(vec![mine()]), "contention"),
         (Refusal::Busy, "contention"),
-        (Refusal::StorageUnavailable, "cannot sign: 0 of 3, without a1 a2 a3 a4"),
-        (Refusal::Outstanding(vec![]), "cannot sign: 0 of 3, without a1 a2 a3 a4"),
+        (Refusal::StorageUnavailable, "cannot sign: 2 of 3, without a1 a2"),
+        (Refusal::Outstanding(vec![]), "cannot sign: 2 of 3, without a1 a2"),
     ];
     for (refusal, expected) in table {
         let mut waiting = refused(refusal.clone(), refusal.clone());

@@ -19,7 +19,7 @@ impl Write {
             }
             // A question that was just asked tells less than a whole round before it.
             Step::Timestamps(ask) if self.obstacle == Obstacle::None => {
-                self.note_silence(Phase::Time, &ask.answers.nodes());
+                self.note_silence(Phase::Time, &ask.not_lost(&self.authority()));
             }
             Step::Signing(_) => {
                 if let Some(problem) = self.drop_attempt() {
@@ -52,7 +52,7 @@ impl Write {
 
     pub(super) fn back_off(&mut self, now: Duration) {
         if let Step::Timestamps(ask) = &self.step {
-            let good = ask.answers.nodes();
+            let good = ask.not_lost(&self.authority());
             self.note_silence(Phase::Time, &good);
         }
         if let Some(problem) = self.other_configuration() {

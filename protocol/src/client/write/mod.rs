@@ -287,6 +287,14 @@ impl Write {
 
     /// To be called when the time of [`Write::wake_at`] has come.
     pub fn handle_timeout(&mut self, now: Duration) {
+        if now >= self.step_ends {
+            let asked = self.authority();
+            match &mut self.step {
+                Step::Timestamps(ask) => ask.lose_silent(&asked),
+                Step::Signing(signing) => signing.shares.lose_silent(&asked),
+                _ => {}
+            }
+        }
         if now >= self.options.deadline {
             self.expire();
         } else if now >= self.step_ends {

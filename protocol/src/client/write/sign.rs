@@ -148,7 +148,7 @@ impl Write {
     pub(super) fn drop_attempt(&mut self) -> Option<Problem> {
         let Step::Signing(signing) = &self.step else { return None };
         let verdict = Verdict::of(&signing.refusals, self.configuration.cliques());
-        let good = signing.shares.answers.nodes();
+        let good = signing.shares.not_lost(&self.authority());
         let attempt = signing.attempt.clone();
         self.abandon(attempt);
         match verdict {
