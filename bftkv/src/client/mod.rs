@@ -187,16 +187,15 @@ impl Client {
         report
     }
 
-    /// Derives the configuration anew; tells whether it changed.
-    fn reconfigure(&self) -> Result<bool, Error> {
+    /// Derives the configuration anew.
+    fn reconfigure(&self) -> Result<(), Error> {
         let inner = &self.inner;
         let derived = inner.certificates.configuration(inner.key.id(), &inner.realm)?;
         // Members that were learned by joining are needed offline too, to check proofs.
         inner.certificates.keep_members(&derived);
         let mut current = inner.configuration.write().unwrap_or_else(PoisonError::into_inner);
-        let changed = current.as_ref().is_none_or(|old| **old != derived);
         *current = Some(Arc::new(derived));
-        Ok(changed)
+        Ok(())
     }
 
     /// Writes `value` to `variable`. On success a quorum of every clique and of the store group
