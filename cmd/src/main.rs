@@ -1,2 +1,51 @@
-//! The program `bftkv` (under construction).
-fn main() {}
+//! The program `bftkv`: arguments, configuration, output. No decisions of the protocol: those are
+//! in `bftkv-protocol`, and whatever talks to nodes or disks is in the crate `bftkv`.
+//!
+//! ```text
+//!   args -> commands/* -> bftkv
+//!              |
+//!              +-> output (stdout)      failure (stderr, exit code)
+//! ```
+
+mod args;
+mod commands;
+mod context;
+mod exit;
+mod failure;
+mod free_ports;
+mod graph_view;
+mod limited_read;
+mod listening;
+mod logging;
+mod new_home;
+mod output;
+mod passphrase;
+mod processes;
+mod progress;
+mod public_home;
+mod stop;
+mod variable;
+mod web;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::Cli;
+use crate::context::Context;
+
+fn main() -> ExitCode {
+    // Prints help, or says what is wrong with the arguments and exits with code 2.
+    let cli = Cli::parse();
+    let context = Context::new(&cli.global);
+    let done = context
+        .and_then(|context| logging::start(&cli.global, &context).map(|()| context))
+        .and_then(|context| cli.command.run(&context));
+    match done {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            failure.print(cli.global.json);
+            failure.exit().into()
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The command line as it is typed. What the words mean is checked by each command.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{
+    bench, cert, cluster, completions, demo, get, graph, history, init, join, put, serve, verify,
+};
+use crate::context::Context;
+use crate::exit::{EXIT_CODES, Exit};
+use crate::failure::Failure;
+
+/// A key-value store that keeps its word although some of its servers lie.
+///
+/// Its nodes are OpenPGP certificates; groups of nodes that have all certified each other sign what
+/// is written, and a reader checks the signatures. Everything that a node or a user needs is in one
+/// folder, its home.
+#[derive(Debug, Parser)]
+#[command(name = "bftkv", version, after_long_help = EXIT_CODES, propagate_version = true)]
+#[command(subcommand_required = true, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// The home: the folder with key, certificates and settings [default: ~/.bftkv].
+    #[arg(long, env = "BFTKV_HOME", value_name = "DIR", global = true)]
+    pub(crate) home: Option<PathBuf>,
+
+    /// Results on stdout and errors on stderr as JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// Log more: -v what happens, -vv also details, -vvv everything.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+
+    /// Log lines as JSON.
+    #[arg(long, global = true)]
+    pub(crate) log_json: bool,
+
+    /// Read the passphrase of the own key from this file descriptor instead of asking.
+    #[arg(long, value_name = "N", global = true)]
+    pub(crate) passphrase_fd: Option<u32>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show a whole cluster in this process: put, get, a stopped node, a liar named.
+    Demo(demo::DemoArgs),
+    /// Make a home: a new key, or keys and certificates from GnuPG.
+    Init(init::InitArgs),
+    /// List, import, export and certify certificates.
+    #[command(subcommand)]
+    Cert(cert::CertCommand),
+    /// Show the quorums: who signs, who stores, how many faults they tolerate, what is missing.
+    Graph(graph::GraphArgs),
+    /// Run a node.
+    Serve(serve::ServeArgs),
+    /// Write a value.
+    Put(put::PutArgs),
+    /// Read a value.
+    Get(get::GetArgs),
+    /// List the versions of a variable.
+    History(history::HistoryArgs),
+    /// Check a proof file, offline.
+    Verify(verify::VerifyArgs),
+    /// Tell the nodes of this certificate, and learn theirs.
+    Join(join::JoinArgs),
+    /// Make and run a local cluster of processes.
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
+    /// Measure throughput, latency, CPU and messages.
+    Bench(bench::BenchArgs),
+    /// Print completions for a shell.
+    Completions(completions::CompletionsArgs),
+}
+
+impl Command {
+    /// Does it.
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, Failure> {
+        match self {
+            Self::Demo(args) => demo::run(&args, context),
+            Self::Init(args) => init::run(&args, context),
+            Self::Cert(command) => cert::run(&command, context),
+            Self::Graph(args) => graph::run(&args, context),
+            Self::Serve(args) => serve::run(&args, context),
+            Self::Put(args) => put::run(&args, context),
+            Self::Get(args) => get::run(&args, context),
+            Self::History(args) => history::run(&args, context),
+            Self::Verify(args) => verify::run(&args, context),
+            Self::Join(args) => join::run(&args, context),
+            Self::Cluster(command) => cluster::run(&command, context),
+            Self::Bench(args) => bench::run(&args, context),
+            Self::Completions(args) => completions::run(&args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    /// Help that teaches: every command shows how it is typed.
+    #[test]
+    fn every_command_has_an_example() {
+        fn check(command: &mut clap::Command, path: &str) {
+            let subcommands: Vec<String> =
+                command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+            if subcommands.is_empty() {
+                let help = command.render_long_help().to_string();
+                assert!(help.contains("Example"), "{path} has no example:\n{help}");
+            }
+            for name in subcommands {
+                let sub = command.find_subcommand_mut(&name).unwrap();
+                check(sub, &format!("{path} {name}"));
+            }
+        }
+        check(&mut Cli::command(), "bftkv");
+    }
+}

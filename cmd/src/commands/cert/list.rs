@@ -1,0 +1,91 @@
+//! `bftkv cert list`.
+
+use std::fmt;
+
+use bftkv::NodeId;
+use bftkv::wot::{Standing, TrustGraph};
+use clap::Args;
+use serde::Serialize;
+
+use super::user_id;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::escape;
+use crate::public_home::PublicHome;
+
+/// List the certificates that this home knows.
+///
+/// The first column is `*` for the own certificate; the last is how many others have certified it.
+///
+/// Example: bftkv cert list --json
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {}
+
+/// The standing of a certificate that counts.
+const GOOD: &str = "good";
+
+/// All certificates.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct Report(Vec<Shown>);
+
+/// One certificate.
+#[derive(Debug, Serialize)]
+struct Shown {
+    fingerprint: String,
+    own: bool,
+    kind: &'static str,
+    standing: String,
+    user_ids: Vec<String>,
+    certified_by: Vec<String>,
+    certifies: Vec<String>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|shown| {
+            let own = if shown.own { '*' } else { ' ' };
+            let names = shown.user_ids.join(", ");
+            let standing = match shown.standing.as_str() {
+                GOOD => String::new(),
+                other => format!("  {}", escape(other)),
+            };
+            let certifiers = shown.certified_by.len();
+            writeln!(
+                f,
+                "{own} {}  {:4}  {names}{standing}  (certified by {certifiers})",
+                shown.fingerprint, shown.kind
+            )
+        })
+    }
+}
+
+pub(crate) fn run(_: &ListArgs, context: &Context) -> Result<Exit, Failure> {
+    let home = context.look_at_home()?;
+    let graph = home.certificates().keyring().graph();
+    let records = home.certificates().keyring().records();
+    let shown = records.iter().map(|(record, _)| show(&home, &graph, record.id()));
+    context.output().show(&Report(shown.collect()))?;
+    Ok(Exit::Done)
+}
+
+fn show(home: &PublicHome, graph: &TrustGraph, id: &NodeId) -> Shown {
+    let keyring = home.certificates().keyring();
+    let standing = keyring.certificate(id).map(|certificate| certificate.standing(keyring.now()));
+    Shown {
+        fingerprint: id.to_string(),
+        own: id == home.id(),
+        kind: if keyring.url(id).is_some() { "node" } else { "user" },
+        standing: match standing {
+            Some(Standing::Valid) => GOOD.to_owned(),
+            Some(Standing::Expired) => "expired".to_owned(),
+            Some(Standing::Revoked) => "revoked".to_owned(),
+            Some(Standing::Invalid(reason)) => format!("invalid: {reason}"),
+            _ => "unusable".to_owned(),
+        },
+        user_ids: keyring.identities(id).iter().map(user_id).collect(),
+        certified_by: graph.certifiers_of(id).map(NodeId::to_string).collect(),
+        certifies: graph.certified_by(id).map(NodeId::to_string).collect(),
+    }
+}

@@ -1,0 +1,62 @@
+//! `bftkv cert`.
+
+mod certify;
+mod export;
+mod import;
+mod list;
+
+use bftkv::wot::{Identity, IdentityKind, Keyring, LookupError};
+use bftkv::NodeId;
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// What to do with certificates.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertCommand {
+    /// List the certificates that this home knows.
+    List(list::ListArgs),
+    /// Take certificates into this home.
+    Import(import::ImportArgs),
+    /// Write a certificate to stdout, to be given to others.
+    Export(export::ExportArgs),
+    /// Certify that a certificate belongs to whom it names.
+    Certify(certify::CertifyArgs),
+}
+
+pub(crate) fn run(command: &CertCommand, context: &Context) -> Result<Exit, Failure> {
+    match command {
+        CertCommand::List(args) => list::run(args, context),
+        CertCommand::Import(args) => import::run(args, context),
+        CertCommand::Export(args) => export::run(args, context),
+        CertCommand::Certify(args) => certify::run(args, context),
+    }
+}
+
+/// A user ID as it is written in a certificate.
+pub(crate) fn user_id(identity: &Identity) -> String {
+    let Identity { name, address, kind } = identity;
+    match kind {
+        IdentityKind::Node => format!("{name} ({address})"),
+        _ => format!("{name} <{address}>"),
+    }
+}
+
+/// Finds the one certificate that `text` means.
+fn find(keyring: &Keyring, text: &str) -> Result<NodeId, Failure> {
+    keyring.find(text).map_err(|error| match &error {
+        LookupError::Ambiguous { matches, .. } => {
+            let failure =
+                Failure::failed(format!("{text:?} means {} certificates", matches.len()));
+            matches.iter().fold(failure, |failure, id| {
+                let named: Vec<String> = keyring.identities(id).iter().map(user_id).collect();
+                failure.hint(format!("{id}  {}", named.join(", ")))
+            })
+        }
+        _ => Failure::failed(format!("no certificate matches {text:?}")).hint(
+            "name it by fingerprint, key ID, e-mail address or URL; `bftkv cert list` shows all",
+        ),
+    })
+}

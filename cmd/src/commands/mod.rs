@@ -1,0 +1,15 @@
+//! The commands, one file or folder each.
+
+pub(crate) mod bench;
+pub(crate) mod cert;
+pub(crate) mod cluster;
+pub(crate) mod completions;
+pub(crate) mod demo;
+pub(crate) mod get;
+pub(crate) mod graph;
+pub(crate) mod history;
+pub(crate) mod init;
+pub(crate) mod join;
+pub(crate) mod put;
+pub(crate) mod serve;
+pub(crate) mod verify;

@@ -1,0 +1,129 @@
+//! `bftkv put`.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bftkv::{Client, PutOptions, Value};
+use clap::Args;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::{Failure, Liar, liars};
+use crate::limited_read;
+use crate::variable::{ShownVariable, VariableArgs};
+
+/// Write a value.
+///
+/// Whoever writes a variable first owns it: only certificates with the same address can write it
+/// again. When this command is done, a quorum of nodes has signed the value and has it on disk.
+///
+/// Values are not secret: the nodes see them. Encrypt before you put.
+///
+/// Examples:
+///
+///   bftkv put greeting 'hello, world'
+///   bftkv put photo --file portrait.jpg
+///   tar c folder | bftkv put backup -
+///   bftkv put --once constitution 'We the People'   # nothing may ever follow
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct PutArgs {
+    #[command(flatten)]
+    variable: VariableArgs,
+
+    /// The value, up to 1 MiB; `-` reads it from stdin.
+    #[arg(value_name = "VALUE", required_unless_present = "file", conflicts_with = "file")]
+    value: Option<OsString>,
+
+    /// Read the value from this file.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// Seal the variable: nothing else may ever follow this value, not even by you.
+    #[arg(long)]
+    once: bool,
+
+    /// Give up after so many seconds [default: client.deadline_ms in the settings].
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    deadline: Option<Duration>,
+}
+
+/// Seconds, also with a fraction.
+pub(crate) fn parse_seconds(text: &str) -> Result<Duration, String> {
+    const MOST: f64 = 3600.0;
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    if !(seconds > 0.0 && seconds <= MOST) {
+        return Err(format!("more than 0 and at most {MOST} seconds"));
+    }
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+/// What was written.
+#[derive(Debug, Serialize)]
+struct Report {
+    #[serde(flatten)]
+    variable: ShownVariable,
+    timestamp: u64,
+    bytes: usize,
+    sealed: bool,
+    liars: Vec<Liar>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sealed = if self.sealed { ", sealed" } else { "" };
+        write!(f, "{} written at timestamp {}{sealed}", self.variable.variable, self.timestamp)
+    }
+}
+
+pub(crate) fn run(args: &PutArgs, context: &Context) -> Result<Exit, Failure> {
+    let variable = args.variable.variable()?;
+    let value = value(args)?;
+    let bytes = value.as_bytes().len();
+    let options = PutOptions { once: args.once, deadline: args.deadline };
+    let home = context.open_home()?;
+    let report = context.block_on(async {
+        let client = Client::open(&home).await?;
+        let written = client.put(&variable, value, options).await;
+        let written = written.map_err(|error| Failure::operation(error, &client.names()))?;
+        Ok(Report {
+            variable: ShownVariable::from(&variable),
+            timestamp: written.timestamp.get(),
+            bytes,
+            sealed: args.once,
+            liars: liars(&written.culprits, &client.names()),
+        })
+    })?;
+    context.output().show(&report)?;
+    report.liars.iter().for_each(|liar| eprintln!("{liar}"));
+    Ok(Exit::Done)
+}
+
+fn value(args: &PutArgs) -> Result<Value, Failure> {
+    let bytes = match (&args.file, &args.value) {
+        (Some(file), _) => limited_read::read(file, Value::MAX_BYTES)?,
+        (None, Some(value)) if value == "-" => {
+            limited_read::read(Path::new("-"), Value::MAX_BYTES)?
+        }
+        (None, Some(value)) => value.as_bytes().to_vec(),
+        (None, None) => return Err(Failure::usage("no value: give VALUE, --file FILE, or -")),
+    };
+    Value::new(bytes).map_err(Failure::usage)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_positive_and_finite() {
+        assert_eq!(parse_seconds("0.5"), Ok(Duration::from_millis(500)));
+        for wrong in ["0", "-1", "NaN", "inf", "1e30", "x"] {
+            assert!(parse_seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+}

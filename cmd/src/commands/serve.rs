@@ -1,0 +1,75 @@
+//! `bftkv serve`.
+
+use std::net::SocketAddr;
+
+use bftkv::{Node, RunningNode};
+use clap::Args;
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::listening::LISTENING;
+use crate::output;
+use crate::stop::Stop;
+
+/// Run a node.
+///
+/// Prints one line when it listens, and logs to stderr (-v for more). Ctrl-C or SIGTERM stops it
+/// when the requests under way are answered; a second one stops it at once. Whatever was
+/// acknowledged is on disk in either case.
+///
+/// Examples:
+///
+///   bftkv --home /var/lib/bftkv serve
+///   bftkv --home /var/lib/bftkv serve --log-json -v 2> node.log
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct ServeArgs {
+    /// Listen here [default: node.listen in the settings, or the URL in the user ID].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+
+    /// Stop when stdin ends: for programs that start nodes.
+    #[arg(long, hide = true)]
+    stop_with_stdin: bool,
+}
+
+pub(crate) fn run(args: &ServeArgs, context: &Context) -> Result<Exit, Failure> {
+    let mut home = context.open_home()?;
+    if args.listen.is_some() {
+        home.config_mut().node.listen = args.listen;
+    }
+    context.block_on(async {
+        // Signals count from here on, also while the store opens.
+        let mut stop = Stop::listen(args.stop_with_stdin)?;
+        let node = Node::open(&home)?;
+        let running = node.serve().await?;
+        announce(context, &node, &running)?;
+        stop.wait().await;
+        shut_down(running, stop).await
+    })
+}
+
+fn announce(context: &Context, node: &Node, running: &RunningNode) -> Result<(), Failure> {
+    let (id, address) = (node.id(), running.local_addr());
+    let realm = node.configuration().realm();
+    if context.output().is_json() {
+        let object = serde_json::json!({
+            "listening": address.to_string(),
+            "fingerprint": id.to_string(),
+            "realm": realm.as_str(),
+        });
+        return output::raw(format!("{object}\n").as_bytes());
+    }
+    output::raw(format!("{LISTENING}{address} as {id} in realm {realm}\n").as_bytes())
+}
+
+async fn shut_down(running: RunningNode, mut stop: Stop) -> Result<Exit, Failure> {
+    tokio::select! {
+        stopped = running.shutdown() => stopped?,
+        () = stop.wait_for_signal() => {
+            return Err(Failure::failed("stopped at once; requests under way were cut off"));
+        }
+    }
+    Ok(Exit::Done)
+}

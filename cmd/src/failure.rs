@@ -1,0 +1,251 @@
+//! What went wrong, for the person at the keyboard: what happened, what to do next, who lied.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use bftkv::{Error, Fault, HomeError, NodeId, Problem};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::exit::Exit;
+use crate::output::escape;
+
+/// A node that was caught lying.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Liar {
+    /// Its certificate.
+    pub(crate) fingerprint: String,
+    /// Its address, if its certificate is known.
+    pub(crate) address: Option<String>,
+    /// What it did.
+    pub(crate) fault: String,
+}
+
+impl fmt::Display for Liar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.address.as_deref().unwrap_or("(address not known)");
+        write!(f, "liar: {} {}: {}", self.fingerprint, escape(address), self.fault)
+    }
+}
+
+/// Puts addresses to the fingerprints of those who lied.
+pub(crate) fn liars(
+    culprits: &BTreeMap<NodeId, Fault>,
+    names: &BTreeMap<NodeId, String>,
+) -> Vec<Liar> {
+    let liar = |(id, fault): (&NodeId, &Fault)| Liar {
+        fingerprint: id.to_string(),
+        address: names.get(id).cloned(),
+        fault: fault.to_string(),
+    };
+    culprits.iter().map(liar).collect()
+}
+
+/// A command that failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    message: String,
+    hints: Vec<String>,
+    liars: Vec<Liar>,
+}
+
+impl Failure {
+    /// A failure with this exit code.
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), hints: Vec::new(), liars: Vec::new() }
+    }
+
+    /// A failure that no other code fits.
+    pub(crate) fn failed(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Failed, message.to_string())
+    }
+
+    /// Arguments that make no sense.
+    pub(crate) fn usage(message: impl fmt::Display) -> Self {
+        Self::new(Exit::Usage, message.to_string())
+    }
+
+    /// A file that cannot be read or written.
+    pub(crate) fn file(path: &Path, error: &std::io::Error) -> Self {
+        Self::failed(format!("{}: {error}", path.display()))
+    }
+
+    /// Adds what to do next.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Names whoever lied on the way.
+    pub(crate) fn with_liars(mut self, liars: Vec<Liar>) -> Self {
+        self.liars = liars;
+        self
+    }
+
+    /// An operation that failed, with the names of nodes.
+    pub(crate) fn operation(error: Error, names: &BTreeMap<NodeId, String>) -> Self {
+        let found = liars(&error.culprits(), names);
+        Self::from(error).with_liars(found)
+    }
+
+    /// The exit code.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// What happened.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Writes it to stderr: lines for people, or one JSON object.
+    pub(crate) fn print(&self, json: bool) {
+        if json {
+            let object = json!({
+                "error": self.message,
+                "kind": self.exit.word(),
+                "exit": self.exit.number(),
+                "hints": self.hints,
+                "liars": self.liars,
+            });
+            eprintln!("{object}");
+        } else {
+            eprint!("{self}");
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "error: {}", escape(&self.message))?;
+        self.hints.iter().try_for_each(|hint| writeln!(f, "hint: {}", escape(hint)))?;
+        self.liars.iter().try_for_each(|liar| writeln!(f, "{liar}"))
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::Operation(operation) => from_problem(&operation.problem),
+            Error::Home(home) => from_home(home),
+            Error::Quorum(_) | Error::NotConfigured => Self::failed(&error)
+                .hint("`bftkv graph` shows the certificates and which certifications lack"),
+            Error::NotMember(_) => Self::failed(&error)
+                .hint("have the members certify this node (`bftkv cert certify`), and certify them"),
+            Error::Listen(_) => Self::failed(&error)
+                .hint("stop what listens there, or choose an address with --listen"),
+            _ => Self::failed(&error),
+        }
+    }
+}
+
+impl From<HomeError> for Failure {
+    fn from(error: HomeError) -> Self {
+        from_home(&error)
+    }
+}
+
+impl From<bftkv::ConfigError> for Failure {
+    fn from(error: bftkv::ConfigError) -> Self {
+        Self::failed(error)
+    }
+}
+
+fn from_home(error: &HomeError) -> Failure {
+    let failure = Failure::failed(error);
+    match error {
+        HomeError::NotAHome(_) => {
+            failure.hint("for a look around without any set-up: `bftkv demo`")
+        }
+        HomeError::Key(bftkv::wot::KeyError::Passphrase(_)) => {
+            failure.hint("type it at the prompt, or hand it over with --passphrase-fd")
+        }
+        _ => failure,
+    }
+}
+
+fn from_problem(problem: &Problem) -> Failure {
+    let failure = Failure::new(exit_of(problem), problem.to_string());
+    match hint_for(problem) {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// Which exit code a problem of the protocol gets.
+fn exit_of(problem: &Problem) -> Exit {
+    match problem {
+        Problem::NotOwner(_)
+        | Problem::Sealed(_)
+        | Problem::OutstandingFinal(_)
+        | Problem::NoQuorumCertificate { .. }
+        | Problem::Refused { .. } => Exit::Refused,
+        Problem::Contention
+        | Problem::Blocked { .. }
+        | Problem::Unreachable { .. }
+        | Problem::OtherConfiguration { .. } => Exit::TryAgain,
+        Problem::Unknown { .. } => Exit::Unknown,
+        _ => Exit::Failed,
+    }
+}
+
+/// What to do next.
+fn hint_for(problem: &Problem) -> Option<&'static str> {
+    Some(match problem {
+        Problem::NotOwner(_) => "choose another variable: whoever wrote one first owns it",
+        Problem::Sealed(_) => "nobody can change it any more; choose another variable",
+        Problem::NoQuorumCertificate { .. } => {
+            "have more than b members certify your certificate (`bftkv cert export -a`, and on \
+             their nodes `bftkv cert certify`), import what comes back, then `bftkv join`"
+        }
+        Problem::Refused { .. } => "`bftkv graph` here and at a node shows whether they agree",
+        Problem::Unreachable { .. } => "see that the nodes run (`bftkv graph` lists them) and try again",
+        Problem::Unknown { .. } => "`bftkv get` the variable to see what it holds now",
+        Problem::OtherConfiguration { .. } => "`bftkv join`, then try again",
+        Problem::Own(_) => "see that the home is on a disk that is writable and not full",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_says_what_it_is() {
+        let liar = Liar {
+            fingerprint: "ab".repeat(20),
+            address: Some("http://h:1".to_owned()),
+            fault: "lied".to_owned(),
+        };
+        let failure = Failure::usage("no\x1b[2J").hint("do this").with_liars(vec![liar]);
+        let text = failure.to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "error: no\\x1b[2J", "nothing steers the terminal");
+        assert_eq!(lines[1], "hint: do this");
+        assert!(lines[2].starts_with("liar: abab") && lines[2].ends_with("http://h:1: lied"));
+    }
+
+    #[test]
+    fn problems_have_the_documented_codes() {
+        let unreachable = Problem::Unreachable {
+            phase: bftkv::protocol::client::Phase::Read,
+            have: 1,
+            need: 3,
+            missing: std::collections::BTreeSet::new(),
+        };
+        assert_eq!(exit_of(&unreachable), Exit::TryAgain);
+        let unknown = Problem::Unknown {
+            timestamp: bftkv::Timestamp::new(1),
+            have: 1,
+            need: 3,
+            missing: std::collections::BTreeSet::new(),
+        };
+        assert_eq!(exit_of(&unknown), Exit::Unknown);
+        let refused = Problem::Refused { code: 1, reason: String::new() };
+        assert_eq!(exit_of(&refused), Exit::Refused);
+        assert_eq!(exit_of(&Problem::Own(String::new())), Exit::Failed);
+    }
+}

@@ -1,0 +1,165 @@
+//! A whole web of trust, made in one place: for local clusters, the demo and measurements. Real
+//! clusters certify each other from machine to machine.
+
+use std::path::{Path, PathBuf};
+
+use bftkv::wot::{
+    CertificateRecord, Keyring, KeyringOptions, Origin, OwnKey, Statement, generate_key,
+};
+use bftkv::{Home, NewHome, NodeId};
+
+use crate::failure::Failure;
+use crate::new_home::NewSettings;
+use crate::progress::Progress;
+
+/// What a party does in the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Signs.
+    Authority,
+    /// Stores.
+    Store,
+    /// Puts and gets.
+    User,
+    /// Puts and gets, but nobody certifies it.
+    Stranger,
+}
+
+/// Somebody who is to get a key.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// The name of its folder.
+    pub(crate) name: String,
+    /// What it does.
+    pub(crate) role: Role,
+    /// Its user ID.
+    pub(crate) user_id: String,
+}
+
+/// Somebody with a key.
+#[derive(Debug)]
+pub(crate) struct Party {
+    /// The name of its folder.
+    pub(crate) name: String,
+    /// What it does.
+    pub(crate) role: Role,
+    key: OwnKey,
+}
+
+/// Parties that have certified each other as they must.
+#[derive(Debug)]
+pub(crate) struct Web {
+    parties: Vec<Party>,
+    keyring: Keyring,
+}
+
+impl Plan {
+    /// A node on this machine.
+    pub(crate) fn node(name: impl Into<String>, role: Role, port: u16) -> Self {
+        let name = name.into();
+        let user_id = format!("{name} (http://127.0.0.1:{port})");
+        Self { name, role, user_id }
+    }
+
+    /// Somebody with an e-mail address.
+    pub(crate) fn person(name: impl Into<String>, role: Role) -> Self {
+        let name = name.into();
+        let user_id = format!("{name} <{name}@example.org>");
+        Self { name, role, user_id }
+    }
+}
+
+/// Whether `from` certifies `to`: the clique certifies everybody but strangers; the others certify
+/// the nodes that they rely on.
+fn certifies(from: Role, to: Role) -> bool {
+    match from {
+        Role::Authority => to != Role::Stranger,
+        Role::Store => to == Role::Authority,
+        Role::User | Role::Stranger => matches!(to, Role::Authority | Role::Store),
+    }
+}
+
+impl Web {
+    /// Makes keys and certifications.
+    ///
+    /// # Errors
+    /// A user ID is none, or the cryptographic library fails.
+    pub(crate) fn make(plans: &[Plan]) -> Result<Self, Failure> {
+        let keyring = Keyring::new(KeyringOptions::default());
+        let mut parties = Vec::new();
+        let mut progress = Progress::new("making keys", plans.len());
+        for plan in plans {
+            let key = generate_key(&plan.user_id, None).map_err(Failure::failed)?.key;
+            keyring.add(key.record().clone(), Origin::Local).map_err(Failure::failed)?;
+            parties.push(Party { name: plan.name.clone(), role: plan.role, key });
+            progress.step();
+        }
+        drop(progress);
+        let web = Self { parties, keyring };
+        web.certify_each_other()?;
+        Ok(web)
+    }
+
+    fn certify_each_other(&self) -> Result<(), Failure> {
+        let mut progress = Progress::new("certifying", self.parties.len());
+        for from in &self.parties {
+            for to in &self.parties {
+                if from.key.record().id() != to.key.record().id() && certifies(from.role, to.role) {
+                    self.certify(from, to.id())?;
+                }
+            }
+            progress.step();
+        }
+        Ok(())
+    }
+
+    fn certify(&self, from: &Party, to: &NodeId) -> Result<(), Failure> {
+        let Some(record) = self.keyring.record(to) else { return Ok(()) };
+        for identity in self.keyring.identities(to) {
+            let forever = Statement::Certify { valid_for: None };
+            let certified = from.key.certify(record.bytes(), &identity.address, forever);
+            let certified = CertificateRecord::new(&certified.map_err(Failure::failed)?);
+            let added = certified.and_then(|record| self.keyring.add(record, Origin::Local));
+            added.map_err(Failure::failed)?;
+        }
+        Ok(())
+    }
+
+    /// Everybody.
+    pub(crate) fn parties(&self) -> &[Party] {
+        &self.parties
+    }
+
+    /// Makes a home below `folder` for everybody, named as they are; gives their paths. Everybody
+    /// knows all certificates.
+    ///
+    /// # Errors
+    /// The disk refuses, or there are homes already.
+    pub(crate) fn write_homes(
+        &self,
+        folder: &Path,
+        settings: &NewSettings,
+    ) -> Result<Vec<PathBuf>, Failure> {
+        let records = self.keyring.records();
+        let all: Vec<Vec<u8>> =
+            records.iter().map(|(record, _)| record.bytes().as_bytes().to_vec()).collect();
+        let config = settings.config()?;
+        let mut homes = Vec::new();
+        let mut progress = Progress::new("writing homes", self.parties.len());
+        for party in &self.parties {
+            let path = folder.join(&party.name);
+            let new = NewHome { key: &party.key, certificates: &all, config: &config };
+            Home::create(&path, &new)?;
+            homes.push(path);
+            progress.step();
+        }
+        Ok(homes)
+    }
+}
+
+impl Party {
+    /// Its certificate.
+    pub(crate) fn id(&self) -> &NodeId {
+        self.key.record().id()
+    }
+}
