@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    bench, cert, cluster, completions, demo, get, graph, history, init, join, put, serve, verify,
+    cert, cluster, completions, demo, get, graph, history, init, join, put, serve, verify,
 };
 use crate::context::Context;
 use crate::exit::{EXIT_CODES, Exit};
@@ -79,8 +79,6 @@ pub(crate) enum Command {
     /// Make and run a local cluster of processes.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
-    /// Measure throughput, latency, CPU and messages.
-    Bench(bench::BenchArgs),
     /// Print completions for a shell.
     Completions(completions::CompletionsArgs),
 }
@@ -100,7 +98,6 @@ impl Command {
             Self::Verify(args) => verify::run(&args, context),
             Self::Join(args) => join::run(&args, context),
             Self::Cluster(command) => cluster::run(&command, context),
-            Self::Bench(args) => bench::run(&args, context),
             Self::Completions(args) => completions::run(&args),
         }
     }

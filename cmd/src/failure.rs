@@ -87,17 +87,17 @@ impl Failure {
     /// An operation that failed, with the names of nodes.
     pub(crate) fn operation(error: Error, names: &BTreeMap<NodeId, String>) -> Self {
         let found = liars(&error.culprits(), names);
-        Self::from(error).with_liars(found)
+        let mut failure = Self::from(error).with_liars(found);
+        // People know nodes by their addresses.
+        for (id, address) in names {
+            failure.message = failure.message.replace(&id.to_string(), address);
+        }
+        failure
     }
 
     /// The exit code.
     pub(crate) fn exit(&self) -> Exit {
         self.exit
-    }
-
-    /// What happened.
-    pub(crate) fn message(&self) -> &str {
-        &self.message
     }
 
     /// Writes it to stderr: lines for people, or one JSON object.
@@ -132,8 +132,9 @@ impl From<Error> for Failure {
             Error::Home(home) => from_home(home),
             Error::Quorum(_) | Error::NotConfigured => Self::failed(&error)
                 .hint("`bftkv graph` shows the certificates and which certifications lack"),
-            Error::NotMember(_) => Self::failed(&error)
-                .hint("have the members certify this node (`bftkv cert certify`), and certify them"),
+            Error::NotMember(_) => Self::failed(&error).hint(
+                "have the members certify this node (`bftkv cert certify`), and certify them",
+            ),
             Error::Listen(_) => Self::failed(&error)
                 .hint("stop what listens there, or choose an address with --listen"),
             _ => Self::failed(&error),
@@ -201,7 +202,9 @@ fn hint_for(problem: &Problem) -> Option<&'static str> {
              their nodes `bftkv cert certify`), import what comes back, then `bftkv join`"
         }
         Problem::Refused { .. } => "`bftkv graph` here and at a node shows whether they agree",
-        Problem::Unreachable { .. } => "see that the nodes run (`bftkv graph` lists them) and try again",
+        Problem::Unreachable { .. } => {
+            "see that the nodes run (`bftkv graph` lists them) and try again"
+        }
         Problem::Unknown { .. } => "`bftkv get` the variable to see what it holds now",
         Problem::OtherConfiguration { .. } => "`bftkv join`, then try again",
         Problem::Own(_) => "see that the home is on a disk that is writable and not full",

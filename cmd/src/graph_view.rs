@@ -151,9 +151,8 @@ fn outside(graph: &TrustGraph, configuration: Option<&Configuration>) -> Vec<Out
 }
 
 fn missing(graph: &TrustGraph, node: &NodeId, goal: &BTreeSet<NodeId>) -> Vec<Missing> {
-    let both_ways = goal.iter().filter(|other| *other != node).flat_map(|other| {
-        [(other, node), (node, other)]
-    });
+    let both_ways =
+        goal.iter().filter(|other| *other != node).flat_map(|other| [(other, node), (node, other)]);
     both_ways
         .filter(|(from, to)| !graph.certifies(from, to))
         .map(|(from, to)| Missing { from: vertex(graph, from), to: vertex(graph, to) })
@@ -209,7 +208,13 @@ impl GroupView {
 
 impl fmt::Display for GraphView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "realm {}, {}, {}", self.realm, count(self.certificates, "certificate"), count(self.certifications, "certification"))?;
+        writeln!(
+            f,
+            "realm {}, {}, {}",
+            self.realm,
+            count(self.certificates, "certificate"),
+            count(self.certifications, "certification")
+        )?;
         match (&self.configuration, &self.problem) {
             (Some(digest), _) => writeln!(f, "configuration {digest}")?,
             (None, Some(problem)) => writeln!(f, "no quorum: {}", escape(problem))?,

@@ -18,8 +18,7 @@ pub(crate) fn start(global: &Global, context: &Context) -> Result<(), Failure> {
     let level = level(global.verbose, &settings);
     let filter = EnvFilter::try_new(level)
         .map_err(|error| Failure::failed(format!("log.level {level:?}: {error}")))?;
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // It is set once, at the start of the program, so it cannot have been set before.
     if global.log_json || settings.json {
         builder.json().init();

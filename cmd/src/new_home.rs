@@ -40,8 +40,7 @@ pub(crate) struct NewSettings {
 
 /// The names of [`StorageKind`]s, as in the settings file.
 pub(crate) fn parse_kind(name: &str) -> Result<StorageKind, String> {
-    let kinds =
-        [StorageKind::Redb, StorageKind::LevelDb, StorageKind::Files, StorageKind::Memory];
+    let kinds = [StorageKind::Redb, StorageKind::LevelDb, StorageKind::Files, StorageKind::Memory];
     let found = kinds.into_iter().find(|kind| kind.name() == name);
     found.ok_or_else(|| "it is one of redb, leveldb, files, memory".to_owned())
 }

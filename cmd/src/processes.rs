@@ -38,17 +38,10 @@ pub(crate) struct FromNode {
     pub(crate) said: Said,
 }
 
-/// One node.
-#[derive(Debug)]
-struct NodeProcess {
-    name: String,
-    child: Child,
-}
-
 /// Running nodes. Their stdin is a pipe of this process: they stop when it ends, however it ends.
 #[derive(Debug)]
 pub(crate) struct Processes {
-    nodes: Vec<NodeProcess>,
+    nodes: Vec<Child>,
     said: mpsc::UnboundedReceiver<FromNode>,
 }
 
@@ -65,7 +58,7 @@ impl Processes {
         let (sender, said) = mpsc::unbounded_channel();
         let mut processes = Self { nodes: Vec::new(), said };
         for home in homes {
-            processes.nodes.push(NodeProcess::spawn(home, &sender)?);
+            processes.nodes.push(spawn(home, &sender)?);
         }
         let all_listen = processes.wait_until_listening(print);
         match timeout(START_PATIENCE, all_listen).await {
@@ -89,11 +82,14 @@ impl Processes {
             let Some(from) = self.next().await else { break };
             print(&from);
             match &from.said {
-                Said::Line(line) if line.starts_with(LISTENING) => missing = missing.saturating_sub(1),
+                Said::Line(line) if line.starts_with(LISTENING) => {
+                    missing = missing.saturating_sub(1)
+                }
                 Said::Line(line) => last_words = format!("{}: {line}", from.name),
                 Said::Ended => {
                     // Its words on stderr may come a moment later.
-                    while let Ok(Some(more)) = timeout(Duration::from_millis(200), self.next()).await
+                    while let Ok(Some(more)) =
+                        timeout(Duration::from_millis(200), self.next()).await
                     {
                         if let Said::Line(line) = more.said
                             && more.name == from.name
@@ -114,21 +110,15 @@ impl Processes {
         self.said.recv().await
     }
 
-    /// The process numbers, with the names of the nodes.
-    pub(crate) fn pids(&self) -> Vec<(String, u32)> {
-        let pid = |node: &NodeProcess| Some((node.name.clone(), node.child.id()?));
-        self.nodes.iter().filter_map(pid).collect()
-    }
-
     /// Stops all nodes: lets them finish what they do, and ends those that take too long.
     pub(crate) async fn stop(&mut self) {
         for node in &mut self.nodes {
-            drop(node.child.stdin.take());
+            drop(node.stdin.take());
         }
         for node in &mut self.nodes {
-            if timeout(STOP_PATIENCE, node.child.wait()).await.is_err() {
+            if timeout(STOP_PATIENCE, node.wait()).await.is_err() {
                 // It has ended meanwhile, or is ended now.
-                let _ = node.child.kill().await;
+                let _ = node.kill().await;
             }
         }
     }
@@ -136,34 +126,29 @@ impl Processes {
     /// Ends all nodes at once.
     pub(crate) async fn kill(&mut self) {
         for node in &mut self.nodes {
-            let _ = node.child.kill().await;
+            let _ = node.kill().await;
         }
     }
 }
 
-impl NodeProcess {
-    fn spawn(
-        home: &Path,
-        said: &mpsc::UnboundedSender<FromNode>,
-    ) -> Result<Self, Failure> {
-        let name = home.file_name().unwrap_or(home.as_os_str()).to_string_lossy().into_owned();
-        let program = std::env::current_exe().map_err(Failure::failed)?;
-        let mut command = Command::new(program);
-        command.arg("--home").arg(home).args(["serve", "--stop-with-stdin"]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // A group of its own: Ctrl-C is for this process, which then stops the nodes in order.
-        command.process_group(0).kill_on_drop(true);
-        let mut child = command.spawn().map_err(|error| {
-            Failure::failed(format!("cannot start node {name}: {error}"))
-        })?;
-        if let Some(stdout) = child.stdout.take() {
-            tokio::spawn(relay(stdout, name.clone(), said.clone(), true));
-        }
-        if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(relay(stderr, name.clone(), said.clone(), false));
-        }
-        Ok(Self { name, child })
+fn spawn(home: &Path, said: &mpsc::UnboundedSender<FromNode>) -> Result<Child, Failure> {
+    let name = home.file_name().unwrap_or(home.as_os_str()).to_string_lossy().into_owned();
+    let program = std::env::current_exe().map_err(Failure::failed)?;
+    let mut command = Command::new(program);
+    command.arg("--home").arg(home).args(["serve", "--stop-with-stdin"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // A group of its own: Ctrl-C is for this process, which then stops the nodes in order.
+    command.process_group(0).kill_on_drop(true);
+    let mut child = command
+        .spawn()
+        .map_err(|error| Failure::failed(format!("cannot start node {name}: {error}")))?;
+    if let Some(stdout) = child.stdout.take() {
+        tokio::spawn(relay(stdout, name.clone(), said.clone(), true));
     }
+    if let Some(stderr) = child.stderr.take() {
+        tokio::spawn(relay(stderr, name.clone(), said.clone(), false));
+    }
+    Ok(child)
 }
 
 /// Hands on what a node says, line by line.

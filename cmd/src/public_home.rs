@@ -1,6 +1,6 @@
 //! A home without its secrets, for commands that only look.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bftkv::{Certificates, Config, Configuration, Home, HomeError, NodeId};
 
@@ -9,7 +9,6 @@ use crate::failure::Failure;
 /// A home whose secret key stays closed.
 #[derive(Debug)]
 pub(crate) struct PublicHome {
-    path: PathBuf,
     id: NodeId,
     config: Config,
     certificates: Certificates,
@@ -30,12 +29,7 @@ impl PublicHome {
         let own = found.certificates.into_iter().next();
         let own = own.ok_or_else(|| Failure::failed(format!("{}: no key", key.display())))?;
         let certificates = Certificates::open(&path.join(Home::CERTIFICATES))?;
-        Ok(Self { path: path.to_owned(), id: own.id().clone(), config, certificates })
-    }
-
-    /// The folder.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+        Ok(Self { id: own.id().clone(), config, certificates })
     }
 
     /// The own certificate.

@@ -38,11 +38,9 @@ pub(crate) struct Plan {
 
 /// Somebody with a key.
 #[derive(Debug)]
-pub(crate) struct Party {
-    /// The name of its folder.
-    pub(crate) name: String,
-    /// What it does.
-    pub(crate) role: Role,
+struct Party {
+    name: String,
+    role: Role,
     key: OwnKey,
 }
 
@@ -104,7 +102,7 @@ impl Web {
         let mut progress = Progress::new("certifying", self.parties.len());
         for from in &self.parties {
             for to in &self.parties {
-                if from.key.record().id() != to.key.record().id() && certifies(from.role, to.role) {
+                if from.id() != to.id() && certifies(from.role, to.role) {
                     self.certify(from, to.id())?;
                 }
             }
@@ -123,11 +121,6 @@ impl Web {
             added.map_err(Failure::failed)?;
         }
         Ok(())
-    }
-
-    /// Everybody.
-    pub(crate) fn parties(&self) -> &[Party] {
-        &self.parties
     }
 
     /// Makes a home below `folder` for everybody, named as they are; gives their paths. Everybody
@@ -158,8 +151,7 @@ impl Web {
 }
 
 impl Party {
-    /// Its certificate.
-    pub(crate) fn id(&self) -> &NodeId {
+    fn id(&self) -> &NodeId {
         self.key.record().id()
     }
 }

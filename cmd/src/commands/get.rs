@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bftkv::{CertifiedEntry, Client, Consistency, GetOptions, ProofFile, Timestamp};
+use bftkv::{CertifiedEntry, Client, Consistency, Found, GetOptions, ProofFile, Timestamp};
 use clap::Args;
 use serde::Serialize;
 
-use super::put::parse_seconds;
+use super::put::{BACKGROUND, parse_seconds};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Liar, liars};
@@ -100,22 +100,34 @@ pub(crate) fn run(args: &GetArgs, context: &Context) -> Result<Exit, Failure> {
         deadline: args.deadline,
     };
     let home = context.open_home()?;
-    let (entry, liars) = context.block_on(async {
+    context.block_on(async {
         let client = Client::open(&home).await?;
         let found = client.get(&variable, options).await;
         let found = found.map_err(|error| Failure::operation(error, &client.names()))?;
-        Ok((found.entry, liars(&found.culprits, &client.names())))
-    })?;
-    if let (Some(path), Some(entry)) = (&args.proof, &entry) {
+        let exit = present(args, context, &found, liars(&found.culprits, &client.names()))?;
+        // Nodes that lagged get the value in the background.
+        client.finish(BACKGROUND).await;
+        Ok(exit)
+    })
+}
+
+/// Writes the proof and the value, or says that there is none.
+fn present(
+    args: &GetArgs,
+    context: &Context,
+    found: &Found,
+    liars: Vec<Liar>,
+) -> Result<Exit, Failure> {
+    if let (Some(path), Some(entry)) = (&args.proof, &found.entry) {
         write_proof(path, entry)?;
     }
-    show(context, entry.as_ref(), liars)?;
-    if entry.is_some() {
+    show(context, found.entry.as_ref(), liars)?;
+    if found.entry.is_some() {
         return Ok(Exit::Done);
     }
     if !context.output().is_json() {
         let version = args.at.map_or(String::new(), |t| format!(" at timestamp {t}"));
-        eprintln!("absent: {variable} was never written{version}");
+        eprintln!("absent: `{}` was never written{version}", args.variable.variable()?);
     }
     Ok(Exit::Absent)
 }

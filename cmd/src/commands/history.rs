@@ -74,7 +74,7 @@ pub(crate) fn run(args: &HistoryArgs, context: &Context) -> Result<Exit, Failure
         return Ok(Exit::Done);
     }
     if !context.output().is_json() {
-        eprintln!("absent: {variable} has no such version");
+        eprintln!("absent: `{variable}` has no such version");
     }
     Ok(Exit::Absent)
 }

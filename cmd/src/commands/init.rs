@@ -117,8 +117,7 @@ pub(crate) fn run(args: &InitArgs, context: &Context) -> Result<Exit, Failure> {
     for file in &args.certs {
         material.certificates.push(limited_read::read(file, MAX_FILE_BYTES)?);
     }
-    let new =
-        NewHome { key: &material.key, certificates: &material.certificates, config: &config };
+    let new = NewHome { key: &material.key, certificates: &material.certificates, config: &config };
     let home = Home::create(path, &new)?;
     let revocation = match material.revocation {
         Some(bytes) => Some(save_revocation(home.path(), &bytes)?),
@@ -145,8 +144,7 @@ fn material(args: &InitArgs, context: &Context) -> Result<Material, Failure> {
 
 fn new_key(name: &str, protect: bool, context: &Context) -> Result<Material, Failure> {
     let passphrase = context.passphrase();
-    let chosen =
-        if protect || passphrase.is_given() { passphrase.choose()? } else { None };
+    let chosen = if protect || passphrase.is_given() { passphrase.choose()? } else { None };
     let generated = generate_key(name, chosen.as_ref()).map_err(|error| {
         Failure::usage(format!("--name {name:?}: {error}"))
             .hint("a node is \"Real name (http://host:port)\", a user \"Real name <email>\"")

@@ -56,10 +56,8 @@ pub(crate) fn run(_: &JoinArgs, context: &Context) -> Result<Exit, Failure> {
         let client = Client::open(&home).await?;
         let joined = client.join().await;
         let names = client.names();
-        let named = |id: &NodeId| Named {
-            fingerprint: id.to_string(),
-            address: names.get(id).cloned(),
-        };
+        let named =
+            |id: &NodeId| Named { fingerprint: id.to_string(), address: names.get(id).cloned() };
         Ok(Report {
             answered: joined.answered.iter().map(named).collect(),
             silent: joined.silent.iter().map(named).collect(),

@@ -1,6 +1,5 @@
 //! The commands, one file or folder each.
 
-pub(crate) mod bench;
 pub(crate) mod cert;
 pub(crate) mod cluster;
 pub(crate) mod completions;

@@ -16,6 +16,9 @@ use crate::failure::{Failure, Liar, liars};
 use crate::limited_read;
 use crate::variable::{ShownVariable, VariableArgs};
 
+/// How long the program waits for the last nodes after a quorum has the value.
+pub(crate) const BACKGROUND: Duration = Duration::from_secs(2);
+
 /// Write a value.
 ///
 /// Whoever writes a variable first owns it: only certificates with the same address can write it
@@ -86,21 +89,29 @@ pub(crate) fn run(args: &PutArgs, context: &Context) -> Result<Exit, Failure> {
     let bytes = value.as_bytes().len();
     let options = PutOptions { once: args.once, deadline: args.deadline };
     let home = context.open_home()?;
-    let report = context.block_on(async {
+    context.block_on(async {
         let client = Client::open(&home).await?;
         let written = client.put(&variable, value, options).await;
-        let written = written.map_err(|error| Failure::operation(error, &client.names()))?;
-        Ok(Report {
+        // A failure too may leave something to tell the nodes: that the attempt is given up.
+        let written = match written {
+            Ok(written) => written,
+            Err(error) => {
+                client.finish(BACKGROUND).await;
+                return Err(Failure::operation(error, &client.names()));
+            }
+        };
+        let report = Report {
             variable: ShownVariable::from(&variable),
             timestamp: written.timestamp.get(),
             bytes,
             sealed: args.once,
             liars: liars(&written.culprits, &client.names()),
-        })
-    })?;
-    context.output().show(&report)?;
-    report.liars.iter().for_each(|liar| eprintln!("{liar}"));
-    Ok(Exit::Done)
+        };
+        context.output().show(&report)?;
+        report.liars.iter().for_each(|liar| eprintln!("{liar}"));
+        client.finish(BACKGROUND).await;
+        Ok(Exit::Done)
+    })
 }
 
 fn value(args: &PutArgs) -> Result<Value, Failure> {

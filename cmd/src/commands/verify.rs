@@ -114,7 +114,8 @@ fn explain(error: ProofFileError) -> Failure {
     let failure = Failure::new(Exit::InvalidProof, error.to_string());
     let ProofFileError::Invalid(invalid) = &error else { return failure };
     if let Some(id) = invalid.missing_certificate() {
-        return failure.hint(format!("import the certificate {id}, or `bftkv join`, and try again"));
+        return failure
+            .hint(format!("import the certificate {id}, or `bftkv join`, and try again"));
     }
     match invalid {
         bftkv::protocol::Invalid::Configuration(_) => failure

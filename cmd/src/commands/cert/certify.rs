@@ -91,7 +91,10 @@ fn confirm(id: &NodeId, identities: &[Identity]) -> Result<(), Failure> {
     eprintln!("{}\n  fingerprint {id}", names.join(", "));
     eprint!("Have you compared this fingerprint with its owner? Certify? [y/N] ");
     let mut answer = String::new();
-    io::stderr().flush().and_then(|()| io::stdin().read_line(&mut answer)).map_err(Failure::failed)?;
+    io::stderr()
+        .flush()
+        .and_then(|()| io::stdin().read_line(&mut answer))
+        .map_err(Failure::failed)?;
     if matches!(answer.trim(), "y" | "Y" | "yes") {
         return Ok(());
     }

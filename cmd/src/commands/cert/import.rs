@@ -73,10 +73,8 @@ pub(crate) fn run(args: &ImportArgs, context: &Context) -> Result<Exit, Failure>
     if report.refused.is_empty() {
         return Ok(Exit::Done);
     }
-    let failure = Failure::failed(format!(
-        "{} not imported",
-        count(report.refused.len(), "certificate")
-    ));
+    let failure =
+        Failure::failed(format!("{} not imported", count(report.refused.len(), "certificate")));
     Err(report.refused.iter().fold(failure, |failure, reason| failure.hint(reason.clone())))
 }
 

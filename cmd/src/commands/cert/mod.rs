@@ -5,8 +5,8 @@ mod export;
 mod import;
 mod list;
 
-use bftkv::wot::{Identity, IdentityKind, Keyring, LookupError};
 use bftkv::NodeId;
+use bftkv::wot::{Identity, IdentityKind, Keyring, LookupError};
 use clap::Subcommand;
 
 use crate::context::Context;
@@ -48,8 +48,7 @@ pub(crate) fn user_id(identity: &Identity) -> String {
 fn find(keyring: &Keyring, text: &str) -> Result<NodeId, Failure> {
     keyring.find(text).map_err(|error| match &error {
         LookupError::Ambiguous { matches, .. } => {
-            let failure =
-                Failure::failed(format!("{text:?} means {} certificates", matches.len()));
+            let failure = Failure::failed(format!("{text:?} means {} certificates", matches.len()));
             matches.iter().fold(failure, |failure, id| {
                 let named: Vec<String> = keyring.identities(id).iter().map(user_id).collect();
                 failure.hint(format!("{id}  {}", named.join(", ")))

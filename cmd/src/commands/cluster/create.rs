@@ -132,11 +132,8 @@ impl fmt::Display for Report {
 }
 
 pub(crate) fn run(args: &CreateArgs, context: &Context) -> Result<Exit, Failure> {
-    let settings = NewSettings {
-        realm: args.realm.clone(),
-        storage: args.storage,
-        ..NewSettings::default()
-    };
+    let settings =
+        NewSettings { realm: args.realm.clone(), storage: args.storage, ..NewSettings::default() };
     let ClusterSize { authority, store } = args.size;
     let homes = args.size.create(&args.folder, args.users, args.base_port, settings)?;
     let tolerated_faults = Thresholds::of(usize::from(authority)).b();

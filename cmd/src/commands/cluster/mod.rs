@@ -13,9 +13,6 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::public_home::PublicHome;
 
-#[allow(unused_imports)]
-pub(crate) use create::ClusterSize;
-
 /// A cluster on this machine.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClusterCommand {
@@ -47,8 +44,7 @@ impl ClusterHomes {
     /// # Errors
     /// The folder cannot be read, or has no node in it.
     pub(crate) fn find(folder: &Path) -> Result<Self, Failure> {
-        let entries =
-            std::fs::read_dir(folder).map_err(|error| Failure::file(folder, &error))?;
+        let entries = std::fs::read_dir(folder).map_err(|error| Failure::file(folder, &error))?;
         let mut paths: Vec<PathBuf> = entries
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| path.join(Home::CONFIG).is_file())
@@ -62,8 +58,9 @@ impl ClusterHomes {
         }
         if found.nodes.is_empty() {
             let message = format!("{}: no homes of nodes in this folder", folder.display());
-            return Err(Failure::failed(message)
-                .hint("`bftkv cluster create` makes a cluster's folder"));
+            return Err(
+                Failure::failed(message).hint("`bftkv cluster create` makes a cluster's folder")
+            );
         }
         Ok(found)
     }

@@ -111,13 +111,12 @@ impl Story {
         let proof = ProofFile::new(entry).to_bytes();
         let home = PublicHome::open(&cluster.home("alice"))?;
         let (configuration, keys) = (home.configuration()?, home.certificates().keyring());
-        let is_valid =
-            |bytes: &[u8]| ProofFile::verify(bytes, &configuration, keys).is_ok();
+        let is_valid = |bytes: &[u8]| ProofFile::verify(bytes, &configuration, keys).is_ok();
         claim(is_valid(&proof), "the proof holds")?;
         let length = proof.len();
         self.command("verify greeting.proof", format!("valid ({length} bytes)"))?;
         let mut changed = proof;
-        if let Some(byte) = changed.iter_mut().nth(length / 2) {
+        if let Some(byte) = changed.get_mut(length / 2) {
             *byte ^= 1;
         }
         claim(!is_valid(&changed), "a proof with one bit changed does not hold")?;
