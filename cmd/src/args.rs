@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    cert, cluster, completions, demo, get, graph, history, init, join, put, serve, verify,
+    bench, cert, cluster, completions, demo, get, graph, history, init, join, put, serve, verify,
 };
 use crate::context::Context;
 use crate::exit::{EXIT_CODES, Exit};
@@ -52,34 +52,25 @@ pub(crate) struct Global {
     pub(crate) passphrase_fd: Option<u32>,
 }
 
-/// What to do.
+/// What to do. The help of a command is the comment at its arguments.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show a whole cluster in this process: put, get, a stopped node, a liar named.
     Demo(demo::DemoArgs),
-    /// Make a home: a new key, or keys and certificates from GnuPG.
     Init(init::InitArgs),
     /// List, import, export and certify certificates.
     #[command(subcommand)]
     Cert(cert::CertCommand),
-    /// Show the quorums: who signs, who stores, how many faults they tolerate, what is missing.
     Graph(graph::GraphArgs),
-    /// Run a node.
     Serve(serve::ServeArgs),
-    /// Write a value.
     Put(put::PutArgs),
-    /// Read a value.
     Get(get::GetArgs),
-    /// List the versions of a variable.
     History(history::HistoryArgs),
-    /// Check a proof file, offline.
     Verify(verify::VerifyArgs),
-    /// Tell the nodes of this certificate, and learn theirs.
     Join(join::JoinArgs),
     /// Make and run a local cluster of processes.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
-    /// Print completions for a shell.
+    Bench(bench::BenchArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -98,6 +89,7 @@ impl Command {
             Self::Verify(args) => verify::run(&args, context),
             Self::Join(args) => join::run(&args, context),
             Self::Cluster(command) => cluster::run(&command, context),
+            Self::Bench(args) => bench::run(&args, context),
             Self::Completions(args) => completions::run(&args),
         }
     }

@@ -110,6 +110,11 @@ impl Processes {
         self.said.recv().await
     }
 
+    /// The numbers of the processes that run.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.nodes.iter().filter_map(Child::id).collect()
+    }
+
     /// Stops all nodes: lets them finish what they do, and ends those that take too long.
     pub(crate) async fn stop(&mut self) {
         for node in &mut self.nodes {

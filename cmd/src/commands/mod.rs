@@ -1,5 +1,6 @@
 //! The commands, one file or folder each.
 
+pub(crate) mod bench;
 pub(crate) mod cert;
 pub(crate) mod cluster;
 pub(crate) mod completions;

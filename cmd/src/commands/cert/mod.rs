@@ -16,13 +16,9 @@ use crate::failure::Failure;
 /// What to do with certificates.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CertCommand {
-    /// List the certificates that this home knows.
     List(list::ListArgs),
-    /// Take certificates into this home.
     Import(import::ImportArgs),
-    /// Write a certificate to stdout, to be given to others.
     Export(export::ExportArgs),
-    /// Certify that a certificate belongs to whom it names.
     Certify(certify::CertifyArgs),
 }
 

@@ -13,12 +13,12 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::public_home::PublicHome;
 
+pub(crate) use create::ClusterSize;
+
 /// A cluster on this machine.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClusterCommand {
-    /// Make the homes of a local cluster below one folder.
     Create(create::CreateArgs),
-    /// Run the nodes of such a folder until Ctrl-C.
     Run(run::RunArgs),
 }
 
