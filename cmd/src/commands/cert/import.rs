@@ -83,7 +83,11 @@ fn import(
     bytes: &[u8],
     report: &mut Report,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    for found in read_certificates(bytes)? {
+    let all = read_certificates(bytes)?;
+    if all.is_empty() {
+        return Err("there is no certificate in it".into());
+    }
+    for found in all {
         let record = match found {
             Ok(record) => record,
             Err(error) => {
