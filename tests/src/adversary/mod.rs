@@ -1,0 +1,262 @@
+//! Traitors: one behaviour in each file.
+//!
+//! Byzantine servers answer requests as they like ([`ByzantineServer`]); Byzantine writers do what
+//! they like, whenever they like ([`ByzantineWriter`]). All of them share what they know
+//! ([`Loot`]), and Byzantine servers sign whatever Byzantine writers want. They cannot forge: each
+//! holds its own key only.
+
+mod careless;
+mod equivocating_server;
+mod equivocating_writer;
+mod foreign_writer;
+mod forger;
+mod garbage;
+mod giving_up;
+mod huge_timestamp;
+mod lurking_writer;
+mod mixed;
+mod parked;
+mod refuser;
+mod silent;
+mod stale_reader;
+mod thief;
+mod timestamp_jumper;
+
+use std::collections::BTreeMap;
+
+use bftkv_protocol::{
+    Address, CertifiedEntry, CollectiveSignature, Configuration, Entry, EntryHash, NodeId, Outcome,
+    Purpose, Request, ShareStatement, Sign, SignatureShare, SignedEntry, Timestamp, Value,
+    Variable, WriterSignature,
+};
+
+use crate::sim::{FakeSigner, Rng};
+
+/// How many things traitors remember of each kind.
+const MAX_LOOT: usize = 64;
+
+/// What the traitors know together.
+#[derive(Debug, Default)]
+pub(crate) struct Loot {
+    /// Certified entries that passed by.
+    pub(crate) certified: Vec<CertifiedEntry>,
+    /// Signed entries that passed by.
+    pub(crate) signed: Vec<SignedEntry>,
+    /// Shares that honest nodes gave away.
+    shares: BTreeMap<EntryHash, Vec<SignatureShare>>,
+}
+
+impl Loot {
+    pub(crate) fn note_certified(&mut self, entry: &CertifiedEntry) {
+        if self.certified.len() < MAX_LOOT && !self.certified.contains(entry) {
+            self.certified.push(entry.clone());
+        }
+    }
+
+    fn note_signed(&mut self, entry: &SignedEntry) {
+        if self.signed.len() < MAX_LOOT && !self.signed.contains(entry) {
+            self.signed.push(entry.clone());
+        }
+    }
+
+    /// A share for one of the signed entries; who gave it tells whose it is, not for what.
+    pub(crate) fn note_share(
+        &mut self,
+        share: &SignatureShare,
+        configuration: &Configuration,
+        keys: &dyn bftkv_protocol::Verify,
+    ) {
+        let fits = |signed: &&SignedEntry| {
+            let bytes = statement_of(signed, configuration).signed_bytes();
+            keys.verify(&share.signer, Purpose::Share, &bytes, &share.signature).is_ok()
+        };
+        if let Some(signed) = self.signed.iter().find(fits) {
+            let shares = self.shares.entry(signed.hash()).or_default();
+            if !shares.contains(share) {
+                shares.push(share.clone());
+            }
+        }
+    }
+
+    /// Makes a certified entry of what is there, with the help of the Byzantine servers.
+    fn assemble(
+        &mut self,
+        entry: &SignedEntry,
+        helpers: &[FakeSigner],
+        configuration: &Configuration,
+    ) -> Option<CertifiedEntry> {
+        let mut shares = self.shares.get(&entry.hash()).cloned().unwrap_or_default();
+        shares.extend(helpers.iter().filter_map(|helper| share_by(helper, entry, configuration)));
+        shares.retain(|share| configuration.clique_of(&share.signer).is_some());
+        let enough = configuration.cliques().iter().all(|clique| {
+            clique.count(shares.iter().map(|share| &share.signer)) >= clique.thresholds().q()
+        });
+        let certified = CertifiedEntry {
+            signed: entry.clone(),
+            collective: CollectiveSignature::new(configuration.digest(), shares),
+        };
+        if enough {
+            self.note_certified(&certified);
+        }
+        enough.then_some(certified)
+    }
+}
+
+fn statement_of(entry: &SignedEntry, configuration: &Configuration) -> ShareStatement {
+    ShareStatement {
+        realm: configuration.realm().clone(),
+        configuration: configuration.digest(),
+        variable: entry.entry.variable.clone(),
+        timestamp: entry.entry.timestamp,
+        entry: entry.hash(),
+    }
+}
+
+fn share_by(
+    signer: &FakeSigner,
+    entry: &SignedEntry,
+    configuration: &Configuration,
+) -> Option<SignatureShare> {
+    let bytes = statement_of(entry, configuration).signed_bytes();
+    let signature = signer.sign(Purpose::Share, &bytes).ok()?;
+    Some(SignatureShare { signer: signer.id().clone(), signature })
+}
+
+/// What one Byzantine server remembers of one variable.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Remembered {
+    seen: Timestamp,
+    latest: Option<CertifiedEntry>,
+}
+
+/// What a Byzantine server has at hand.
+#[derive(Debug)]
+pub(crate) struct Lair<'a> {
+    pub(crate) signer: &'a FakeSigner,
+    pub(crate) configuration: &'a Configuration,
+    pub(crate) rng: &'a mut Rng,
+    pub(crate) loot: &'a mut Loot,
+    pub(crate) memory: &'a mut BTreeMap<Variable, Remembered>,
+    /// Requests that it sends in its own name.
+    pub(crate) posts: Vec<(NodeId, Request)>,
+}
+
+/// A server that does as it likes.
+pub(crate) trait ByzantineServer: std::fmt::Debug {
+    /// Answers, or not.
+    fn answer(&mut self, lair: &mut Lair<'_>, request: &Request) -> Option<Outcome>;
+}
+
+/// A Byzantine server behaviour, by chance.
+pub(crate) fn any_server(rng: &mut Rng) -> Box<dyn ByzantineServer> {
+    match rng.below(12) {
+        0 => Box::new(silent::Silent),
+        1 => Box::new(stale_reader::StaleReader),
+        2 => Box::new(equivocating_server::EquivocatingServer),
+        3 => Box::new(huge_timestamp::HugeTimestamp),
+        4 => Box::new(forger::Forger),
+        5 => Box::new(garbage::Garbage),
+        6 => Box::new(refuser::Refuser),
+        7 => Box::new(thief::Thief),
+        _ => Box::new(mixed::Mixed::default()),
+    }
+}
+
+/// A server that never answers.
+pub(crate) fn silent_server() -> Box<dyn ByzantineServer> {
+    Box::new(silent::Silent)
+}
+
+/// What a Byzantine writer has at hand.
+#[derive(Debug)]
+pub(crate) struct Hand<'a> {
+    pub(crate) signer: &'a FakeSigner,
+    pub(crate) owner: &'a Address,
+    /// Somebody else's address.
+    pub(crate) victim: &'a Address,
+    pub(crate) configuration: &'a Configuration,
+    pub(crate) helpers: &'a [FakeSigner],
+    pub(crate) rng: &'a mut Rng,
+    pub(crate) loot: &'a mut Loot,
+    pub(crate) variable: &'a Variable,
+    /// The largest timestamp that any honest member has seen: traitors know everything.
+    pub(crate) top: Timestamp,
+    /// Its own attempts so far.
+    pub(crate) attempts: &'a mut Vec<SignedEntry>,
+    /// Requests that it sends.
+    pub(crate) posts: Vec<(NodeId, Request)>,
+}
+
+impl Hand<'_> {
+    /// Signs an entry and remembers it as an attempt.
+    fn attempt(
+        &mut self,
+        timestamp: Timestamp,
+        text: &str,
+        is_final: bool,
+        owner: &Address,
+    ) -> Option<SignedEntry> {
+        let entry = Entry {
+            realm: self.configuration.realm().clone(),
+            variable: self.variable.clone(),
+            timestamp,
+            value: Value::new(text.as_bytes()).ok()?,
+            is_final,
+            writer: self.signer.id().clone(),
+            owner: owner.clone(),
+        };
+        let signature = self.signer.sign(Purpose::Entry, &entry.signed_bytes()).ok()?;
+        let signed = SignedEntry { entry, signature: WriterSignature::new(signature) };
+        self.loot.note_signed(&signed);
+        self.attempts.push(signed.clone());
+        Some(signed)
+    }
+
+    /// A value that nobody else writes.
+    fn text(&mut self) -> String {
+        format!("{}.{}.{}", self.owner, self.attempts.len(), self.rng.below(1000))
+    }
+
+    /// Asks members for shares, now and then showing the newest entry.
+    fn ask(&mut self, members: &[NodeId], entry: &SignedEntry) {
+        let newest = self.loot.certified.iter().filter(|c| c.variable() == self.variable);
+        let latest = newest.max_by_key(|c| c.timestamp()).cloned().map(Box::new);
+        let latest = latest.filter(|_| self.rng.percent(50));
+        let evidence = bftkv_protocol::Evidence { latest, times: Vec::new() };
+        let request = Request::Sign { entry: entry.clone(), evidence };
+        self.posts.extend(members.iter().map(|id| (id.clone(), request.clone())));
+    }
+
+    fn members(&self) -> Vec<NodeId> {
+        self.configuration.authority().into_iter().collect()
+    }
+
+    /// Some members: one, two, or (more often) all.
+    fn some_members(&mut self) -> Vec<NodeId> {
+        let all = self.members();
+        let count = match self.rng.below(5) {
+            0 => 1,
+            1 => 2,
+            _ => all.len(),
+        };
+        self.rng.sample(&all, count)
+    }
+}
+
+/// A writer that does as it likes.
+pub(crate) trait ByzantineWriter: std::fmt::Debug {
+    /// Does something.
+    fn act(&mut self, hand: &mut Hand<'_>);
+}
+
+/// One act of a Byzantine writer, by chance.
+pub(crate) fn any_writer(rng: &mut Rng) -> Box<dyn ByzantineWriter> {
+    match rng.below(10) {
+        0..=2 => Box::new(equivocating_writer::EquivocatingWriter),
+        3 | 4 => Box::new(parked::Parked),
+        5 => Box::new(giving_up::GivingUp),
+        6 => Box::new(timestamp_jumper::TimestampJumper),
+        7 => Box::new(foreign_writer::ForeignWriter),
+        _ => Box::new(lurking_writer::LurkingWriter),
+    }
+}

@@ -1,0 +1,176 @@
+//! Plays seeds of the simulation and reports what did not hold.
+//!
+//! ```text
+//! explore --seed 17 --verbose          one seed, with its trace
+//! explore --seeds 0..200000 --threads 2
+//! explore --seeds 0..1000 --shape 3 --plant 2
+//! ```
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use bftkv_tests::invariants::Violation;
+use bftkv_tests::sim::{Counts, Plant, Report, Settings, Shape, run};
+
+/// How many lines of a failing trace are shown.
+const TAIL: usize = 60;
+
+/// How many failing seeds are shown with their trace before the others get one line each.
+const MAX_SHOWN: u64 = 1;
+
+/// What the command line asks for.
+struct Wanted {
+    first: u64,
+    end: u64,
+    threads: usize,
+    verbose: bool,
+    settings: Settings,
+    /// The arguments that a replay needs besides the seed.
+    extra: String,
+}
+
+fn main() -> ExitCode {
+    match parse(std::env::args().skip(1)) {
+        Ok(wanted) => explore(&wanted),
+        Err(reason) => {
+            eprintln!("{reason}\n{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+const USAGE: &str = "usage: explore --seed N | --seeds A..B [--threads N] [--shape 0..7] \
+                     [--plant 0..10] [--over-budget] [--verbose]";
+
+fn parse(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
+    let mut wanted = Wanted {
+        first: 0,
+        end: 2000,
+        threads: 1,
+        verbose: false,
+        settings: Settings::default(),
+        extra: String::new(),
+    };
+    let mut arguments = arguments;
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
+        match argument.as_str() {
+            "--seed" => {
+                wanted.first = number(&value()?)?;
+                wanted.end = wanted.first.saturating_add(1);
+            }
+            "--seeds" => (wanted.first, wanted.end) = range(&value()?)?,
+            "--threads" => wanted.threads = choice(&value()?)?.clamp(1, 64),
+            "--shape" => {
+                let text = value()?;
+                wanted.settings.shape =
+                    Some(*Shape::ALL.get(choice(&text)?).ok_or("no such shape")?);
+                wanted.extra.push_str(&format!(" --shape {text}"));
+            }
+            "--plant" => {
+                let text = value()?;
+                wanted.settings.plant =
+                    Some(*Plant::ALL.get(choice(&text)?).ok_or("no such plant")?);
+                wanted.extra.push_str(&format!(" --plant {text}"));
+            }
+            "--over-budget" => {
+                wanted.settings.over_budget = true;
+                wanted.extra.push_str(" --over-budget");
+            }
+            "--verbose" => wanted.verbose = true,
+            other => return Err(format!("unknown argument {other}")),
+        }
+    }
+    Ok(wanted)
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("{text} is not a number"))
+}
+
+fn choice(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("{text} is not a number"))
+}
+
+fn range(text: &str) -> Result<(u64, u64), String> {
+    let (first, end) = text.split_once("..").ok_or("seeds are given as A..B")?;
+    Ok((number(first)?, number(end)?))
+}
+
+/// What all threads found.
+#[derive(Default)]
+struct Sum {
+    counts: Counts,
+    events: u64,
+    failed: u64,
+    /// How many seeds violated each invariant.
+    broken: BTreeMap<&'static str, u64>,
+}
+
+fn explore(wanted: &Wanted) -> ExitCode {
+    let (begun, next) = (Instant::now(), AtomicU64::new(wanted.first));
+    let sum = Mutex::new(Sum::default());
+    std::thread::scope(|scope| {
+        for _ in 0..wanted.threads {
+            scope.spawn(|| work(wanted, &next, &sum));
+        }
+    });
+    let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (seeds, seconds) = (wanted.end.saturating_sub(wanted.first), begun.elapsed().as_secs_f64());
+    println!("{seeds} seeds in {seconds:.1} s, {} events, {} failed", sum.events, sum.failed);
+    println!("{:?}", sum.counts);
+    for (invariant, count) in &sum.broken {
+        println!("VIOLATED in {count} seeds: {invariant}");
+    }
+    if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn work(wanted: &Wanted, next: &AtomicU64, sum: &Mutex<Sum>) {
+    loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= wanted.end {
+            return;
+        }
+        let settings = Settings { record: wanted.verbose, ..wanted.settings };
+        let report = run(seed, &settings);
+        let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
+        sum.counts = sum.counts.plus(report.counts);
+        sum.events = sum.events.saturating_add(report.events);
+        if !report.violations.is_empty() {
+            sum.failed = sum.failed.saturating_add(1);
+        }
+        for violation in &report.violations {
+            let count = sum.broken.entry(violation.invariant).or_default();
+            *count = count.saturating_add(1);
+        }
+        if wanted.verbose || (!report.violations.is_empty() && sum.failed <= MAX_SHOWN) {
+            show(wanted, seed, &report);
+        } else {
+            name(seed, &report);
+        }
+    }
+}
+
+/// Shows a run; one that failed without a trace is played again for its trace.
+fn show(wanted: &Wanted, seed: u64, report: &Report) {
+    let settings = Settings { record: true, ..wanted.settings };
+    let again = if report.lines.is_empty() { run(seed, &settings) } else { report.clone() };
+    let skipped = if wanted.verbose { 0 } else { again.lines.len().saturating_sub(TAIL) };
+    again.lines.iter().skip(skipped).for_each(|line| println!("{line}"));
+    println!("seed {seed}: trace {:016x}, {} events", report.trace_hash, report.events);
+    name(seed, report);
+    let extra = &wanted.extra;
+    println!(
+        "  replay: cargo run --release -p bftkv-tests --bin explore -- --seed {seed}{extra} --verbose"
+    );
+}
+
+/// One line for each violation.
+fn name(seed: u64, report: &Report) {
+    for Violation { invariant, at, detail, .. } in &report.violations {
+        println!("  seed {seed} VIOLATED at {at:?}: {invariant}: {detail}");
+    }
+}

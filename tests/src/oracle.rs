@@ -1,0 +1,199 @@
+//! What the clients saw, and whether one order explains it.
+//!
+//! A lost reply means "unknown", not "failed": an operation without an end may have taken effect
+//! at any time after its beginning. Entries carry timestamps, which is the order that the protocol
+//! claims; so the check is exact: real time must never contradict it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bftkv_protocol::client::Problem;
+use bftkv_protocol::{CertifiedEntry, EntryHash, Timestamp, Value, Variable};
+
+/// What an operation was to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Write {
+        value: Value,
+        is_final: bool,
+    },
+    /// `regular`: two reads during one write may see the new value and then the old one.
+    Read {
+        regular: bool,
+        at: Option<Timestamp>,
+    },
+    List {
+        limit: u16,
+    },
+}
+
+/// What its client knows of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It has not ended, or its client died, or it said "unknown".
+    Unknown,
+    Written(CertifiedEntry),
+    Found(Option<CertifiedEntry>),
+    Listed(Vec<Timestamp>),
+    Failed(Box<Problem>),
+}
+
+/// One operation of one client.
+#[derive(Debug, Clone)]
+pub(crate) struct Operation {
+    pub(crate) process: String,
+    pub(crate) variable: Variable,
+    pub(crate) kind: Kind,
+    pub(crate) started: Duration,
+    pub(crate) ended: Option<Duration>,
+    pub(crate) deadline: Duration,
+    pub(crate) outcome: Outcome,
+    /// The attempts that it signed.
+    pub(crate) attempts: Vec<EntryHash>,
+}
+
+impl Operation {
+    /// The timestamp and the entry that it shows, if it shows one. Absent counts as 0.
+    fn shown(&self) -> Option<(Timestamp, Option<&CertifiedEntry>)> {
+        match (&self.kind, &self.outcome) {
+            (Kind::Write { .. }, Outcome::Written(entry))
+            | (Kind::Read { at: None, .. }, Outcome::Found(Some(entry))) => {
+                Some((entry.timestamp(), Some(entry)))
+            }
+            (Kind::Read { at: None, .. }, Outcome::Found(None)) => Some((Timestamp::ZERO, None)),
+            _ => None,
+        }
+    }
+
+    fn is_write(&self) -> bool {
+        matches!(self.kind, Kind::Write { .. })
+    }
+
+    fn is_regular_read(&self) -> bool {
+        matches!(self.kind, Kind::Read { regular: true, .. })
+    }
+
+    /// Whether it ended before the other began.
+    fn before(&self, other: &Self) -> bool {
+        self.ended.is_some_and(|ended| ended < other.started)
+    }
+}
+
+/// All operations of a run.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    operations: BTreeMap<u64, Operation>,
+}
+
+impl History {
+    /// Notes that an operation begins, and names it.
+    pub(crate) fn begin(&mut self, operation: Operation) -> u64 {
+        let id = u64::try_from(self.operations.len()).unwrap_or(u64::MAX);
+        self.operations.insert(id, operation);
+        id
+    }
+
+    pub(crate) fn end(&mut self, id: u64, now: Duration, outcome: Outcome) {
+        if let Some(operation) = self.operations.get_mut(&id) {
+            operation.ended = Some(now);
+            operation.outcome = outcome;
+        }
+    }
+
+    pub(crate) fn attempt(&mut self, id: u64, attempt: EntryHash) {
+        if let Some(operation) = self.operations.get_mut(&id) {
+            operation.attempts.push(attempt);
+        }
+    }
+
+    pub(crate) fn get(&self, id: u64) -> Option<&Operation> {
+        self.operations.get(&id)
+    }
+
+    pub(crate) fn operations(&self) -> impl Iterator<Item = &Operation> {
+        self.operations.values()
+    }
+
+    /// Whether each variable behaves as one register, in the order of the timestamps.
+    pub(crate) fn check_linearizable(&self) -> Result<(), String> {
+        let shown: Vec<(&Operation, Timestamp)> =
+            self.operations().filter_map(|op| Some((op, op.shown()?.0))).collect();
+        for (earlier, t) in &shown {
+            for (later, u) in &shown {
+                if earlier.variable == later.variable && earlier.before(later) {
+                    check_order(earlier, *t, later, *u)?;
+                }
+            }
+        }
+        self.check_values()?;
+        self.check_versions()
+    }
+
+    /// One timestamp shows one value, whoever looks; a write shows its own.
+    fn check_values(&self) -> Result<(), String> {
+        let mut values: BTreeMap<(&Variable, Timestamp), EntryHash> = BTreeMap::new();
+        for operation in self.operations() {
+            let Some((t, Some(entry))) = operation.shown() else { continue };
+            let first = *values.entry((&operation.variable, t)).or_insert_with(|| entry.hash());
+            if first != entry.hash() {
+                return Err(format!("t={t} shows two entries"));
+            }
+            if let Kind::Write { value, .. } = &operation.kind
+                && entry.entry().value != *value
+            {
+                return Err(format!("the write at t={t} shows another value"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A version that was acknowledged is found by its timestamp, and listed, for ever.
+    fn check_versions(&self) -> Result<(), String> {
+        for later in self.operations() {
+            for earlier in self.operations().filter(|e| e.variable == later.variable) {
+                let Some((t, Some(entry))) = earlier.shown() else { continue };
+                if !earlier.before(later) || earlier.is_regular_read() {
+                    continue;
+                }
+                match (&later.kind, &later.outcome) {
+                    (Kind::Read { at: Some(at), .. }, Outcome::Found(found)) if *at == t => {
+                        let same = found.as_ref().is_some_and(|f| f.hash() == entry.hash());
+                        if !same {
+                            return Err(format!("version t={t} is lost"));
+                        }
+                    }
+                    (Kind::List { limit }, Outcome::Listed(list))
+                        if list.len() < usize::from(*limit) && !list.contains(&t) =>
+                    {
+                        return Err(format!("version t={t} is not listed"));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_order(
+    earlier: &Operation,
+    t: Timestamp,
+    later: &Operation,
+    u: Timestamp,
+) -> Result<(), String> {
+    // A regular read promises nothing to those who come after it.
+    if earlier.is_regular_read() {
+        return Ok(());
+    }
+    // A regular read owes something to writes only.
+    if later.is_regular_read() && !earlier.is_write() {
+        return Ok(());
+    }
+    if u < t || (later.is_write() && u == t) {
+        return Err(format!(
+            "{} ended at {:?} with t={t}, and then {} began at {:?} and ended with t={u}",
+            earlier.process, earlier.ended, later.process, later.started
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! Who plays: users, their devices and plans, all by chance.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bftkv_protocol::client::Consistency;
+use bftkv_protocol::{Address, NodeId, Variable};
+
+use super::fake_keys::FakeKeys;
+use super::process::{Process, Todo};
+use super::rng::Rng;
+use super::shape::node;
+use super::traitor::Traitor;
+
+/// Numbers of the certificates of users.
+const A1: u8 = 200;
+const A2: u8 = 201;
+const B1: u8 = 202;
+const MALLORY: u8 = 203;
+const STOLEN_DEVICE: u8 = 204;
+const READER: u8 = 205;
+const PROBE: u8 = 206;
+
+/// How often a Byzantine user acts.
+const ACTS: u32 = 14;
+
+/// The people of a run.
+#[derive(Debug)]
+pub(crate) struct Cast {
+    pub(crate) variables: Vec<Variable>,
+    pub(crate) processes: Vec<Process>,
+    pub(crate) traitors: Vec<Traitor>,
+    pub(crate) users: BTreeMap<NodeId, Address>,
+}
+
+/// The address of a user by the first letter of the names of its devices.
+pub(crate) fn address(letter: char) -> Address {
+    Address::new(format!("{letter}@example.org")).expect("a plain address is an address")
+}
+
+/// The certificate with which somebody with this address closes the run.
+pub(crate) fn probe_key(owner: &Address) -> NodeId {
+    let letter = owner.as_str().bytes().next().unwrap_or_default();
+    node(PROBE.saturating_add(letter.saturating_sub(b'a')))
+}
+
+/// The devices and whose they are.
+fn users() -> BTreeMap<NodeId, Address> {
+    let all =
+        [(A1, 'a'), (A2, 'a'), (B1, 'b'), (MALLORY, 'm'), (STOLEN_DEVICE, 'a'), (READER, 'r')];
+    all.into_iter().map(|(number, letter)| (node(number), address(letter))).collect()
+}
+
+impl Cast {
+    pub(crate) fn choose(keys: &mut FakeKeys, rng: &mut Rng) -> Self {
+        let users = users();
+        users.iter().for_each(|(key, owner)| keys.certify(key, owner));
+        let count = if rng.percent(75) { 1 } else { 2 };
+        let names = ["x", "y"].into_iter().take(count);
+        let variables: Vec<Variable> =
+            names.filter_map(|name| Variable::new(name.as_bytes()).ok()).collect();
+        let traitors = Self::traitors(keys, rng);
+        let processes = Self::processes(keys, &variables, &users, rng);
+        Self { variables, processes, traitors, users }
+    }
+
+    fn processes(
+        keys: &FakeKeys,
+        variables: &[Variable],
+        users: &BTreeMap<NodeId, Address>,
+        rng: &mut Rng,
+    ) -> Vec<Process> {
+        let (two_processes, finals) = (rng.percent(40), rng.percent(50));
+        let crashes = rng.pick(&[0, 0, 4, 8]).copied().unwrap_or(0);
+        let second = if two_processes { A1 } else { A2 };
+        let writers = [("A1", A1, 'a', 3), ("A2", second, 'a', 3), ("B1", B1, 'b', 2)];
+        let readers = [("R1", READER, 'r'), ("R2", READER, 'r')];
+        let known: BTreeSet<NodeId> = users.keys().cloned().collect();
+        let mut all = Vec::new();
+        for (id, (name, key, letter, writes)) in (1..).zip(writers) {
+            let plan = writer_plan(variables, writes, finals && letter == 'a', rng);
+            let process = Process::new(id, name, keys.signer(&node(key)), address(letter));
+            let known = if rng.percent(70) { known.clone() } else { BTreeSet::new() };
+            all.push(process.with_plan(plan).with_crashes(crashes).knowing(known));
+        }
+        for (id, (name, key, letter)) in (11..).zip(readers) {
+            let plan = reader_plan(variables, rng);
+            let known = if rng.percent(50) { known.clone() } else { BTreeSet::new() };
+            let process = Process::new(id, name, keys.signer(&node(key)), address(letter));
+            all.push(process.with_plan(plan).knowing(known));
+        }
+        all
+    }
+
+    fn traitors(keys: &FakeKeys, rng: &mut Rng) -> Vec<Traitor> {
+        let both = [(MALLORY, 'm', 'a', 40), (STOLEN_DEVICE, 'a', 'b', 30)];
+        let mut traitors = Vec::new();
+        for (key, own, victim, percent) in both {
+            if rng.percent(percent) {
+                traitors.push(Traitor {
+                    signer: keys.signer(&node(key)),
+                    owner: address(own),
+                    victim: address(victim),
+                    acts: ACTS,
+                    attempts: Vec::new(),
+                });
+            }
+        }
+        traitors
+    }
+}
+
+fn writer_plan(variables: &[Variable], writes: u64, finals: bool, rng: &mut Rng) -> Vec<Todo> {
+    let mut plan = Vec::new();
+    for _ in 0..writes {
+        let Some(variable) = rng.pick(variables).cloned() else { continue };
+        let is_final = finals && rng.percent(25);
+        plan.push(Todo::Write { variable: variable.clone(), is_final });
+        if rng.percent(20) {
+            plan.push(Todo::ReadAgain { variable });
+        }
+    }
+    plan
+}
+
+fn reader_plan(variables: &[Variable], rng: &mut Rng) -> Vec<Todo> {
+    let mut plan = Vec::new();
+    for _ in 0..6 {
+        let Some(variable) = rng.pick(variables).cloned() else { continue };
+        let todo = match rng.below(10) {
+            0 => Todo::ReadAgain { variable },
+            1 => Todo::List { variable },
+            2 => Todo::Read { variable, consistency: Consistency::Regular, proof: false },
+            3 => Todo::Read { variable, consistency: Consistency::Linearizable, proof: true },
+            _ => Todo::Read { variable, consistency: Consistency::Linearizable, proof: false },
+        };
+        plan.push(todo);
+    }
+    plan
+}

@@ -1,0 +1,198 @@
+//! The end of a run: after everything is healed, the true owner writes and reads, and every
+//! quorum shows the same.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bftkv_protocol::client::{Action, Consistency, Problem, Read, ReadOptions};
+use bftkv_protocol::{
+    Address, Answer, CertifiedEntry, NodeId, Request, Response, Store, Value, ValueDigest, Variable,
+};
+
+use super::cast::{address, probe_key};
+use super::cluster::Cluster;
+use super::ground::{Event, ProcessId};
+use super::process::{Process, Todo};
+use crate::invariants::Observation;
+use crate::oracle::{Kind, Outcome};
+
+/// How long the owner tries at most.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const LIVENESS: &str = "after healing, the owner writes and everybody reads";
+const AGREEMENT: &str = "two quorums read the same";
+
+/// How the closing write of one variable went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closing {
+    /// It was written, or is sealed.
+    Good,
+    /// An empty variable is blocked by an unfinished attempt of somebody else: documented.
+    BlockedEmpty,
+    /// The variable belongs to a traitor: nobody honest can write.
+    Foreign,
+    /// It should have gone well.
+    Bad,
+}
+
+impl Cluster {
+    /// The owner of the newest certified entry (or somebody new) writes, then somebody reads.
+    pub(crate) fn close(&mut self, variable: &Variable) -> Closing {
+        let newest = self.newest(variable);
+        let owner = newest.as_ref().map(|entry| entry.entry().owner.clone());
+        if owner == Some(address('m')) {
+            self.closing_read(variable);
+            return Closing::Foreign;
+        }
+        let is_empty = owner.is_none();
+        let owner = owner.unwrap_or_else(|| address('z'));
+        let mut todo = Todo::Write { variable: variable.clone(), is_final: false };
+        let mut result = Closing::Bad;
+        for attempt in 0..4 {
+            let outcome = self.closing_operation(owner.clone(), todo.clone(), attempt);
+            match outcome {
+                Outcome::Written(_) => result = Closing::Good,
+                Outcome::Failed(problem) => match *problem {
+                    Problem::Sealed(_) => result = Closing::Good,
+                    Problem::OutstandingFinal(slot) => {
+                        if let Some(value) = self.find_value(slot.value) {
+                            let variable = variable.clone();
+                            todo = Todo::WriteThis { variable, value, is_final: true };
+                            continue;
+                        }
+                    }
+                    Problem::Blocked { .. } if is_empty => {
+                        result = Closing::BlockedEmpty;
+                    }
+                    problem => self.fail(LIVENESS, format!("{variable}: {problem}")),
+                },
+                other => self.fail(LIVENESS, format!("{variable}: {other:?}")),
+            }
+            break;
+        }
+        self.closing_read(variable);
+        result
+    }
+
+    fn fail(&mut self, invariant: &'static str, detail: String) {
+        self.ground.watch.fail(self.ground.clock.now(), invariant, detail);
+    }
+
+    fn newest(&self, variable: &Variable) -> Option<CertifiedEntry> {
+        let states = self.nodes.values().filter_map(|node| node.disk().load(variable).ok());
+        states.filter_map(|state| state.latest).max_by_key(CertifiedEntry::timestamp)
+    }
+
+    fn closing_read(&mut self, variable: &Variable) {
+        let variable = variable.clone();
+        let todo = Todo::Read { variable, consistency: Consistency::Linearizable, proof: false };
+        let outcome = self.closing_operation(address('r'), todo, 9);
+        if !matches!(outcome, Outcome::Found(_)) {
+            self.fail(LIVENESS, format!("the closing read: {outcome:?}"));
+        }
+    }
+
+    /// Runs one operation of a new device to its end.
+    fn closing_operation(&mut self, owner: Address, todo: Todo, number: u32) -> Outcome {
+        let key = probe_key(&owner);
+        self.ground.keys.certify(&key, &owner);
+        self.ground.watch.facts_mut().users.insert(key.clone(), owner.clone());
+        let id: ProcessId = number.saturating_add(1000);
+        let known: BTreeSet<NodeId> = self.ground.watch.facts().users.keys().cloned().collect();
+        let name = format!("probe{}", self.ground.history.operations().count());
+        let process = Process::new(id, &name, self.ground.keys.signer(&key), owner)
+            .with_plan([todo])
+            .with_patience(PATIENCE)
+            .knowing(known);
+        self.processes.insert(id, process);
+        self.ground.clock.after(Duration::from_millis(1), Event::Begin { process: id });
+        self.play();
+        let last = self.ground.history.operations().filter(|op| op.process == name).last();
+        last.map_or(Outcome::Unknown, |op| op.outcome.clone())
+    }
+
+    /// The value that somebody tried to write, by its digest.
+    fn find_value(&self, digest: ValueDigest) -> Option<Value> {
+        let honest = self.ground.history.operations().filter_map(|op| match &op.kind {
+            Kind::Write { value, .. } => Some(value.clone()),
+            _ => None,
+        });
+        let others = self.traitors.iter().flat_map(|t| &t.attempts).map(|a| a.entry.value.clone());
+        honest.chain(others).find(|value| value.digest() == digest)
+    }
+
+    /// Every quorum of the store group shows the same entry.
+    pub(crate) fn compare_quorums(&mut self, variable: &Variable) {
+        let members: Vec<NodeId> = self.ground.configuration.store().members().cloned().collect();
+        let q = self.ground.configuration.store().thresholds().q();
+        let mut shown: Option<Option<CertifiedEntry>> = None;
+        for quorum in subsets(&members, q) {
+            let Some(entry) = self.read_from(&quorum, variable) else { continue };
+            let first = shown.get_or_insert_with(|| entry.clone());
+            if first.as_ref().map(CertifiedEntry::hash) != entry.as_ref().map(CertifiedEntry::hash)
+            {
+                let t = |e: &Option<CertifiedEntry>| e.as_ref().map(CertifiedEntry::timestamp);
+                let detail = format!("{variable}: {:?} and {:?}", t(first), t(&entry));
+                self.fail(AGREEMENT, detail);
+            }
+        }
+    }
+
+    /// Reads from exactly these nodes; `None` if a liar among them kept the read from ending.
+    fn read_from(
+        &mut self,
+        quorum: &[NodeId],
+        variable: &Variable,
+    ) -> Option<Option<CertifiedEntry>> {
+        let now = self.ground.now();
+        let options = ReadOptions {
+            at: None,
+            consistency: Consistency::Linearizable,
+            proof: false,
+            cut: BTreeSet::new(),
+            deadline: now.saturating_add(PATIENCE),
+            round_timeout: PATIENCE,
+        };
+        let configuration = Arc::clone(&self.ground.configuration);
+        let digest = configuration.digest();
+        let mut read = Read::start(now, configuration, variable.clone(), options);
+        while let Some(action) = read.poll() {
+            match action {
+                Action::Send { round, to, request } => {
+                    let is_read = matches!(*request, Request::Read { .. });
+                    for node in to.iter().filter(|id| !is_read || quorum.contains(id)) {
+                        let done = Some(Ok(Answer::Done));
+                        let looked =
+                            if is_read { self.look(node, &request, variable) } else { done };
+                        let Some(outcome) = looked else { continue };
+                        let response = Response { configuration: digest, outcome };
+                        read.handle_response(round, node, Ok(response), &self.ground.keys);
+                    }
+                }
+                Action::Fetch(_) => {
+                    let everyone = self.ground.configuration.everyone();
+                    read.handle_fetched(&everyone, &self.ground.keys);
+                }
+                _ => {}
+            }
+        }
+        let found = read.result()?.as_ref().ok()?;
+        for (who, fault) in &found.culprits {
+            self.ground.observe(&Observation::Blamed { by: "a quorum", who, fault: *fault });
+        }
+        Some(found.entry.clone())
+    }
+}
+
+/// All subsets of this size.
+fn subsets(all: &[NodeId], size: usize) -> Vec<Vec<NodeId>> {
+    if size == 0 {
+        return vec![Vec::new()];
+    }
+    let Some((first, rest)) = all.split_first() else { return Vec::new() };
+    let mut with = subsets(rest, size.saturating_sub(1));
+    with.iter_mut().for_each(|subset| subset.push(first.clone()));
+    with.extend(subsets(rest, size));
+    with
+}

@@ -1,0 +1,321 @@
+//! The whole cluster and its loop: one event after the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bftkv_protocol::client::Lost;
+use bftkv_protocol::{Answer, NodeId, Outcome, Request, Response, Store, Timestamp, Variable};
+
+use super::Settings;
+use super::cast::Cast;
+use super::clock::Clock;
+use super::fake_keys::{FakeKeys, FakeSigner};
+use super::ground::{Caller, Event, Ground, ProcessId};
+use super::network::Network;
+use super::node::Node;
+use super::process::Process;
+use super::rng::Rng;
+use super::shape::{Shape, traitors};
+use super::trace::Trace;
+use super::traitor::{Liar, Traitor};
+use crate::adversary::{Loot, any_server, silent_server};
+use crate::invariants::{Facts, Watch};
+use crate::oracle::History;
+
+/// A run that is not over by then does not end at all.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// All who play, and the ground on which they play.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) ground: Ground,
+    pub(crate) variables: Vec<Variable>,
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    pub(crate) liars: BTreeMap<NodeId, Liar>,
+    pub(crate) processes: BTreeMap<ProcessId, Process>,
+    pub(crate) traitors: Vec<Traitor>,
+    helpers: Vec<FakeSigner>,
+}
+
+impl Cluster {
+    /// Everything of this run, as the seed wants it.
+    pub(crate) fn new(seed: u64, settings: &Settings) -> Self {
+        let mut rng = Rng::new(seed);
+        let drawn = rng.pick(&Shape::ALL).copied().unwrap_or(Shape::Alone(4));
+        let configuration = settings.shape.unwrap_or(drawn).configuration();
+        let more = if settings.over_budget { 2 } else { 0 };
+        let false_nodes = traitors(&configuration, more, &mut rng);
+        let mut keys = FakeKeys::new(rng.number(), configuration.everyone());
+        let cast = Cast::choose(&mut keys, &mut rng);
+        let false_users = cast.traitors.iter().map(|t| bftkv_protocol::Sign::id(&t.signer).clone());
+        let facts = Facts {
+            configuration: Arc::clone(&configuration),
+            traitors: false_nodes.iter().cloned().chain(false_users).collect(),
+            users: cast.users.clone(),
+            over_budget: settings.over_budget,
+        };
+        let ground = Ground {
+            configuration,
+            clock: Clock::new(),
+            network: weather(&mut rng),
+            keys,
+            homes: BTreeMap::new(),
+            loot: Loot::default(),
+            history: History::default(),
+            watch: Watch::new(facts),
+            trace: Trace::new(settings.record),
+            plant: settings.plant,
+            on_the_wire: rng.percent(6),
+            disk_failures: if rng.percent(85) { 0 } else { 3 },
+            healed: false,
+            rng,
+        };
+        Self::assemble(ground, cast, &false_nodes)
+    }
+
+    fn assemble(mut ground: Ground, cast: Cast, false_nodes: &BTreeSet<NodeId>) -> Self {
+        let everyone = ground.configuration.everyone();
+        let (mut nodes, mut liars) = (BTreeMap::new(), BTreeMap::new());
+        for id in everyone {
+            let signer = ground.keys.signer(&id);
+            if false_nodes.contains(&id) {
+                liars.insert(id, Liar::new(signer, any_server(&mut ground.rng)));
+            } else {
+                nodes.insert(id, Node::new(signer, &ground));
+            }
+        }
+        let helpers = false_nodes.iter().map(|id| ground.keys.signer(id)).collect();
+        let processes = cast.processes.into_iter().map(|p| (p.id(), p)).collect();
+        let (variables, traitors) = (cast.variables, cast.traitors);
+        let mut cluster = Self { ground, variables, nodes, liars, processes, traitors, helpers };
+        cluster.plan_events();
+        cluster
+    }
+
+    /// When people begin, power fails and links break.
+    fn plan_events(&mut self) {
+        let ground = &mut self.ground;
+        for process in self.processes.keys() {
+            let start = ground.rng.millis(1, 150);
+            ground.clock.at(start, Event::Begin { process: *process });
+        }
+        for traitor in 0..self.traitors.len() {
+            let start = ground.rng.millis(1, 100);
+            ground.clock.at(start, Event::Mischief { traitor });
+        }
+        for node in self.nodes.keys() {
+            for percent in [40, 15] {
+                if ground.rng.percent(percent) {
+                    let (node, lasts) = (node.clone(), ground.rng.millis(1, 900));
+                    let start = ground.rng.millis(0, 1500);
+                    ground.clock.at(start, Event::Crash { node, lasts });
+                }
+            }
+        }
+        if ground.rng.percent(30) {
+            let (both_ways, lasts) = (ground.rng.percent(60), ground.rng.millis(100, 1500));
+            let start = ground.rng.millis(0, 1200);
+            ground.clock.at(start, Event::Split { both_ways, lasts });
+        }
+    }
+
+    /// Plays until nothing more happens.
+    pub(crate) fn play(&mut self) {
+        while let Some(event) = self.ground.clock.pop(LIMIT) {
+            self.happen(event);
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        let ground = &mut self.ground;
+        match event {
+            Event::Request { to, sender, caller, request } => {
+                self.deliver(to, sender, caller, *request);
+            }
+            Event::Response { from, caller, response } => self.answer(&from, caller, response),
+            Event::Disk { node, epoch, ticket, work } => {
+                ground.trace.event(ground.clock.now(), 3, node.as_bytes());
+                if let Some(node) = self.nodes.get_mut(&node) {
+                    node.disk_done(ground, epoch, ticket, work);
+                }
+            }
+            Event::Home { process, op, work } => {
+                self.with_process(process, 4, |p, ground| p.home_done(ground, op, work));
+            }
+            Event::Fetched { process, op, ids, answered } => {
+                self.with_process(process, 5, |p, ground| p.fetched(ground, op, &ids, &answered));
+            }
+            Event::Wake { process, op } => {
+                self.with_process(process, 6, |p, ground| p.wake(ground, op));
+            }
+            Event::Begin { process } => self.with_process(process, 7, Process::begin),
+            Event::Restart { process } => self.with_process(process, 8, Process::restart),
+            Event::Crash { node, lasts } => self.crash(node, lasts),
+            Event::Recover { node } => self.recover(&node),
+            Event::Split { both_ways, lasts } => {
+                let users = ground.watch.facts().users.keys().cloned();
+                let all: Vec<NodeId> =
+                    ground.configuration.everyone().into_iter().chain(users).collect();
+                ground.network.split(&all, both_ways, &mut ground.rng);
+                ground.clock.after(lasts, Event::Join);
+                ground.trace.line(ground.clock.now(), || "the network splits".to_owned());
+            }
+            Event::Join => ground.network.join(),
+            Event::Mischief { traitor } => self.mischief(traitor),
+        }
+    }
+
+    fn with_process(
+        &mut self,
+        id: ProcessId,
+        kind: u64,
+        act: impl FnOnce(&mut Process, &mut Ground),
+    ) {
+        self.ground.trace.event(self.ground.clock.now(), kind, &id.to_be_bytes());
+        if let Some(process) = self.processes.get_mut(&id) {
+            act(process, &mut self.ground);
+        }
+    }
+
+    fn deliver(&mut self, to: NodeId, sender: NodeId, caller: Caller, request: Request) {
+        let ground = &mut self.ground;
+        let now = ground.clock.now();
+        ground.trace.event(now, 1, to.as_bytes());
+        ground
+            .trace
+            .line(now, || format!("{} -> {}: {}", short(&sender), short(&to), describe(&request)));
+        if let Some(node) = self.nodes.get_mut(&to) {
+            if node.is_up() {
+                node.take(ground, caller, sender, request);
+            } else if ground.rng.percent(50) {
+                // The connection is refused: the client learns it at once.
+                let delay = ground.rng.millis(1, 10);
+                let event = Event::Response { from: to, caller, response: Err(Lost::Silent) };
+                ground.clock.after(delay, event);
+            }
+        } else if let Some(liar) = self.liars.get_mut(&to) {
+            liar.take(ground, caller, &sender, &request);
+        }
+    }
+
+    fn answer(&mut self, from: &NodeId, caller: Caller, response: Result<Response, Lost>) {
+        let ground = &mut self.ground;
+        let now = ground.clock.now();
+        ground.trace.event(now, 2, from.as_bytes());
+        ground.trace.line(now, || format!("{} answers {}", short(from), reply(&response)));
+        match caller {
+            Caller::Nobody => {}
+            Caller::Op { process, op, round } => {
+                if let Some(process) = self.processes.get_mut(&process) {
+                    process.take(ground, op, round, from, response);
+                }
+            }
+            Caller::Traitor => {
+                if let Ok(Response { outcome: Ok(Answer::Share(share)), .. }) = response {
+                    ground.loot.note_share(&share, &ground.configuration, &ground.keys);
+                }
+            }
+        }
+    }
+
+    fn crash(&mut self, id: NodeId, lasts: Duration) {
+        let ground = &mut self.ground;
+        if let Some(node) = self.nodes.get_mut(&id).filter(|node| node.is_up()) {
+            node.crash(ground);
+            ground.trace.line(ground.clock.now(), || format!("{} loses power", short(&id)));
+            ground.clock.after(lasts, Event::Recover { node: id });
+        }
+    }
+
+    fn recover(&mut self, id: &NodeId) {
+        let ground = &mut self.ground;
+        if let Some(node) = self.nodes.get_mut(id).filter(|node| !node.is_up()) {
+            node.restart(ground);
+            ground.trace.line(ground.clock.now(), || format!("{} is back", short(id)));
+        }
+    }
+
+    fn mischief(&mut self, number: usize) {
+        let Some(variable) = self.ground.rng.pick(&self.variables).cloned() else { return };
+        let top = self.top(&variable);
+        self.ground.trace.event(self.ground.clock.now(), 9, &[]);
+        if let Some(traitor) = self.traitors.get_mut(number) {
+            traitor.act(&mut self.ground, number, &variable, top, &self.helpers);
+        }
+    }
+
+    /// The largest timestamp that an honest node has seen.
+    fn top(&self, variable: &Variable) -> Timestamp {
+        let states = self.nodes.values().filter_map(|node| node.disk().load(variable).ok());
+        states.map(|state| state.marks.seen).max().unwrap_or_default()
+    }
+
+    /// The network is good again, all honest nodes are up, and the traitors are silent or go on.
+    pub(crate) fn heal(&mut self) {
+        let ground = &mut self.ground;
+        ground.healed = true;
+        ground.network = Network::default();
+        for node in self.nodes.values_mut() {
+            if !node.is_up() {
+                node.restart(ground);
+            }
+            node.restart_if_stopped(ground);
+        }
+        let silent = ground.rng.percent(50);
+        for liar in self.liars.values_mut() {
+            let next = if silent { silent_server() } else { any_server(&mut ground.rng) };
+            liar.become_another(next);
+        }
+    }
+
+    /// What a node answers to a read, without network.
+    pub(crate) fn look(
+        &mut self,
+        id: &NodeId,
+        request: &Request,
+        variable: &Variable,
+    ) -> Option<Outcome> {
+        if let Some(node) = self.nodes.get(id) {
+            let state = node.disk().load(variable).ok()?;
+            return Some(Ok(Answer::Entry(state.latest.map(Box::new))));
+        }
+        self.liars.get_mut(id)?.answer(&mut self.ground, request)
+    }
+}
+
+fn weather(rng: &mut Rng) -> Network {
+    let mut network = Network::default();
+    network.loss = rng.pick(&[0, 0, 2, 10, 25]).copied().unwrap_or(0);
+    network.slow = rng.pick(&[0, 5, 20]).copied().unwrap_or(0);
+    network.twice = rng.pick(&[0, 0, 5]).copied().unwrap_or(0);
+    network
+}
+
+/// The number of a made-up certificate.
+pub(crate) fn short(id: &NodeId) -> String {
+    id.as_bytes().first().map_or_else(String::new, |number| format!("#{number}"))
+}
+
+fn describe(request: &Request) -> String {
+    match request {
+        Request::Sign { entry, .. } => format!("sign t={}", entry.entry.timestamp),
+        Request::Store { entry } => format!("store t={}", entry.timestamp()),
+        Request::Abandon { abandon, .. } => format!("abandon t={}", abandon.attempt.timestamp),
+        other => other.command().to_owned(),
+    }
+}
+
+fn reply(response: &Result<Response, Lost>) -> String {
+    match response {
+        Err(lost) => format!("nothing ({lost:?})"),
+        Ok(Response { outcome: Err(refusal), .. }) => format!("no: {refusal}"),
+        Ok(Response { outcome: Ok(answer), .. }) => match answer {
+            Answer::Time { seen, .. } => format!("time {seen}"),
+            Answer::Share(share) => format!("share of {}", short(&share.signer)),
+            Answer::Entry(Some(entry)) => format!("entry t={}", entry.timestamp()),
+            Answer::Entry(None) => "absent".to_owned(),
+            _ => "done".to_owned(),
+        },
+    }
+}

@@ -1,0 +1,162 @@
+//! Signatures that cost nothing and that nobody can forge, by the rules of the game.
+
+use std::collections::BTreeSet;
+
+use bftkv_protocol::{
+    Address, Identities, NodeId, Purpose, Sign, SignError, SignatureBytes, Verify, VerifyError,
+};
+
+/// A number that depends on every byte (Fowler, Noll and Vo, with the finish of SplitMix). No
+/// cryptography: only the simulator calls it with a secret.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mix(u64);
+
+impl Mix {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed ^ 0xcbf2_9ce4_8422_2325)
+    }
+
+    pub(crate) fn bytes(self, bytes: &[u8]) -> Self {
+        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        Self(bytes.iter().fold(self.0, step))
+    }
+
+    pub(crate) fn number(self, number: u64) -> Self {
+        Self((self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29))
+    }
+
+    pub(crate) fn finish(self) -> u64 {
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// All keys of a run. Whoever is handed a [`FakeSigner`] can sign as its owner; nobody else can,
+/// because only the simulator makes them.
+#[derive(Debug)]
+pub(crate) struct FakeKeys {
+    secret: u64,
+    /// The user IDs that have a quorum certificate.
+    certified: BTreeSet<(NodeId, Address)>,
+    /// Certificates that everybody knows: those of the nodes.
+    members: BTreeSet<NodeId>,
+}
+
+impl FakeKeys {
+    pub(crate) fn new(secret: u64, members: BTreeSet<NodeId>) -> Self {
+        Self { secret, certified: BTreeSet::new(), members }
+    }
+
+    /// Gives a user ID its quorum certificate.
+    pub(crate) fn certify(&mut self, key: &NodeId, address: &Address) {
+        self.certified.insert((key.clone(), address.clone()));
+    }
+
+    pub(crate) fn signer(&self, id: &NodeId) -> FakeSigner {
+        FakeSigner { id: id.clone(), secret: self.secret_of(id) }
+    }
+
+    /// What somebody sees who knows only these certificates besides those of the members.
+    pub(crate) fn seen_by<'a>(&'a self, known: &'a BTreeSet<NodeId>) -> View<'a> {
+        View { keys: self, known }
+    }
+
+    fn secret_of(&self, id: &NodeId) -> u64 {
+        Mix::new(self.secret).bytes(id.as_bytes()).finish()
+    }
+}
+
+/// Knows every certificate, as servers do: whoever writes has joined.
+impl Verify for FakeKeys {
+    fn verify(
+        &self,
+        signer: &NodeId,
+        purpose: Purpose,
+        message: &[u8],
+        signature: &SignatureBytes,
+    ) -> Result<(), VerifyError> {
+        if signature.as_bytes() == tag(self.secret_of(signer), purpose, message) {
+            return Ok(());
+        }
+        let reason = "not made with the key".to_owned();
+        Err(VerifyError::Bad { signer: signer.clone(), reason })
+    }
+}
+
+impl Identities for FakeKeys {
+    fn has_quorum_certificate(&self, writer: &NodeId, address: &Address) -> bool {
+        self.certified.contains(&(writer.clone(), address.clone()))
+    }
+
+    fn is_known(&self, _: &NodeId) -> bool {
+        true
+    }
+}
+
+/// The certificates that one client knows.
+#[derive(Debug)]
+pub(crate) struct View<'a> {
+    keys: &'a FakeKeys,
+    known: &'a BTreeSet<NodeId>,
+}
+
+impl Verify for View<'_> {
+    fn verify(
+        &self,
+        signer: &NodeId,
+        purpose: Purpose,
+        message: &[u8],
+        signature: &SignatureBytes,
+    ) -> Result<(), VerifyError> {
+        if !self.keys.members.contains(signer) && !self.known.contains(signer) {
+            return Err(VerifyError::UnknownCertificate(signer.clone()));
+        }
+        self.keys.verify(signer, purpose, message, signature)
+    }
+}
+
+/// The right to sign as one key.
+#[derive(Clone)]
+pub(crate) struct FakeSigner {
+    id: NodeId,
+    secret: u64,
+}
+
+impl std::fmt::Debug for FakeSigner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "FakeSigner({})", self.id)
+    }
+}
+
+impl Sign for FakeSigner {
+    fn id(&self) -> &NodeId {
+        &self.id
+    }
+
+    fn sign(&self, purpose: Purpose, message: &[u8]) -> Result<SignatureBytes, SignError> {
+        SignatureBytes::new(tag(self.secret, purpose, message))
+            .map_err(|e| SignError(e.to_string()))
+    }
+}
+
+fn tag(secret: u64, purpose: Purpose, message: &[u8]) -> [u8; 8] {
+    let domain = purpose.domain().as_str().as_bytes();
+    Mix::new(secret).bytes(domain).bytes(message).finish().to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_good_for_one_key_purpose_and_message() {
+        let id = |i| NodeId::from_bytes(&[i; 20]).unwrap();
+        let keys = FakeKeys::new(7, BTreeSet::new());
+        let signature = keys.signer(&id(1)).sign(Purpose::Share, b"m").unwrap();
+        assert!(keys.verify(&id(1), Purpose::Share, b"m", &signature).is_ok());
+        assert!(keys.verify(&id(2), Purpose::Share, b"m", &signature).is_err());
+        assert!(keys.verify(&id(1), Purpose::Time, b"m", &signature).is_err());
+        assert!(keys.verify(&id(1), Purpose::Share, b"n", &signature).is_err());
+    }
+}

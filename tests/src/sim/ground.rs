@@ -1,0 +1,166 @@
+//! What all parties of a run share: time, network, chance, keys, and who watches.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bftkv_protocol::client::{Lost, Round};
+use bftkv_protocol::server::Ticket;
+use bftkv_protocol::{
+    Configuration, NodeId, Request, Response, SignedEntry, Timestamp, Variable, decode, encode,
+};
+
+use super::clock::Clock;
+use super::fake_keys::FakeKeys;
+use super::home::Home;
+use super::network::Network;
+use super::plant::Plant;
+use super::rng::Rng;
+use super::trace::Trace;
+use crate::adversary::Loot;
+use crate::invariants::{Observation, Watch};
+use crate::oracle::History;
+
+/// What is checked when every message is encoded and decoded on its way.
+const WIRE: &str = "messages survive the wire";
+
+/// Names a client process.
+pub(crate) type ProcessId = u32;
+
+/// Names an operation.
+pub(crate) type OpId = u64;
+
+/// Who waits for an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// Nobody: the message was posted.
+    Nobody,
+    /// An operation of a client.
+    Op { process: ProcessId, op: OpId, round: Round },
+    /// A traitor who gathers shares.
+    Traitor,
+}
+
+/// What can happen.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Request { to: NodeId, sender: NodeId, caller: Caller, request: Box<Request> },
+    Response { from: NodeId, caller: Caller, response: Result<Response, Lost> },
+    Disk { node: NodeId, epoch: u64, ticket: Ticket, work: DiskWork },
+    Home { process: ProcessId, op: OpId, work: HomeWork },
+    Fetched { process: ProcessId, op: OpId, ids: Vec<NodeId>, answered: Vec<NodeId> },
+    Wake { process: ProcessId, op: OpId },
+    Begin { process: ProcessId },
+    Restart { process: ProcessId },
+    Crash { node: NodeId, lasts: Duration },
+    Recover { node: NodeId },
+    Split { both_ways: bool, lasts: Duration },
+    Join,
+    Mischief { traitor: usize },
+}
+
+/// What a disk was asked for.
+#[derive(Debug)]
+pub(crate) enum DiskWork {
+    Load { variable: Variable, version: Option<Timestamp> },
+    List { variable: Variable, below: Option<Timestamp>, limit: u16 },
+    Sync,
+}
+
+/// What a writer's home was asked for.
+#[derive(Debug)]
+pub(crate) enum HomeWork {
+    Reserve(Box<bftkv_protocol::Entry>),
+    Assembled(bftkv_protocol::EntryId),
+}
+
+/// What all parties share.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    pub(crate) configuration: Arc<Configuration>,
+    pub(crate) clock: Clock<Event>,
+    pub(crate) network: Network,
+    pub(crate) rng: Rng,
+    pub(crate) keys: FakeKeys,
+    pub(crate) homes: BTreeMap<(NodeId, ProcessId), Home>,
+    pub(crate) loot: Loot,
+    pub(crate) history: History,
+    pub(crate) watch: Watch,
+    pub(crate) trace: Trace,
+    pub(crate) plant: Option<Plant>,
+    /// Every message is encoded and decoded on its way.
+    pub(crate) on_the_wire: bool,
+    /// Percent of syncs that fail.
+    pub(crate) disk_failures: u64,
+    /// The end of the run: nothing fails any more.
+    pub(crate) healed: bool,
+}
+
+impl Ground {
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    /// Tells those who watch.
+    pub(crate) fn observe(&mut self, observation: &Observation<'_>) {
+        self.watch.note(self.clock.now(), observation);
+    }
+
+    /// Sends a request over the network.
+    pub(crate) fn request(
+        &mut self,
+        sender: &NodeId,
+        to: &NodeId,
+        caller: Caller,
+        request: &Request,
+    ) {
+        for delay in self.network.arrivals(sender, to, &mut self.rng) {
+            let request = Box::new(self.request_over_the_wire(request));
+            let (to, sender, caller) = (to.clone(), sender.clone(), caller.clone());
+            self.clock.after(delay, Event::Request { to, sender, caller, request });
+        }
+    }
+
+    /// Sends an answer over the network.
+    pub(crate) fn respond(
+        &mut self,
+        from: &NodeId,
+        to: &NodeId,
+        caller: Caller,
+        response: &Response,
+    ) {
+        if caller == Caller::Nobody {
+            return;
+        }
+        for delay in self.network.arrivals(from, to, &mut self.rng) {
+            let response = Ok(self.response_over_the_wire(response));
+            let event = Event::Response { from: from.clone(), caller: caller.clone(), response };
+            self.clock.after(delay, event);
+        }
+    }
+
+    fn request_over_the_wire(&mut self, request: &Request) -> Request {
+        if self.on_the_wire && decode::<Request>(&encode(request)).as_ref() != Ok(request) {
+            self.watch.fail(self.clock.now(), WIRE, request.command().to_owned());
+        }
+        request.clone()
+    }
+
+    fn response_over_the_wire(&mut self, response: &Response) -> Response {
+        if self.on_the_wire && decode::<Response>(&encode(response)).as_ref() != Ok(response) {
+            self.watch.fail(self.clock.now(), WIRE, format!("{response:?}"));
+        }
+        response.clone()
+    }
+
+    /// Notes for the trace that something was signed by a writer's key.
+    pub(crate) fn trace_attempt(&mut self, what: &str, entry: &SignedEntry) {
+        let now = self.now();
+        self.trace.line(now, || {
+            format!(
+                "{what} t={} final={} by {}",
+                entry.entry.timestamp, entry.entry.is_final, entry.entry.owner
+            )
+        });
+    }
+}

@@ -1,0 +1,141 @@
+//! One run of a whole cluster from one seed.
+//!
+//! ```text
+//!   seed --> shape, traitors, people, weather          clock: a queue of events, nothing else
+//!            |
+//!            v    Request / Response          Load, Persist           Reserve, RecordAssembled
+//!   processes <----- network -----> nodes <---- disks          processes <---- homes
+//!   (client::{Write, Read, ..})     (server::Server)           (durable slots of a key)
+//!            \________________________|__________________________/
+//!                                     v
+//!                     invariants watch; the oracle judges the history
+//! ```
+
+mod cast;
+mod clock;
+mod closing;
+mod cluster;
+mod disk;
+mod fake_keys;
+mod ground;
+mod home;
+mod network;
+mod node;
+mod plant;
+mod process;
+mod rng;
+mod shape;
+mod trace;
+mod traitor;
+
+pub(crate) use fake_keys::FakeSigner;
+pub(crate) use rng::Rng;
+
+pub use plant::Plant;
+pub use shape::Shape;
+
+use closing::Closing;
+use cluster::Cluster;
+
+use crate::invariants::Violation;
+use crate::oracle::{Kind, Outcome};
+
+/// What a run is to be like, besides its seed.
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(clippy::exhaustive_structs, reason = "callers fill in what they want")]
+pub struct Settings {
+    /// This shape; `None` lets the seed choose.
+    pub shape: Option<Shape>,
+    /// A bug to put in.
+    pub plant: Option<Plant>,
+    /// More nodes lie than the configuration tolerates. Then everything may go wrong, but nobody
+    /// honest may be accused.
+    pub over_budget: bool,
+    /// Keep the trace as lines.
+    pub record: bool,
+}
+
+/// How operations ended, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Acknowledged writes.
+    pub written: u64,
+    /// Writes that failed for good.
+    pub refused: u64,
+    /// Writes whose outcome their client does not know.
+    pub unknown: u64,
+    /// Reads and lists that ended well.
+    pub read: u64,
+    /// Reads and lists that did not.
+    pub unread: u64,
+    /// Empty variables that an unfinished attempt blocks at the end.
+    pub blocked_empty: u64,
+}
+
+impl Counts {
+    /// The sum of two.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            written: self.written.saturating_add(other.written),
+            refused: self.refused.saturating_add(other.refused),
+            unknown: self.unknown.saturating_add(other.unknown),
+            read: self.read.saturating_add(other.read),
+            unread: self.unread.saturating_add(other.unread),
+            blocked_empty: self.blocked_empty.saturating_add(other.blocked_empty),
+        }
+    }
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// What did not hold. Empty is good.
+    pub violations: Vec<Violation>,
+    /// Equal for two runs of one seed and settings.
+    pub trace_hash: u64,
+    /// How many events there were.
+    pub events: u64,
+    /// How operations ended.
+    pub counts: Counts,
+    /// The trace, if it was recorded.
+    pub lines: Vec<String>,
+}
+
+/// Plays one run.
+#[must_use]
+pub fn run(seed: u64, settings: &Settings) -> Report {
+    let mut cluster = Cluster::new(seed, settings);
+    cluster.play();
+    cluster.heal();
+    let mut counts = Counts::default();
+    for variable in cluster.variables.clone() {
+        if cluster.close(&variable) == Closing::BlockedEmpty {
+            counts.blocked_empty = counts.blocked_empty.saturating_add(1);
+        }
+        cluster.compare_quorums(&variable);
+    }
+    report(cluster, counts)
+}
+
+fn report(cluster: Cluster, mut counts: Counts) -> Report {
+    let ground = cluster.ground;
+    for operation in ground.history.operations() {
+        let is_write = matches!(operation.kind, Kind::Write { .. });
+        let counter = match (&operation.outcome, is_write) {
+            (Outcome::Written(_), _) => &mut counts.written,
+            (Outcome::Failed(_), true) => &mut counts.refused,
+            (Outcome::Unknown, true) => &mut counts.unknown,
+            (Outcome::Found(_) | Outcome::Listed(_), _) => &mut counts.read,
+            (_, false) => &mut counts.unread,
+        };
+        *counter = counter.saturating_add(1);
+    }
+    let now = ground.clock.now();
+    let events = ground.trace.events();
+    let violations = ground.watch.finish(now, &ground.history);
+    let (trace_hash, lines) = ground.trace.finish();
+    Report { violations, trace_hash, events, counts, lines }
+}

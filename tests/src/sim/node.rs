@@ -1,0 +1,273 @@
+//! An honest node: the real server behind a driver that does exactly what it is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bftkv_protocol::server::{Context, Reply, Server, ServerAction, Ticket, admit};
+use bftkv_protocol::{
+    Address, Answer, EquivocationProof, Identities, NodeId, Outcome, Purpose, Refusal, Request,
+    Response, ShareStatement, Sign, SignatureShare, Store, TimeStatement,
+};
+
+use super::disk::Disk;
+use super::fake_keys::FakeSigner;
+use super::ground::{Caller, DiskWork, Event, Ground};
+use super::plant::Plant;
+use crate::invariants::Observation;
+
+/// One honest node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    signer: FakeSigner,
+    disk: Disk,
+    server: Server,
+    up: bool,
+    /// Counts restarts: what an earlier life was waiting for does not reach a later one.
+    epoch: u64,
+    /// Who waits for the answer to each request.
+    calls: BTreeMap<Ticket, (Caller, NodeId)>,
+    tickets: Ticket,
+    cut: BTreeSet<NodeId>,
+}
+
+impl Node {
+    pub(crate) fn new(signer: FakeSigner, ground: &Ground) -> Self {
+        Self {
+            signer,
+            disk: Disk::default(),
+            server: Server::new(Arc::clone(&ground.configuration)),
+            up: true,
+            epoch: 0,
+            calls: BTreeMap::new(),
+            tickets: 0,
+            cut: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.up
+    }
+
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// A request has arrived.
+    pub(crate) fn take(
+        &mut self,
+        ground: &mut Ground,
+        caller: Caller,
+        sender: NodeId,
+        request: Request,
+    ) {
+        let claimed = match (&request, ground.plant) {
+            (Request::Sign { entry, .. }, Some(Plant::ShareForAnybody)) => {
+                entry.entry.writer.clone()
+            }
+            _ => sender.clone(),
+        };
+        let blind = ground.plant == Some(Plant::BlindIdentities);
+        let identities: &dyn Identities = if blind { &Blind } else { &ground.keys };
+        let context = Context {
+            me: self.signer.id(),
+            configuration: &ground.configuration,
+            cut: &self.cut,
+            keys: &ground.keys,
+            identities,
+        };
+        match admit(&claimed, request, &context) {
+            Err(refusal) => self.answer(ground, &(caller, sender), Err(refusal)),
+            Ok(admitted) => {
+                self.tickets = self.tickets.saturating_add(1);
+                self.calls.insert(self.tickets, (caller, sender));
+                self.server.handle_request(self.tickets, admitted);
+                self.pump(ground);
+            }
+        }
+    }
+
+    /// The disk has done something.
+    pub(crate) fn disk_done(
+        &mut self,
+        ground: &mut Ground,
+        epoch: u64,
+        ticket: Ticket,
+        work: DiskWork,
+    ) {
+        if epoch != self.epoch || !self.up {
+            return;
+        }
+        match work {
+            DiskWork::Load { variable, version } => {
+                let loaded = self.disk.loaded(&variable, version);
+                self.server.handle_loaded(ticket, loaded, &ground.keys);
+            }
+            DiskWork::List { variable, below, limit } => {
+                let listed = self.disk.versions(&variable, below, usize::from(limit));
+                self.server.handle_listed(ticket, listed);
+            }
+            DiskWork::Sync => {
+                let fails = !ground.healed && ground.rng.percent(ground.disk_failures);
+                let persisted = self.disk.end(ticket, fails, &mut ground.rng);
+                self.report_stored(ground);
+                self.server.handle_persisted(ticket, persisted);
+            }
+        }
+        self.pump(ground);
+    }
+
+    /// Power is lost.
+    pub(crate) fn crash(&mut self, ground: &mut Ground) {
+        let lies = [Plant::ShareBeforeSync, Plant::AcknowledgeBeforeSync];
+        if ground.plant.is_some_and(|plant| lies.contains(&plant)) {
+            self.disk.lose_writes();
+        } else {
+            self.disk.crash(&mut ground.rng);
+        }
+        self.report_stored(ground);
+        self.up = false;
+        self.epoch = self.epoch.saturating_add(1);
+        self.calls.clear();
+    }
+
+    /// The node starts again over what is on its disk.
+    pub(crate) fn restart(&mut self, ground: &Ground) {
+        if ground.plant == Some(Plant::ForgetMarks) {
+            self.disk.forget_marks();
+        }
+        self.server = Server::new(Arc::clone(&ground.configuration));
+        let proofs = self.disk.proofs().unwrap_or_default();
+        self.cut = proofs.iter().map(|proof| proof.guilty().clone()).collect();
+        self.up = true;
+    }
+
+    /// A disk that failed needs a restart to be trusted again.
+    pub(crate) fn restart_if_stopped(&mut self, ground: &mut Ground) {
+        if self.disk.is_stopped() {
+            self.crash(ground);
+            self.restart(ground);
+        }
+    }
+
+    /// How many requests wait or are under way.
+    pub(crate) fn waiting(&self) -> usize {
+        self.calls.len()
+    }
+
+    fn pump(&mut self, ground: &mut Ground) {
+        while let Some(action) = self.server.poll() {
+            match action {
+                ServerAction::Load { ticket, variable, version } => {
+                    self.later(ground, 3, ticket, DiskWork::Load { variable, version });
+                }
+                ServerAction::List { ticket, variable, below, limit } => {
+                    self.later(ground, 3, ticket, DiskWork::List { variable, below, limit });
+                }
+                ServerAction::Persist { ticket, batch } => {
+                    let early = is_early(ground.plant, &batch);
+                    self.disk.begin(ticket, batch);
+                    self.later(ground, 30, ticket, DiskWork::Sync);
+                    if early {
+                        self.server.handle_persisted(ticket, Ok(()));
+                    }
+                }
+                ServerAction::Reply { ticket, reply } => {
+                    if let Some(call) = self.calls.remove(&ticket) {
+                        let outcome = self.sign(ground, reply);
+                        self.answer(ground, &call, outcome);
+                    }
+                }
+                ServerAction::Accuse(proof) => self.cut_out(ground, &proof),
+                _ => {}
+            }
+        }
+    }
+
+    fn later(&self, ground: &mut Ground, millis: u64, ticket: Ticket, work: DiskWork) {
+        let (node, epoch) = (self.signer.id().clone(), self.epoch);
+        let delay: Duration = ground.rng.millis(0, millis);
+        ground.clock.after(delay, Event::Disk { node, epoch, ticket, work });
+    }
+
+    fn answer(&self, ground: &mut Ground, (caller, to): &(Caller, NodeId), outcome: Outcome) {
+        let response = Response { configuration: ground.configuration.digest(), outcome };
+        ground.respond(self.signer.id(), to, caller.clone(), &response);
+    }
+
+    fn sign(&self, ground: &mut Ground, reply: Reply) -> Outcome {
+        match reply {
+            Reply::Plain(outcome) => outcome,
+            Reply::Share(statement) => self.sign_share(ground, &statement),
+            Reply::Time(statement, latest) => self.sign_time(&statement, latest),
+            _ => Err(Refusal::Busy),
+        }
+    }
+
+    fn sign_share(&self, ground: &mut Ground, statement: &ShareStatement) -> Outcome {
+        let signature = self
+            .signer
+            .sign(Purpose::Share, &statement.signed_bytes())
+            .map_err(|_| Refusal::StorageUnavailable)?;
+        let state = self.disk.load(&statement.variable).unwrap_or_default();
+        let is_slot = |s: &bftkv_protocol::Slot| {
+            s.timestamp == statement.timestamp && s.hash == statement.entry
+        };
+        let durable = state.marks.slots.iter().any(is_slot);
+        let node = self.signer.id();
+        ground.observe(&Observation::Share { node, statement, durable, slots: &state.marks });
+        Ok(Answer::Share(SignatureShare { signer: node.clone(), signature }))
+    }
+
+    fn sign_time(
+        &self,
+        statement: &TimeStatement,
+        latest: Option<Box<bftkv_protocol::CertifiedEntry>>,
+    ) -> Outcome {
+        let signature = self
+            .signer
+            .sign(Purpose::Time, &statement.signed_bytes())
+            .map_err(|_| Refusal::StorageUnavailable)?;
+        Ok(Answer::Time { seen: statement.seen, latest, signature: Some(signature) })
+    }
+
+    /// Cuts somebody out on proof, and tells the others the first time.
+    fn cut_out(&mut self, ground: &mut Ground, proof: &EquivocationProof) {
+        let me = self.signer.id().clone();
+        ground.observe(&Observation::Accused { by: &me, guilty: proof.guilty() });
+        if self.cut.insert(proof.guilty().clone()) {
+            let request = Request::Accuse(Box::new(proof.clone()));
+            for other in ground.configuration.everyone().iter().filter(|id| **id != me) {
+                ground.request(&me, other, Caller::Nobody, &request);
+            }
+        }
+    }
+
+    fn report_stored(&self, ground: &mut Ground) {
+        for entry in self.disk.newly_stored() {
+            ground.observe(&Observation::Stored { node: self.signer.id(), entry: &entry });
+        }
+    }
+}
+
+/// Whether a planted bug answers before the batch is on the disk.
+fn is_early(plant: Option<Plant>, batch: &bftkv_protocol::Batch) -> bool {
+    match plant {
+        Some(Plant::ShareBeforeSync) => batch.entries.is_empty(),
+        Some(Plant::AcknowledgeBeforeSync) => !batch.entries.is_empty(),
+        _ => false,
+    }
+}
+
+/// A planted bug: everybody is who he says he is.
+struct Blind;
+
+impl Identities for Blind {
+    fn has_quorum_certificate(&self, _: &NodeId, _: &Address) -> bool {
+        true
+    }
+
+    fn is_known(&self, _: &NodeId) -> bool {
+        true
+    }
+}

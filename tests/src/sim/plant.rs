@@ -1,0 +1,46 @@
+//! Bugs put in on purpose, to see that the invariants find them.
+
+/// One way to drive the state machines wrongly. None of them touches the rules themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Plant {
+    /// A node's share leaves before its slot is on the disk, and a crash loses the slot.
+    ShareBeforeSync,
+    /// A node that restarts has forgotten its marks.
+    ForgetMarks,
+    /// A reader returns what it read without waiting for the write-back.
+    NoWriteBack,
+    /// The writer's home forgets which attempts had all their shares, and abandons them.
+    AbandonAssembled,
+    /// The writer's home keeps nothing over a crash.
+    ForgetHome,
+    /// Two processes of one home do not see each other's reservations.
+    NoHomeLock,
+    /// The writer believes the largest timestamp that any one node names.
+    MaxTimestamp,
+    /// Nodes give every claimed address its quorum certificate.
+    BlindIdentities,
+    /// Nodes answer that an entry is stored before it is, and a crash loses it.
+    AcknowledgeBeforeSync,
+    /// A node tells a sender that is not the writer that it is, and gives it the share.
+    ShareForAnybody,
+    /// Clients blame whoever is silent.
+    BlameTheSilent,
+}
+
+impl Plant {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::ShareBeforeSync,
+        Self::ForgetMarks,
+        Self::NoWriteBack,
+        Self::AbandonAssembled,
+        Self::ForgetHome,
+        Self::NoHomeLock,
+        Self::MaxTimestamp,
+        Self::BlindIdentities,
+        Self::AcknowledgeBeforeSync,
+        Self::ShareForAnybody,
+        Self::BlameTheSilent,
+    ];
+}

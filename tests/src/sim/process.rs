@@ -1,0 +1,646 @@
+//! A client process: the real state machines behind a driver that does what it is told, on a
+//! machine that may crash at any step.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bftkv_protocol::client::{
+    Action, ClientError, Consistency, Fault, ListVersions, Lost, Options, Problem, Read,
+    ReadOptions, Round, Write,
+};
+use bftkv_protocol::{
+    Abandon, Address, Answer, EntryId, EquivocationProof, Evidence, NodeId, Purpose, Request,
+    Response, Sign, Timestamp, Value, Variable, Verify,
+};
+
+use super::fake_keys::FakeSigner;
+use super::ground::{Caller, Event, Ground, HomeWork, OpId, ProcessId};
+use super::home::Home;
+use super::plant::Plant;
+use crate::invariants::Observation;
+use crate::oracle::{Kind, Operation, Outcome};
+
+/// How long one round of questions may take.
+const ROUND: Duration = Duration::from_millis(500);
+
+/// The unit of the backoff between attempts.
+const BACKOFF: Duration = Duration::from_millis(40);
+
+/// What a client is to do next.
+#[derive(Debug, Clone)]
+pub(crate) enum Todo {
+    /// Writes a value that nobody has written before.
+    Write {
+        variable: Variable,
+        is_final: bool,
+    },
+    /// Writes this value.
+    WriteThis {
+        variable: Variable,
+        value: Value,
+        is_final: bool,
+    },
+    Read {
+        variable: Variable,
+        consistency: Consistency,
+        proof: bool,
+    },
+    /// Reads the version that this client saw last.
+    ReadAgain {
+        variable: Variable,
+    },
+    List {
+        variable: Variable,
+    },
+}
+
+/// A client process.
+#[derive(Debug)]
+pub(crate) struct Process {
+    id: ProcessId,
+    name: String,
+    signer: FakeSigner,
+    owner: Address,
+    /// Counts restarts.
+    incarnation: u64,
+    up: bool,
+    /// Crashes at dangerous steps: percent.
+    crashes: u64,
+    patience: Duration,
+    plan: VecDeque<Todo>,
+    running: Option<Running>,
+    known: BTreeSet<NodeId>,
+    cut: BTreeSet<NodeId>,
+    values: u64,
+    last_seen: BTreeMap<Variable, Timestamp>,
+    /// A planted bug believes the largest of these.
+    largest_time: Timestamp,
+}
+
+#[derive(Debug)]
+struct Running {
+    op: OpId,
+    machine: Machine,
+    wake: Option<Duration>,
+}
+
+#[derive(Debug)]
+enum Machine {
+    Write(Box<Write>),
+    Read(Box<Read>),
+    List(Box<ListVersions>),
+}
+
+impl Machine {
+    fn poll(&mut self) -> Option<Action> {
+        match self {
+            Self::Write(write) => write.poll(),
+            Self::Read(read) => read.poll(),
+            Self::List(list) => list.poll(),
+        }
+    }
+
+    fn wake_at(&self) -> Option<Duration> {
+        match self {
+            Self::Write(write) => write.wake_at(),
+            Self::Read(read) => read.wake_at(),
+            Self::List(list) => list.wake_at(),
+        }
+    }
+
+    fn take(
+        &mut self,
+        now: Duration,
+        round: Round,
+        from: &NodeId,
+        response: Result<Response, Lost>,
+        keys: &dyn Verify,
+    ) {
+        match self {
+            Self::Write(write) => write.handle_response(now, round, from, response, keys),
+            Self::Read(read) => read.handle_response(round, from, response, keys),
+            Self::List(list) => list.handle_response(round, from, response),
+        }
+    }
+
+    fn wake(&mut self, now: Duration, keys: &dyn Verify) {
+        match self {
+            Self::Write(write) => write.handle_timeout(now),
+            Self::Read(read) => read.handle_timeout(now, keys),
+            Self::List(list) => list.handle_timeout(now),
+        }
+    }
+
+    /// The outcome, and who was found lying.
+    fn result(&self) -> Option<(Outcome, BTreeMap<NodeId, Fault>)> {
+        match self {
+            Self::Write(write) => write.result().map(|result| match result {
+                Ok(done) => (Outcome::Written(done.entry.clone()), done.culprits.clone()),
+                Err(error) => failure(error),
+            }),
+            Self::Read(read) => read.result().map(|result| match result {
+                Ok(found) => (Outcome::Found(found.entry.clone()), found.culprits.clone()),
+                Err(error) => failure(error),
+            }),
+            Self::List(list) => list.result().map(|result| match result {
+                Ok(all) => (Outcome::Listed(all.clone()), BTreeMap::new()),
+                Err(error) => failure(error),
+            }),
+        }
+    }
+}
+
+fn failure(error: &ClientError) -> (Outcome, BTreeMap<NodeId, Fault>) {
+    let outcome = match &error.problem {
+        Problem::Unknown { .. } => Outcome::Unknown,
+        problem => Outcome::Failed(Box::new(problem.clone())),
+    };
+    (outcome, error.culprits.clone())
+}
+
+/// Whether the process goes on after a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Lives,
+    Dies,
+}
+
+impl Process {
+    pub(crate) fn new(id: ProcessId, name: &str, signer: FakeSigner, owner: Address) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            signer,
+            owner,
+            incarnation: 0,
+            up: true,
+            crashes: 0,
+            patience: Duration::from_secs(8),
+            plan: VecDeque::new(),
+            running: None,
+            known: BTreeSet::new(),
+            cut: BTreeSet::new(),
+            values: 0,
+            last_seen: BTreeMap::new(),
+            largest_time: Timestamp::ZERO,
+        }
+    }
+
+    pub(crate) fn with_plan(mut self, plan: impl IntoIterator<Item = Todo>) -> Self {
+        self.plan = plan.into_iter().collect();
+        self
+    }
+
+    pub(crate) fn with_crashes(mut self, percent: u64) -> Self {
+        self.crashes = percent;
+        self
+    }
+
+    pub(crate) fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// The certificates that it knows from the beginning.
+    pub(crate) fn knowing(mut self, known: BTreeSet<NodeId>) -> Self {
+        self.known = known;
+        self
+    }
+
+    pub(crate) fn id(&self) -> ProcessId {
+        self.id
+    }
+
+    pub(crate) fn key(&self) -> &NodeId {
+        self.signer.id()
+    }
+
+    /// Begins the next thing of the plan.
+    pub(crate) fn begin(&mut self, ground: &mut Ground) {
+        if !self.up || self.running.is_some() {
+            return;
+        }
+        let Some(todo) = self.plan.pop_front() else { return };
+        let started = ground.now();
+        let deadline = started.saturating_add(self.patience);
+        let (variable, kind, machine) = self.machine(ground, todo, deadline);
+        let op = ground.history.begin(Operation {
+            process: self.name.clone(),
+            variable,
+            kind,
+            started,
+            ended: None,
+            deadline,
+            outcome: Outcome::Unknown,
+            attempts: Vec::new(),
+        });
+        ground.trace.line(started, || format!("{} begins operation {op}", self.name));
+        self.running = Some(Running { op, machine, wake: None });
+        self.pump(ground);
+    }
+
+    /// The machine for one thing to do.
+    fn machine(
+        &mut self,
+        ground: &mut Ground,
+        todo: Todo,
+        deadline: Duration,
+    ) -> (Variable, Kind, Machine) {
+        match todo {
+            Todo::Write { variable, is_final } => {
+                let value = self.fresh_value();
+                self.write(ground, variable, value, is_final, deadline)
+            }
+            Todo::WriteThis { variable, value, is_final } => {
+                self.write(ground, variable, value, is_final, deadline)
+            }
+            Todo::Read { variable, consistency, proof } => {
+                self.read(ground, variable, None, consistency, proof, deadline)
+            }
+            Todo::ReadAgain { variable } => {
+                let at = self.last_seen.get(&variable).copied();
+                self.read(ground, variable, at, Consistency::Linearizable, false, deadline)
+            }
+            Todo::List { variable } => {
+                let configuration = Arc::clone(&ground.configuration);
+                let limit = 64;
+                let list = ListVersions::start(
+                    configuration,
+                    variable.clone(),
+                    None,
+                    limit,
+                    &self.cut,
+                    deadline,
+                );
+                (variable, Kind::List { limit }, Machine::List(Box::new(list)))
+            }
+        }
+    }
+
+    fn fresh_value(&mut self) -> Value {
+        self.values = self.values.saturating_add(1);
+        let text = format!("{}.{}", self.name, self.values);
+        Value::new(text.into_bytes()).expect("a few bytes are within every limit")
+    }
+
+    fn write(
+        &self,
+        ground: &mut Ground,
+        variable: Variable,
+        value: Value,
+        is_final: bool,
+        deadline: Duration,
+    ) -> (Variable, Kind, Machine) {
+        let forgets = ground.plant == Some(Plant::AbandonAssembled);
+        let leftovers = self.home(ground).leftovers(&variable, self.id, self.incarnation, forgets);
+        let options = Options {
+            me: self.key().clone(),
+            owner: self.owner.clone(),
+            deadline,
+            round_timeout: ROUND,
+            backoff: BACKOFF,
+            seed: ground.rng.number(),
+            cut: self.cut.clone(),
+            leftovers,
+        };
+        let configuration = Arc::clone(&ground.configuration);
+        let kind = Kind::Write { value: value.clone(), is_final };
+        let now = ground.now();
+        let write = Write::start(now, configuration, variable.clone(), value, is_final, options);
+        (variable, kind, Machine::Write(Box::new(write)))
+    }
+
+    fn read(
+        &self,
+        ground: &Ground,
+        variable: Variable,
+        at: Option<Timestamp>,
+        consistency: Consistency,
+        proof: bool,
+        deadline: Duration,
+    ) -> (Variable, Kind, Machine) {
+        let hasty = ground.plant == Some(Plant::NoWriteBack);
+        let options = ReadOptions {
+            at,
+            consistency: if hasty { Consistency::Regular } else { consistency },
+            proof,
+            cut: self.cut.clone(),
+            deadline,
+            round_timeout: ROUND,
+        };
+        let configuration = Arc::clone(&ground.configuration);
+        let kind = Kind::Read { regular: consistency == Consistency::Regular, at };
+        let read = Read::start(ground.now(), configuration, variable.clone(), options);
+        (variable, kind, Machine::Read(Box::new(read)))
+    }
+
+    /// An answer has arrived.
+    pub(crate) fn take(
+        &mut self,
+        ground: &mut Ground,
+        op: OpId,
+        round: Round,
+        from: &NodeId,
+        response: Result<Response, Lost>,
+    ) {
+        let response = self.tampered(ground, response);
+        let keys = ground.keys.seen_by(&self.known);
+        let Some(running) = self.running.as_mut().filter(|running| running.op == op) else {
+            return;
+        };
+        running.machine.take(ground.clock.now(), round, from, response, &keys);
+        self.pump(ground);
+    }
+
+    /// Planted bugs of a client's driver.
+    fn tampered(
+        &mut self,
+        ground: &Ground,
+        response: Result<Response, Lost>,
+    ) -> Result<Response, Lost> {
+        match (ground.plant, response) {
+            (Some(Plant::BlameTheSilent), Err(_)) => Err(Lost::Lied),
+            (Some(Plant::MaxTimestamp), Ok(mut response)) => {
+                if let Ok(Answer::Time { seen, signature, .. }) = &mut response.outcome {
+                    self.largest_time = self.largest_time.max(*seen);
+                    *seen = self.largest_time;
+                    *signature = None;
+                }
+                Ok(response)
+            }
+            (_, response) => response,
+        }
+    }
+
+    /// The time that an operation waited for may have come.
+    pub(crate) fn wake(&mut self, ground: &mut Ground, op: OpId) {
+        let keys = ground.keys.seen_by(&self.known);
+        let Some(running) = self.running.as_mut().filter(|running| running.op == op) else {
+            return;
+        };
+        let now = ground.clock.now();
+        if running.machine.wake_at().is_some_and(|wake| wake <= now) {
+            running.wake = None;
+            running.machine.wake(now, &keys);
+            self.pump(ground);
+        }
+    }
+
+    /// The home has done something.
+    pub(crate) fn home_done(&mut self, ground: &mut Ground, op: OpId, work: HomeWork) {
+        let is_mine = self.running.as_ref().is_some_and(|running| running.op == op);
+        // The process may have died meanwhile: then the work is on the disk, or it is not.
+        if !is_mine && ground.rng.percent(50) {
+            return;
+        }
+        let now = ground.now();
+        match work {
+            HomeWork::Reserve(entry) => {
+                let home = self.home(ground);
+                let reserved = home.reserve(*entry, &self.signer, self.id, self.incarnation);
+                if let Ok(signed) = &reserved {
+                    ground.history.attempt(op, signed.hash());
+                    ground.observe(&Observation::WriterSigned { entry: signed });
+                    ground.trace_attempt(&self.name, signed);
+                }
+                if is_mine && let Some(Machine::Write(write)) = self.machine_mut() {
+                    write.handle_reserved(now, reserved);
+                }
+            }
+            HomeWork::Assembled(attempt) => {
+                self.home(ground).assembled(&attempt);
+                ground.observe(&Observation::Assembled { attempt: &attempt });
+                if is_mine && let Some(Machine::Write(write)) = self.machine_mut() {
+                    write.handle_recorded(now, Ok(()));
+                }
+            }
+        }
+        self.pump(ground);
+    }
+
+    /// The certificates were looked for.
+    pub(crate) fn fetched(
+        &mut self,
+        ground: &mut Ground,
+        op: OpId,
+        ids: &[NodeId],
+        answered: &[NodeId],
+    ) {
+        let honest = answered.iter().any(|id| ground.watch.facts().is_honest(id));
+        if honest {
+            let users = &ground.watch.facts().users;
+            self.known.extend(ids.iter().filter(|id| users.contains_key(*id)).cloned());
+        }
+        let keys = ground.keys.seen_by(&self.known);
+        let Some(running) = self.running.as_mut().filter(|running| running.op == op) else {
+            return;
+        };
+        match &mut running.machine {
+            Machine::Write(write) => write.handle_fetched(&keys),
+            Machine::Read(read) => {
+                read.handle_fetched(&answered.iter().cloned().collect(), &keys);
+            }
+            Machine::List(_) => {}
+        }
+        self.pump(ground);
+    }
+
+    /// The process starts again, with what is in its home.
+    pub(crate) fn restart(&mut self, ground: &mut Ground) {
+        self.up = true;
+        self.begin(ground);
+    }
+
+    fn machine_mut(&mut self) -> Option<&mut Machine> {
+        self.running.as_mut().map(|running| &mut running.machine)
+    }
+
+    /// Does what the machine wants, until it wants nothing or the process dies.
+    fn pump(&mut self, ground: &mut Ground) {
+        let Some(mut running) = self.running.take() else { return };
+        while let Some(action) = running.machine.poll() {
+            if self.act(ground, running.op, action) == Fate::Dies {
+                self.die(ground, running.op);
+                return;
+            }
+        }
+        if let Some((outcome, culprits)) = running.machine.result() {
+            self.end(ground, running.op, outcome, &culprits);
+            return;
+        }
+        let wake = running.machine.wake_at();
+        if let Some(time) = wake.filter(|_| wake != running.wake) {
+            let (process, op) = (self.id, running.op);
+            ground.clock.at(time, Event::Wake { process, op });
+            running.wake = wake;
+        }
+        self.running = Some(running);
+    }
+
+    fn act(&mut self, ground: &mut Ground, op: OpId, action: Action) -> Fate {
+        match action {
+            Action::Send { round, to, request } => {
+                let caller = Caller::Op { process: self.id, op, round };
+                let dies = matches!(*request, Request::Store { .. }) && self.is_unlucky(ground);
+                let to = if dies { self.some_of(ground, &to) } else { to.into_iter().collect() };
+                self.send(ground, &to, &caller, &request);
+                if dies { Fate::Dies } else { Fate::Lives }
+            }
+            Action::Post { to, request } => {
+                let to: Vec<NodeId> = to.into_iter().collect();
+                self.send(ground, &to, &Caller::Nobody, &request);
+                Fate::Lives
+            }
+            Action::Reserve(entry) => self.ask_home(ground, op, HomeWork::Reserve(entry)),
+            Action::RecordAssembled(attempt) => {
+                self.ask_home(ground, op, HomeWork::Assembled(attempt))
+            }
+            Action::Settle(attempt) => {
+                self.home(ground).settle(&attempt);
+                Fate::Lives
+            }
+            Action::Abandon { to, attempt, evidence } => {
+                self.abandon(ground, to, &attempt, evidence)
+            }
+            Action::Fetch(ids) => {
+                self.fetch(ground, op, ids);
+                Fate::Lives
+            }
+            Action::Accuse(proof) => {
+                self.cut_out(ground, &proof);
+                Fate::Lives
+            }
+            _ => Fate::Lives,
+        }
+    }
+
+    /// The home of this process's key; a planted bug gives each process one of its own.
+    fn home<'a>(&self, ground: &'a mut Ground) -> &'a mut Home {
+        let is_shared = ground.plant != Some(Plant::NoHomeLock);
+        let process = if is_shared { 0 } else { self.id };
+        ground.homes.entry((self.signer.id().clone(), process)).or_default()
+    }
+
+    fn send(&self, ground: &mut Ground, to: &[NodeId], caller: &Caller, request: &Request) {
+        for node in to {
+            ground.request(self.key(), node, caller.clone(), request);
+        }
+    }
+
+    /// Dying while sending: some messages have left.
+    fn some_of(&self, ground: &mut Ground, to: &BTreeSet<NodeId>) -> Vec<NodeId> {
+        let all: Vec<NodeId> = to.iter().cloned().collect();
+        let count = ground.rng.index(all.len());
+        ground.rng.sample(&all, count)
+    }
+
+    fn is_unlucky(&self, ground: &mut Ground) -> bool {
+        !ground.healed && ground.rng.percent(self.crashes)
+    }
+
+    fn ask_home(&self, ground: &mut Ground, op: OpId, work: HomeWork) -> Fate {
+        let delay = ground.rng.millis(0, 8);
+        ground.clock.after(delay, Event::Home { process: self.id, op, work });
+        if self.is_unlucky(ground) { Fate::Dies } else { Fate::Lives }
+    }
+
+    fn abandon(
+        &self,
+        ground: &mut Ground,
+        to: BTreeSet<NodeId>,
+        attempt: &EntryId,
+        evidence: Evidence,
+    ) -> Fate {
+        if self.is_unlucky(ground) {
+            return Fate::Dies;
+        }
+        let realm = ground.configuration.realm().clone();
+        let bytes = Abandon::statement(&realm, attempt, self.key(), &self.owner);
+        let Ok(signature) = self.signer.sign(Purpose::Abandon, &bytes) else { return Fate::Lives };
+        let assembled = self.home(ground).is_assembled(attempt);
+        ground.observe(&Observation::Abandoned { attempt, assembled });
+        let (now, name) = (ground.now(), &self.name);
+        ground.trace.line(now, || format!("{name} abandons t={}", attempt.timestamp));
+        let abandon = Abandon {
+            realm,
+            attempt: attempt.clone(),
+            writer: self.key().clone(),
+            owner: self.owner.clone(),
+            signature,
+        };
+        let request = Request::Abandon { abandon, evidence };
+        self.send(ground, &to.into_iter().collect::<Vec<_>>(), &Caller::Nobody, &request);
+        Fate::Lives
+    }
+
+    /// Asks the nodes for certificates; some of them answer.
+    fn fetch(&self, ground: &mut Ground, op: OpId, ids: BTreeSet<NodeId>) {
+        let all: Vec<NodeId> = ground.configuration.everyone().into_iter().collect();
+        let count = ground.rng.index(all.len().saturating_add(1));
+        let answered = ground.rng.sample(&all, count);
+        let (process, ids, delay) = (self.id, ids.into_iter().collect(), ground.rng.millis(2, 60));
+        ground.clock.after(delay, Event::Fetched { process, op, ids, answered });
+    }
+
+    fn cut_out(&mut self, ground: &mut Ground, proof: &EquivocationProof) {
+        ground.observe(&Observation::Accused { by: self.signer.id(), guilty: proof.guilty() });
+        self.cut.insert(proof.guilty().clone());
+        let to: Vec<NodeId> = ground.configuration.everyone().into_iter().collect();
+        let request = Request::Accuse(Box::new(proof.clone()));
+        self.send(ground, &to, &Caller::Nobody, &request);
+    }
+
+    fn end(
+        &mut self,
+        ground: &mut Ground,
+        op: OpId,
+        outcome: Outcome,
+        culprits: &BTreeMap<NodeId, Fault>,
+    ) {
+        let now = ground.now();
+        ground
+            .trace
+            .line(now, || format!("{} ends operation {op}: {}", self.name, brief(&outcome)));
+        for (who, fault) in culprits {
+            ground.observe(&Observation::Blamed { by: &self.name, who, fault: *fault });
+        }
+        if let Outcome::Written(entry) | Outcome::Found(Some(entry)) = &outcome {
+            self.last_seen.insert(entry.variable().clone(), entry.timestamp());
+        }
+        ground.history.end(op, now, outcome);
+        if let Some(operation) = ground.history.get(op).cloned() {
+            ground.observe(&Observation::Ended { operation: &operation });
+        }
+        let pause = ground.rng.millis(1, 60);
+        ground.clock.after(pause, Event::Begin { process: self.id });
+    }
+
+    /// The machine crashes. What it was doing may or may not have happened.
+    fn die(&mut self, ground: &mut Ground, op: OpId) {
+        let now = ground.now();
+        ground.trace.line(now, || format!("{} dies in operation {op}", self.name));
+        ground.history.end(op, now, Outcome::Unknown);
+        self.up = false;
+        self.incarnation = self.incarnation.saturating_add(1);
+        self.home(ground).lose_settled(self.id);
+        if ground.plant == Some(Plant::ForgetHome) {
+            self.home(ground).forget();
+        }
+        if ground.rng.percent(80) {
+            let delay = ground.rng.millis(50, 400);
+            ground.clock.after(delay, Event::Restart { process: self.id });
+        }
+    }
+}
+
+fn brief(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Unknown => "unknown".to_owned(),
+        Outcome::Written(entry) => format!("written at t={}", entry.timestamp()),
+        Outcome::Found(Some(entry)) => format!("found t={}", entry.timestamp()),
+        Outcome::Found(None) => "absent".to_owned(),
+        Outcome::Listed(list) => format!("{} versions", list.len()),
+        Outcome::Failed(problem) => format!("failed: {problem}"),
+    }
+}

@@ -1,0 +1,114 @@
+//! Byzantine nodes and users at work: what the adversaries want, sent over the network.
+
+use std::collections::BTreeMap;
+
+use bftkv_protocol::{
+    Address, ConfigurationDigest, NodeId, Outcome, Request, Response, Sign, SignedEntry, Timestamp,
+    Variable,
+};
+
+use super::fake_keys::FakeSigner;
+use super::ground::{Caller, Event, Ground};
+use crate::adversary::{ByzantineServer, Hand, Lair, Remembered, any_writer};
+
+/// A Byzantine node.
+#[derive(Debug)]
+pub(crate) struct Liar {
+    signer: FakeSigner,
+    behaviour: Box<dyn ByzantineServer>,
+    memory: BTreeMap<Variable, Remembered>,
+}
+
+impl Liar {
+    pub(crate) fn new(signer: FakeSigner, behaviour: Box<dyn ByzantineServer>) -> Self {
+        Self { signer, behaviour, memory: BTreeMap::new() }
+    }
+
+    pub(crate) fn become_another(&mut self, behaviour: Box<dyn ByzantineServer>) {
+        self.behaviour = behaviour;
+    }
+
+    /// A request has arrived.
+    pub(crate) fn take(
+        &mut self,
+        ground: &mut Ground,
+        caller: Caller,
+        sender: &NodeId,
+        request: &Request,
+    ) {
+        let outcome = self.answer(ground, request);
+        if let Some(outcome) = outcome {
+            let odd = ground.rng.percent(2);
+            let configuration = if odd {
+                ConfigurationDigest::from_bytes([7; 32])
+            } else {
+                ground.configuration.digest()
+            };
+            let response = Response { configuration, outcome };
+            ground.respond(self.signer.id(), sender, caller, &response);
+        }
+    }
+
+    /// What it answers, and what it sends on the side.
+    pub(crate) fn answer(&mut self, ground: &mut Ground, request: &Request) -> Option<Outcome> {
+        let mut lair = Lair {
+            signer: &self.signer,
+            configuration: &ground.configuration,
+            rng: &mut ground.rng,
+            loot: &mut ground.loot,
+            memory: &mut self.memory,
+            posts: Vec::new(),
+        };
+        let outcome = self.behaviour.answer(&mut lair, request);
+        for (to, request) in lair.posts {
+            ground.request(self.signer.id(), &to, Caller::Traitor, &request);
+        }
+        outcome
+    }
+}
+
+/// A Byzantine user.
+#[derive(Debug)]
+pub(crate) struct Traitor {
+    pub(crate) signer: FakeSigner,
+    pub(crate) owner: Address,
+    pub(crate) victim: Address,
+    pub(crate) acts: u32,
+    pub(crate) attempts: Vec<SignedEntry>,
+}
+
+impl Traitor {
+    /// Does one thing, and plans the next.
+    pub(crate) fn act(
+        &mut self,
+        ground: &mut Ground,
+        number: usize,
+        variable: &Variable,
+        top: Timestamp,
+        helpers: &[FakeSigner],
+    ) {
+        let mut writer = any_writer(&mut ground.rng);
+        let mut hand = Hand {
+            signer: &self.signer,
+            owner: &self.owner,
+            victim: &self.victim,
+            configuration: &ground.configuration,
+            helpers,
+            rng: &mut ground.rng,
+            loot: &mut ground.loot,
+            variable,
+            top,
+            attempts: &mut self.attempts,
+            posts: Vec::new(),
+        };
+        writer.act(&mut hand);
+        for (to, request) in hand.posts {
+            ground.request(self.signer.id(), &to, Caller::Traitor, &request);
+        }
+        self.acts = self.acts.saturating_sub(1);
+        if self.acts > 0 {
+            let pause = ground.rng.millis(1, 80);
+            ground.clock.after(pause, Event::Mischief { traitor: number });
+        }
+    }
+}
