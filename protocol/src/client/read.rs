@@ -388,6 +388,17 @@ impl Read {
         holders.iter().for_each(|id| ask.answers.note(id.clone(), ()));
         self.step = Step::WritingBack(Box::new(entry), ask);
         self.actions.push_back(Action::Send { round: self.round, to, request });
+        // The holders may be enough already: a Final that a quorum of signers is known to have.
+        self.finish_if_written_back();
+    }
+
+    fn finish_if_written_back(&mut self) {
+        let Step::WritingBack(entry, ask) = &self.step else { return };
+        let groups = self.configuration.cliques().iter().chain([self.configuration.store()]);
+        if ask.progress(groups) == Progress::Reached {
+            let entry = (**entry).clone();
+            self.finish(Some(entry));
+        }
     }
 
     fn take_acknowledgement(
@@ -396,7 +407,7 @@ impl Read {
         outcome: Option<crate::Outcome>,
         keys: &dyn Verify,
     ) {
-        let Step::WritingBack(entry, ask) = &mut self.step else { return };
+        let Step::WritingBack(_, ask) = &mut self.step else { return };
         match outcome {
             Some(Ok(Answer::Done)) => ask.answers.note(from.clone(), ()),
             Some(Err(Refusal::Equivocation(proofs))) => {
@@ -420,11 +431,7 @@ impl Read {
                 return;
             }
         }
-        let groups = self.configuration.cliques().iter().chain([self.configuration.store()]);
-        if ask.progress(groups) == Progress::Reached {
-            let entry = (**entry).clone();
-            self.finish(Some(entry));
-        }
+        self.finish_if_written_back();
     }
 
     fn write_back_again(&mut self, now: Duration) {

@@ -3,7 +3,10 @@
 use super::*;
 
 impl Write {
+    /// The deadline has come. What a round that it cut short lacks says little: an obstacle that
+    /// an earlier, complete one met is the better explanation.
     pub(super) fn expire(&mut self) {
+        let earlier = self.obstacle.clone();
         match &self.step {
             Step::Finished => return,
             Step::Recording(certified) | Step::Storing(certified, _) => {
@@ -28,6 +31,10 @@ impl Write {
                 }
             }
             Step::Timestamps(_) | Step::Reserving | Step::BackingOff => {}
+        }
+        let is_silence = matches!(self.obstacle, Obstacle::Silence(..));
+        if is_silence && earlier != Obstacle::None {
+            self.obstacle = earlier;
         }
         let problem = match self.other_configuration() {
             Some(problem) => problem,
