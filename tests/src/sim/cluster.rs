@@ -26,6 +26,9 @@ use crate::oracle::History;
 /// A run that is not over by then does not end at all.
 const LIMIT: Duration = Duration::from_secs(600);
 
+/// A run with more events than this is stuck in a circle.
+const MAX_EVENTS: u64 = 400_000;
+
 /// All who play, and the ground on which they play.
 #[derive(Debug)]
 pub(crate) struct Cluster {
@@ -124,6 +127,10 @@ impl Cluster {
     pub(crate) fn play(&mut self) {
         while let Some(event) = self.ground.clock.pop(LIMIT) {
             self.happen(event);
+            if self.ground.trace.events() > MAX_EVENTS {
+                self.ground.watch.fail(self.ground.clock.now(), "a run ends", String::new());
+                return;
+            }
         }
     }
 

@@ -150,11 +150,6 @@ impl Node {
         }
     }
 
-    /// How many requests wait or are under way.
-    pub(crate) fn waiting(&self) -> usize {
-        self.calls.len()
-    }
-
     fn pump(&mut self, ground: &mut Ground) {
         while let Some(action) = self.server.poll() {
             match action {
