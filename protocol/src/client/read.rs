@@ -50,10 +50,12 @@ pub struct Read {
     step: Step,
     step_ends: Duration,
     round: Round,
-    /// Certificates that were looked for in this round.
-    fetched: BTreeSet<NodeId>,
-    /// Who answered when they were looked for, while that is judged.
-    answered: BTreeSet<NodeId>,
+    /// Certificates that were looked for since the nodes were last asked; for each, who had shown
+    /// an entry that needs it and then answered that he has not got it.
+    fetched: BTreeMap<NodeId, BTreeSet<NodeId>>,
+    /// The search that is not answered yet. There is never more than one, so that no answer is
+    /// taken for the answer to another.
+    fetching: Option<Fetching>,
     elsewhere: Tally<crate::ConfigurationDigest>,
     culprits: BTreeMap<NodeId, Fault>,
     actions: VecDeque<Action>,
@@ -91,8 +93,8 @@ impl Read {
             step: Step::Finished,
             step_ends: now,
             round: 0,
-            fetched: BTreeSet::new(),
-            answered: BTreeSet::new(),
+            fetched: BTreeMap::new(),
+            fetching: None,
             elsewhere: Tally::default(),
             culprits: BTreeMap::new(),
             actions: VecDeque::new(),
@@ -165,13 +167,19 @@ impl Read {
     /// Learns that [`Action::Fetch`] is done, and which nodes answered it, whether or not they
     /// had the certificates.
     pub fn handle_fetched(&mut self, answered: &BTreeSet<NodeId>, keys: &dyn Verify) {
+        if let Some(Fetching { ids, shown_by }) = self.fetching.take() {
+            let without: BTreeSet<NodeId> = shown_by.intersection(answered).cloned().collect();
+            self.fetched.extend(ids.into_iter().map(|id| (id, without.clone())));
+        }
+        self.choose(keys);
+    }
+
+    /// Goes on without the certificates, or with them.
+    fn choose(&mut self, keys: &dyn Verify) {
         let step = std::mem::replace(&mut self.step, Step::Finished);
         if let Step::Fetching(ask) = step {
             self.step = Step::Asking(ask);
-            self.answered.clone_from(answered);
             self.evaluate(keys);
-            // It says nothing about entries that are shown from now on.
-            self.answered.clear();
         } else {
             self.step = step;
         }
@@ -186,7 +194,7 @@ impl Read {
                 Step::Asking(_) => self.ask_again(now),
                 Step::Fetching(_) => {
                     self.step_ends = now.saturating_add(self.options.round_timeout);
-                    self.handle_fetched(&BTreeSet::new(), keys);
+                    self.choose(keys);
                 }
                 Step::WritingBack(..) => self.write_back_again(now),
                 Step::Finished => {}
@@ -266,9 +274,9 @@ impl Read {
             match self.pick(&ask.answers, keys) {
                 Pick::Entry(entry, holders) => return self.conclude(*entry, &holders),
                 Pick::Absent => return self.finish(None),
-                Pick::Fetch(missing) => {
-                    self.fetched.extend(missing.iter().cloned());
-                    self.actions.push_back(Action::Fetch(missing));
+                Pick::Fetch(ids, shown_by) => {
+                    self.actions.push_back(Action::Fetch(ids.clone()));
+                    self.fetching = Some(Fetching { ids, shown_by });
                     self.step = Step::Fetching(ask);
                     return;
                 }
@@ -294,9 +302,9 @@ impl Read {
                     self.report_equivocation(&candidates, &entry, keys);
                     return Pick::Entry(Box::new(entry), candidate.holders.clone());
                 }
-                Checked::Missing(ids) => return Pick::Fetch(ids),
-                Checked::Unbacked => {
-                    self.blame_unbacked(&candidate.holders);
+                Checked::Missing(ids) => return Pick::Fetch(ids, candidate.holders.clone()),
+                Checked::Unbacked(ids) => {
+                    self.blame_unbacked(&candidate.holders, &ids);
                     return Pick::Withdraw(candidate.holders.clone());
                 }
                 Checked::Bad => self.blame_all(&candidate.holders, Fault::BadEntry),
@@ -308,8 +316,9 @@ impl Read {
     /// Whoever stores an entry has checked it and keeps its writer's certificate. One who shows
     /// an entry and answers that it has no such certificate made it up; one who was silent may
     /// be slow. Neither answer can count.
-    fn blame_unbacked(&mut self, holders: &BTreeSet<NodeId>) {
-        let liars: BTreeSet<NodeId> = holders.intersection(&self.answered).cloned().collect();
+    fn blame_unbacked(&mut self, holders: &BTreeSet<NodeId>, ids: &BTreeSet<NodeId>) {
+        let without = ids.iter().filter_map(|id| self.fetched.get(id)).flatten();
+        let liars: BTreeSet<NodeId> = without.filter(|id| holders.contains(*id)).cloned().collect();
         self.blame_all(&liars, Fault::BadEntry);
     }
 
@@ -340,8 +349,12 @@ impl Read {
         if missing.is_empty() {
             return Checked::Bad;
         }
-        missing.retain(|id| !self.fetched.contains(id));
-        if missing.is_empty() { Checked::Unbacked } else { Checked::Missing(missing) }
+        let is_new = missing.iter().all(|id| !self.fetched.contains_key(id));
+        if is_new && self.fetching.is_none() {
+            Checked::Missing(missing)
+        } else {
+            Checked::Unbacked(missing)
+        }
     }
 
     /// Paper: §4.1 read, "revoke all signers who have signed <t,v> and <t,v'>".
@@ -513,6 +526,14 @@ impl Read {
     }
 }
 
+/// A search for certificates.
+#[derive(Debug)]
+struct Fetching {
+    ids: BTreeSet<NodeId>,
+    /// Who had shown an entry that needs them when the search began: an honest one has them.
+    shown_by: BTreeSet<NodeId>,
+}
+
 /// The answers that agree on one signed entry.
 struct Candidate<'a> {
     hash: EntryHash,
@@ -526,7 +547,7 @@ enum Checked {
     /// A certificate is missing that was not looked for yet.
     Missing(BTreeSet<NodeId>),
     /// A certificate is missing that could not be found.
-    Unbacked,
+    Unbacked(BTreeSet<NodeId>),
     Bad,
 }
 
@@ -534,7 +555,8 @@ enum Checked {
 enum Pick {
     Entry(Box<CertifiedEntry>, BTreeSet<NodeId>),
     Absent,
-    Fetch(BTreeSet<NodeId>),
+    /// Which certificates to look for, and who showed an entry that needs them.
+    Fetch(BTreeSet<NodeId>, BTreeSet<NodeId>),
     Withdraw(BTreeSet<NodeId>),
 }
 
