@@ -12,7 +12,7 @@ use super::stale_reader::StaleReader;
 use super::thief::Thief;
 use super::{ByzantineServer, Lair};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Mixed;
 
 impl ByzantineServer for Mixed {

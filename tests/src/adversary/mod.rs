@@ -54,9 +54,13 @@ impl Loot {
     }
 
     fn note_signed(&mut self, entry: &SignedEntry) {
-        if self.signed.len() < MAX_LOOT && !self.signed.contains(entry) {
-            self.signed.push(entry.clone());
+        if self.signed.contains(entry) {
+            return;
         }
+        if self.signed.len() >= MAX_LOOT {
+            self.signed.remove(0);
+        }
+        self.signed.push(entry.clone());
     }
 
     /// A share for one of the signed entries; who gave it tells whose it is, not for what.
@@ -158,7 +162,7 @@ pub(crate) fn any_server(rng: &mut Rng) -> Box<dyn ByzantineServer> {
         5 => Box::new(garbage::Garbage),
         6 => Box::new(refuser::Refuser),
         7 => Box::new(thief::Thief),
-        _ => Box::new(mixed::Mixed::default()),
+        _ => Box::new(mixed::Mixed),
     }
 }
 

@@ -10,7 +10,10 @@ pub(super) struct Thief;
 
 impl ByzantineServer for Thief {
     fn answer(&mut self, lair: &mut Lair<'_>, request: &Request) -> Option<Outcome> {
-        if let Request::Sign { entry, .. } = request {
+        // Once for each entry: two thieves would otherwise steal from each other for ever.
+        if let Request::Sign { entry, .. } = request
+            && !lair.loot.signed.contains(entry)
+        {
             let evidence = Evidence::default();
             let stolen = Request::Sign { entry: entry.clone(), evidence };
             let others = lair.other_members();

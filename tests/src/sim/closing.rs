@@ -1,13 +1,13 @@
 //! The end of a run: after everything is healed, the true owner writes and reads, and every
 //! quorum shows the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::client::{Action, Consistency, Problem, Read, ReadOptions};
 use bftkv_protocol::{
-    Address, Answer, CertifiedEntry, NodeId, Request, Response, Store, Value, ValueDigest, Variable,
+    Address, CertifiedEntry, NodeId, Request, Response, Slot, Store, Value, ValueDigest, Variable,
 };
 
 use super::cast::{address, probe_key};
@@ -28,8 +28,10 @@ const AGREEMENT: &str = "two quorums read the same";
 pub(crate) enum Closing {
     /// It was written, or is sealed.
     Good,
-    /// An empty variable is blocked by an unfinished attempt of somebody else: documented.
+    /// An empty variable is blocked by attempts that nobody finishes or gives up.
     BlockedEmpty,
+    /// The same of a variable that has an owner.
+    BlockedOwned,
     /// The variable belongs to a traitor: nobody honest can write.
     Foreign,
     /// It should have gone well.
@@ -47,32 +49,69 @@ impl Cluster {
         }
         let is_empty = owner.is_none();
         let owner = owner.unwrap_or_else(|| address('z'));
-        let mut todo = Todo::Write { variable: variable.clone(), is_final: false };
-        let mut result = Closing::Bad;
-        for attempt in 0..4 {
-            let outcome = self.closing_operation(owner.clone(), todo.clone(), attempt);
-            match outcome {
-                Outcome::Written(_) => result = Closing::Good,
-                Outcome::Failed(problem) => match *problem {
-                    Problem::Sealed(_) => result = Closing::Good,
-                    Problem::OutstandingFinal(slot) => {
-                        if let Some(value) = self.find_value(slot.value) {
-                            let variable = variable.clone();
-                            todo = Todo::WriteThis { variable, value, is_final: true };
-                            continue;
-                        }
-                    }
-                    Problem::Blocked { .. } if is_empty => {
-                        result = Closing::BlockedEmpty;
-                    }
-                    problem => self.fail(LIVENESS, format!("{variable}: {problem}")),
-                },
-                other => self.fail(LIVENESS, format!("{variable}: {other:?}")),
-            }
-            break;
-        }
+        let result = self.closing_write(variable, owner, is_empty);
         self.closing_read(variable);
         result
+    }
+
+    fn closing_write(
+        &mut self,
+        variable: &Variable,
+        mut owner: Address,
+        is_empty: bool,
+    ) -> Closing {
+        let mut todo = Todo::Write { variable: variable.clone(), is_final: false };
+        let mut last = Outcome::Unknown;
+        for attempt in 0..4 {
+            last = self.closing_operation(owner.clone(), todo.clone(), attempt);
+            let Outcome::Failed(problem) = &last else { break };
+            match &**problem {
+                Problem::Sealed(_) => return Closing::Good,
+                // An entry that a traitor kept to itself until now.
+                Problem::NotOwner(entry) if entry.entry().owner == address('m') => {
+                    return Closing::Foreign;
+                }
+                Problem::NotOwner(entry) => owner = entry.entry().owner.clone(),
+                Problem::OutstandingFinal(slot) => {
+                    let Some(value) = self.find_value(slot.value) else { break };
+                    let variable = variable.clone();
+                    todo = Todo::WriteThis { variable, value, is_final: true };
+                }
+                _ => break,
+            }
+        }
+        if matches!(last, Outcome::Written(_)) {
+            Closing::Good
+        } else if self.is_blocked(variable, &owner) {
+            if is_empty { Closing::BlockedEmpty } else { Closing::BlockedOwned }
+        } else {
+            self.fail(LIVENESS, format!("{variable}: {last:?}"));
+            Closing::Bad
+        }
+    }
+
+    /// Whether attempts on the disks of honest nodes leave no quorum for any value of this owner,
+    /// if the traitors are silent.
+    fn is_blocked(&self, variable: &Variable, owner: &Address) -> bool {
+        let slots: BTreeMap<&NodeId, Vec<Slot>> = self
+            .nodes
+            .iter()
+            .filter_map(|(id, node)| Some((id, node.disk().load(variable).ok()?.marks.slots)))
+            .collect();
+        let finals = slots.values().flatten().filter(|slot| slot.is_final).map(|s| Some(s.value));
+        let candidates: BTreeSet<Option<ValueDigest>> = finals.chain([None]).collect();
+        candidates.iter().all(|candidate| {
+            let is_free = |held: &Vec<Slot>| {
+                held.len() < Slot::MAX_PER_OWNER
+                    && held.iter().all(|slot| {
+                        slot.owner == *owner && (!slot.is_final || Some(slot.value) == *candidate)
+                    })
+            };
+            let free = slots.iter().filter(|(_, held)| is_free(held)).map(|(id, _)| *id);
+            let free: BTreeSet<NodeId> = free.cloned().collect();
+            let cliques = self.ground.configuration.cliques();
+            cliques.iter().any(|clique| clique.count(&free) < clique.thresholds().q())
+        })
     }
 
     fn fail(&mut self, invariant: &'static str, detail: String) {
@@ -122,20 +161,22 @@ impl Cluster {
         honest.chain(others).find(|value| value.digest() == digest)
     }
 
-    /// Every quorum of the store group shows the same entry.
+    /// Reads from one quorum after the other: what one shows, the next ones show too, or
+    /// something newer that a traitor had kept to itself.
     pub(crate) fn compare_quorums(&mut self, variable: &Variable) {
         let members: Vec<NodeId> = self.ground.configuration.store().members().cloned().collect();
         let q = self.ground.configuration.store().thresholds().q();
-        let mut shown: Option<Option<CertifiedEntry>> = None;
+        let mut last: Option<CertifiedEntry> = None;
         for quorum in subsets(&members, q) {
             let Some(entry) = self.read_from(&quorum, variable) else { continue };
-            let first = shown.get_or_insert_with(|| entry.clone());
-            if first.as_ref().map(CertifiedEntry::hash) != entry.as_ref().map(CertifiedEntry::hash)
-            {
-                let t = |e: &Option<CertifiedEntry>| e.as_ref().map(CertifiedEntry::timestamp);
-                let detail = format!("{variable}: {:?} and {:?}", t(first), t(&entry));
+            let t = |e: &Option<CertifiedEntry>| e.as_ref().map(CertifiedEntry::timestamp);
+            let hash = |e: &Option<CertifiedEntry>| e.as_ref().map(CertifiedEntry::hash);
+            let same = hash(&entry) == hash(&last);
+            if t(&entry) < t(&last) || (t(&entry) == t(&last) && !same) {
+                let detail = format!("{variable}: {:?} and then {:?}", t(&last), t(&entry));
                 self.fail(AGREEMENT, detail);
             }
+            last = entry;
         }
     }
 
@@ -162,9 +203,7 @@ impl Cluster {
                 Action::Send { round, to, request } => {
                     let is_read = matches!(*request, Request::Read { .. });
                     for node in to.iter().filter(|id| !is_read || quorum.contains(id)) {
-                        let done = Some(Ok(Answer::Done));
-                        let looked =
-                            if is_read { self.look(node, &request, variable) } else { done };
+                        let looked = self.look(node, &request, variable);
                         let Some(outcome) = looked else { continue };
                         let response = Response { configuration: digest, outcome };
                         read.handle_response(round, node, Ok(response), &self.ground.keys);

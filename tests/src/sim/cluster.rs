@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::client::Lost;
-use bftkv_protocol::{Answer, NodeId, Outcome, Request, Response, Store, Timestamp, Variable};
+use bftkv_protocol::{
+    Answer, Batch, NodeId, Outcome, Request, Response, Store, Timestamp, Variable,
+};
 
 use super::Settings;
 use super::cast::Cast;
@@ -276,7 +278,7 @@ impl Cluster {
         }
     }
 
-    /// What a node answers to a read, without network.
+    /// What a node answers to a read or to a write-back, without network.
     pub(crate) fn look(
         &mut self,
         id: &NodeId,
@@ -284,6 +286,10 @@ impl Cluster {
         variable: &Variable,
     ) -> Option<Outcome> {
         if let Some(node) = self.nodes.get(id) {
+            if let Request::Store { entry } = request {
+                let batch = Batch { entries: vec![entry.clone()], ..Batch::default() };
+                return node.disk().commit(batch).ok().map(|()| Ok(Answer::Done));
+            }
             let state = node.disk().load(variable).ok()?;
             return Some(Ok(Answer::Entry(state.latest.map(Box::new))));
         }

@@ -69,8 +69,10 @@ pub struct Counts {
     pub read: u64,
     /// Reads and lists that did not.
     pub unread: u64,
-    /// Empty variables that an unfinished attempt blocks at the end.
+    /// Empty variables that unfinished attempts block at the end.
     pub blocked_empty: u64,
+    /// Variables with an owner that unfinished attempts block at the end.
+    pub blocked_owned: u64,
 }
 
 impl Counts {
@@ -84,6 +86,7 @@ impl Counts {
             read: self.read.saturating_add(other.read),
             unread: self.unread.saturating_add(other.unread),
             blocked_empty: self.blocked_empty.saturating_add(other.blocked_empty),
+            blocked_owned: self.blocked_owned.saturating_add(other.blocked_owned),
         }
     }
 }
@@ -112,8 +115,10 @@ pub fn run(seed: u64, settings: &Settings) -> Report {
     cluster.heal();
     let mut counts = Counts::default();
     for variable in cluster.variables.clone() {
-        if cluster.close(&variable) == Closing::BlockedEmpty {
-            counts.blocked_empty = counts.blocked_empty.saturating_add(1);
+        match cluster.close(&variable) {
+            Closing::BlockedEmpty => counts.blocked_empty = counts.blocked_empty.saturating_add(1),
+            Closing::BlockedOwned => counts.blocked_owned = counts.blocked_owned.saturating_add(1),
+            Closing::Good | Closing::Foreign | Closing::Bad => {}
         }
         cluster.compare_quorums(&variable);
     }

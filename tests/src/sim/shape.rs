@@ -77,7 +77,7 @@ pub(crate) fn traitors(
             let fits = |g: &&Group| {
                 !g.contains(&id) || g.count(&traitors) < g.thresholds().b().saturating_add(more)
             };
-            if group.count(&traitors) < wanted && groups.iter().all(|g| fits(g)) {
+            if group.count(&traitors) < wanted && groups.iter().all(fits) {
                 traitors.insert(id);
             }
         }
