@@ -50,16 +50,15 @@ impl Census {
     }
 }
 
-/// The anchor: the number of the last commit, in two slots written in turn so that a torn write
-/// leaves the other one.
+/// The anchor: the number of the last commit, in two slots, so that a torn write leaves the other.
 #[derive(Debug)]
 pub(crate) struct Anchor {
     file: Box<dyn DiskFile>,
     /// Whether each note is synced. A backend that verifies its own files on opening needs no
     /// more than the lower bound that an unsynced note gives.
     synced: bool,
-    /// The slot that holds the newest note; the next one goes to the other slot.
-    newest_slot: AtomicU64,
+    /// A slot that holds a synced note; the next note goes to the other one.
+    kept_slot: AtomicU64,
 }
 
 const SLOT_BYTES: u64 = 512;
@@ -93,16 +92,20 @@ impl Anchor {
             newest = newest.max(read_note(&bytes).map(|commits| (commits, slot)));
         }
         let (commits, slot) = newest.ok_or_else(missing)?;
-        Ok((Self { file, synced, newest_slot: AtomicU64::new(slot) }, commits))
+        file.sync().map_err(|e| io_error(path.display(), &e))?;
+        Ok((Self { file, synced, kept_slot: AtomicU64::new(slot) }, commits))
     }
 
     /// Notes that a commit is on disk.
     pub(crate) fn note(&self, commits: u64) -> Result<(), StoreError> {
         let write = || {
-            let slot = 1 - self.newest_slot.load(Ordering::Relaxed);
+            let slot = 1 - self.kept_slot.load(Ordering::Relaxed);
             self.file.write_at(slot * SLOT_BYTES, &note(commits))?;
-            self.newest_slot.store(slot, Ordering::Relaxed);
-            if self.synced { self.file.sync() } else { Ok(()) }
+            if self.synced {
+                self.file.sync()?;
+                self.kept_slot.store(slot, Ordering::Relaxed);
+            }
+            Ok(())
         };
         write().map_err(|e| io_error("anchor", &e))
     }

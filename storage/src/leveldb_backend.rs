@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -16,11 +17,11 @@ use rusty_leveldb::{DB, LdbIterator, Options, Status, StatusCode, WriteBatch};
 use crate::backend::{Backend, Change, Page, Pair, corrupt, io_error};
 use crate::disk::Disk;
 use crate::leveldb_env::SyncingEnv;
+use crate::overlay::OverlayDisk;
 
 /// A store in a LevelDB folder.
 ///
-/// The crate's database is not `Sync`, so one thread owns it and serves requests in order. That
-/// thread also bounds what a panic of the crate can do: the request fails, and all later ones.
+/// The crate's database is not `Sync`, so one thread owns it and serves requests in order.
 #[derive(Debug)]
 pub(crate) struct LevelDbBackend {
     /// `None` only while it is being dropped.
@@ -66,7 +67,7 @@ impl LevelDbBackend {
     }
 
     fn gone(&self) -> StoreError {
-        corrupt(self.path.display().to_string(), "LevelDB panicked; the store must be reopened")
+        corrupt(self.path.display().to_string(), "LevelDB panicked over its contents")
     }
 }
 
@@ -108,35 +109,70 @@ fn own(
     opened: &Sender<Reply<()>>,
     inbox: &Receiver<Request>,
 ) {
-    // A panic drops the receivers, which is how callers learn of it.
-    let life =
-        catch_unwind(AssertUnwindSafe(|| match DB::open(path, options(disk, cache_bytes)) {
-            Ok(mut db) => {
-                let _ = opened.send(Ok(()));
-                inbox.iter().for_each(|request| serve(&mut db, path, request));
-            }
-            Err(status) => {
-                let _ = opened.send(Err(error(path, &status)));
-            }
-        }));
-    drop(life);
+    let opening = contain(|| DB::open(path, options(Arc::clone(&disk), cache_bytes)));
+    let mut db = match opening {
+        Some(Ok(db)) => db,
+        Some(Err(status)) => {
+            let _ = opened.send(Err(error(path, &status)));
+            return;
+        }
+        // The sender is dropped, and so the caller learns of it.
+        None => return,
+    };
+    let _ = opened.send(Ok(()));
+    for request in inbox {
+        let outcome = contain(|| serve(&mut db, path, request));
+        if outcome != Some(Ok(())) {
+            fall_back_to_reading(&mut db, path, &disk, cache_bytes);
+        }
+    }
+    // Closing is an operation of the crate, too.
+    contain(|| drop(db));
 }
 
-fn serve(db: &mut DB, path: &Path, request: Request) {
+/// The crate panics on some kinds of damage. `None`: it did.
+fn contain<T>(operation: impl FnOnce() -> T) -> Option<T> {
+    // What a panic leaves half done is the crate's memory, which is then given up.
+    catch_unwind(AssertUnwindSafe(operation)).ok()
+}
+
+/// Serves a request.
+///
+/// # Errors
+/// When a commit failed: what the database then has in memory is not what is on disk.
+fn serve(db: &mut DB, path: &Path, request: Request) -> Result<(), ()> {
     match request {
         Request::Scan { from, end, limit, reply } => {
             let _ = reply.send(scan(db, &from, &end, limit).map_err(|e| error(path, &e)));
+            Ok(())
         }
         Request::Commit { changes, reply } => {
-            let mut batch = WriteBatch::default();
-            for Change { key, value } in &changes {
-                match value {
-                    Some(value) => batch.put(key, value),
-                    None => batch.delete(key),
-                }
-            }
-            let _ = reply.send(db.write(batch, true).map_err(|e| error(path, &e)));
+            let outcome = commit(db, &changes).map_err(|e| error(path, &e));
+            let is_done = outcome.is_ok();
+            let _ = reply.send(outcome);
+            if is_done { Ok(()) } else { Err(()) }
         }
+    }
+}
+
+fn commit(db: &mut DB, changes: &[Change]) -> Result<(), Status> {
+    let mut batch = WriteBatch::default();
+    for Change { key, value } in changes {
+        match value {
+            Some(value) => batch.put(key, value),
+            None => batch.delete(key),
+        }
+    }
+    db.write(batch, true)
+}
+
+/// After a failed commit the crate may have lost a whole memtable from memory. What is on disk is
+/// recovered as after a crash, with all changes in memory, and served.
+fn fall_back_to_reading(db: &mut DB, path: &Path, disk: &Arc<dyn Disk>, cache_bytes: usize) {
+    let overlay = Arc::new(OverlayDisk::new(Arc::clone(disk)));
+    if let Some(Ok(readable)) = contain(|| DB::open(path, options(overlay, cache_bytes))) {
+        let broken = mem::replace(db, readable);
+        contain(|| drop(broken));
     }
 }
 

@@ -105,7 +105,13 @@ impl Env for SyncingEnv {
     }
 
     fn open_random_access_file(&self, path: &Path) -> Result<Box<dyn RandomAccess>> {
-        Ok(Box::new(Reader(self.disk.open(path, OpenMode::Read)?)))
+        let file = self.disk.open(path, OpenMode::Read)?;
+        // The crate subtracts the footer's length from the file's without looking, and panics
+        // where not even its own clean-up survives.
+        if file.length()? < FOOTER_BYTES {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the table is too short").into());
+        }
+        Ok(Box::new(Reader(file)))
     }
 
     fn open_writable_file(&self, path: &Path) -> Result<Box<dyn Write>> {
@@ -177,6 +183,9 @@ impl Env for SyncingEnv {
         thread::sleep(Duration::from_micros(micros.into()));
     }
 }
+
+/// The length of a table's footer.
+const FOOTER_BYTES: u64 = 48;
 
 fn is_table(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "ldb" || extension == "sst")

@@ -32,6 +32,7 @@ mod leveldb_backend;
 mod leveldb_env;
 mod memory;
 mod open;
+mod overlay;
 mod record;
 mod record_store;
 mod redb_backend;

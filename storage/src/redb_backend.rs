@@ -1,19 +1,22 @@
 //! The default backend: redb, one file, copy-on-write, synced on commit.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bftkv_protocol::StoreError;
 use redb::{
-    Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, StorageError,
-    TableDefinition, TableError,
+    Builder, Database, DatabaseError, Durability, ReadOnlyTable, ReadableDatabase, StorageError,
+    TableDefinition,
 };
 
 use crate::backend::{Backend, Change, Page, Pair, corrupt};
-use crate::disk::{Disk, OpenMode};
-use crate::redb_file::{OverlayFile, RedbFile};
+use crate::disk::{Disk, DiskFile, OpenMode, TEMPORARY};
+use crate::key::Key;
+use crate::overlay::OverlayFile;
+use crate::redb_file::RedbFile;
 
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 
@@ -22,7 +25,11 @@ const CHECK_CACHE_BYTES: usize = 4 * 1024 * 1024;
 
 /// A store in one redb file.
 pub(crate) struct RedbBackend {
-    database: Database,
+    /// Replaced, after a failed commit, by a handle that only reads.
+    database: RwLock<Option<Arc<Database>>>,
+    /// Set after a failure: the file is changed no more, not even when it is closed.
+    is_sealed: Arc<AtomicBool>,
+    cache_bytes: usize,
     disk: Arc<dyn Disk>,
     path: PathBuf,
 }
@@ -35,36 +42,75 @@ impl RedbBackend {
         path: &Path,
         cache_bytes: usize,
     ) -> Result<Self, StoreError> {
-        let is_new = !disk.exists(path).map_err(|e| failed(path, &e))?;
+        if !disk.exists(path).map_err(|e| failed(path, &e))? {
+            make(&*disk, path)?;
+        }
         let file = disk.open(path, OpenMode::Write).map_err(|e| failed(path, &e))?;
-        if is_new {
-            let folder = path.parent().unwrap_or(path);
-            disk.sync_folder(folder).map_err(|e| failed(path, &e))?;
-        }
-        let database = Builder::new()
-            .set_cache_size(cache_bytes)
-            .create_with_backend(RedbFile(file))
-            .map_err(|e| open_error(path, e))?;
-        let backend = Self { database, disk, path: path.to_owned() };
-        backend.make_table()?;
-        Ok(backend)
+        let is_sealed = Arc::new(AtomicBool::new(false));
+        let file = RedbFile::new(file, Arc::clone(&is_sealed));
+        let open = || Builder::new().set_cache_size(cache_bytes).create_with_backend(file);
+        let database = contain(path, || open().map_err(|e| open_error(path, e)))?;
+        let database = RwLock::new(Some(Arc::new(database)));
+        Ok(Self { database, is_sealed, cache_bytes, disk, path: path.to_owned() })
     }
 
-    /// Makes the table of a new file, so that reads need not care.
-    fn make_table(&self) -> Result<(), StoreError> {
-        match self.read()?.open_table(RECORDS) {
-            Err(TableError::TableDoesNotExist(_)) => self.commit(Vec::new()),
-            other => other.map(drop).map_err(|e| self.error(e)),
-        }
+    fn database(&self) -> Result<Arc<Database>, redb::Error> {
+        // The handle is replaced as a whole.
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        database.clone().ok_or(redb::Error::DatabaseClosed)
     }
 
-    fn read(&self) -> Result<ReadTransaction, StoreError> {
-        self.database.begin_read().map_err(|e| self.error(e))
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&ReadOnlyTable<&'static [u8], &'static [u8]>) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        let read = || -> Result<T, redb::Error> {
+            // Kept until the end: a transaction ends with its database.
+            let database = self.database()?;
+            read(&database.begin_read()?.open_table(RECORDS)?)
+        };
+        contain(&self.path, || read().map_err(|e| self.error(e)))
+    }
+
+    fn write(&self, changes: &[Change]) -> Result<(), redb::Error> {
+        let database = self.database()?;
+        let mut transaction = database.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        {
+            let mut table = transaction.open_table(RECORDS)?;
+            for Change { key, value } in changes {
+                match value {
+                    Some(value) => table.insert(key.as_slice(), value.as_slice())?,
+                    None => table.remove(key.as_slice())?,
+                };
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
+    /// After an error redb reads no more either. A second handle, whose writes stay in memory,
+    /// finds the last complete commit as after a crash, and serves it.
+    fn fall_back_to_reading(&self) {
+        self.is_sealed.store(true, Ordering::SeqCst);
+        let open = || {
+            let file = self.disk.open(&self.path, OpenMode::Read).ok()?;
+            let mut builder = Builder::new();
+            builder.set_cache_size(self.cache_bytes);
+            let open = || builder.create_with_backend(overlaid(file));
+            contain(&self.path, || open().map_err(|e| open_error(&self.path, e))).ok()
+        };
+        if let Some(readable) = open() {
+            let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+            *database = Some(Arc::new(readable));
+        }
     }
 
     fn error(&self, error: impl Into<redb::Error>) -> StoreError {
         match error.into() {
             redb::Error::Corrupted(reason) => corrupt(self.path.display().to_string(), reason),
+            error @ redb::Error::TableDoesNotExist(_) => {
+                corrupt(self.path.display().to_string(), error.to_string())
+            }
             other => failed(&self.path, &other),
         }
     }
@@ -79,7 +125,7 @@ impl RedbBackend {
         let mut second = Builder::new()
             .set_cache_size(CHECK_CACHE_BYTES)
             .set_repair_callback(move |_| note.store(true, Ordering::Relaxed))
-            .create_with_backend(OverlayFile::new(file))
+            .create_with_backend(overlaid(file))
             .map_err(|e| open_error(&self.path, e))?;
         // Opening walked the file already if no allocator state was saved since the last commit.
         if !walked.load(Ordering::Relaxed) {
@@ -89,15 +135,10 @@ impl RedbBackend {
             }
         }
         // A walk that met damage goes back to the commit before; that one differs.
-        let census = crate::key::Key::Census.encode();
-        if get(&second.begin_read().map_err(|e| self.error(e))?, &census)
-            .map_err(|e| self.error(e))?
-            == self.get(&census)?
-        {
-            Ok(())
-        } else {
-            Err(self.damaged())
-        }
+        let census = Key::Census.encode();
+        let table = || -> Result<_, redb::Error> { Ok(second.begin_read()?.open_table(RECORDS)?) };
+        let seen = table().and_then(|table| get(&table, &census)).map_err(|e| self.error(e))?;
+        if seen == self.get(&census)? { Ok(()) } else { Err(self.damaged()) }
     }
 
     fn damaged(&self) -> StoreError {
@@ -107,50 +148,49 @@ impl RedbBackend {
 
 impl Backend for RedbBackend {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        get(&self.read()?, key).map_err(|e| self.error(e))
+        self.read(|table| get(table, key))
     }
 
     fn scan(&self, from: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
-        if from >= end {
+        let mut page = Page::new(limit);
+        if from >= end || page.is_full() {
             return Ok(Vec::new());
         }
-        let table = self.read()?.open_table(RECORDS).map_err(|e| self.error(e))?;
-        let mut page = Page::new(limit);
-        if page.is_full() {
-            return Ok(page.into_pairs());
-        }
-        for pair in table.range::<&[u8]>(from..end).map_err(|e| self.error(e))? {
-            let (key, value) = pair.map_err(|e| self.error(e))?;
-            page.push(key.value().to_vec(), value.value().to_vec());
-            if page.is_full() {
-                break;
+        self.read(|table| {
+            for pair in table.range::<&[u8]>(from..end)? {
+                let (key, value) = pair?;
+                page.push(key.value().to_vec(), value.value().to_vec());
+                if page.is_full() {
+                    break;
+                }
             }
-        }
-        Ok(page.into_pairs())
+            Ok(page.into_pairs())
+        })
     }
 
     fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError> {
-        let mut transaction = self.database.begin_write().map_err(|e| self.error(e))?;
-        transaction.set_durability(Durability::Immediate).map_err(|e| self.error(e))?;
-        {
-            let mut table = transaction.open_table(RECORDS).map_err(|e| self.error(e))?;
-            for Change { key, value } in &changes {
-                let old = match value {
-                    Some(value) => table.insert(key.as_slice(), value.as_slice()),
-                    None => table.remove(key.as_slice()),
-                };
-                old.map(drop).map_err(|e| self.error(e))?;
-            }
-        }
-        transaction.commit().map_err(|e| self.error(e))
+        contain(&self.path, || self.write(&changes).map_err(|e| self.error(e)))
+            .inspect_err(|_| self.fall_back_to_reading())
     }
 
     fn check(&self) -> Result<(), StoreError> {
-        self.check_through_second_handle()
+        contain(&self.path, || self.check_through_second_handle())
+            .inspect_err(|_| self.is_sealed.store(true, Ordering::SeqCst))
     }
 
     fn serves_while_checking(&self) -> bool {
         true
+    }
+}
+
+impl Drop for RedbBackend {
+    fn drop(&mut self) {
+        let database = self.database.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        // Closing writes, and may panic over damage as any other operation.
+        let _ = contain(&self.path, || {
+            drop(database);
+            Ok(())
+        });
     }
 }
 
@@ -160,9 +200,46 @@ impl fmt::Debug for RedbBackend {
     }
 }
 
-fn get(transaction: &ReadTransaction, key: &[u8]) -> Result<Option<Vec<u8>>, redb::Error> {
-    let table = transaction.open_table(RECORDS)?;
+/// Makes a new file under another name first: redb does not open one that was cut off while it
+/// was being made.
+fn make(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {
+    let temporary = path.with_extension(TEMPORARY);
+    let file = disk.open(&temporary, OpenMode::Truncate).map_err(|e| failed(path, &e))?;
+    let database = Builder::new()
+        .create_with_backend(RedbFile::new(file, Arc::default()))
+        .map_err(|e| open_error(path, e))?;
+    let make_table = || -> Result<(), redb::Error> {
+        let transaction = database.begin_write()?;
+        transaction.open_table(RECORDS)?;
+        Ok(transaction.commit()?)
+    };
+    make_table().map_err(|e| failed(path, &e))?;
+    drop(database);
+    disk.rename(&temporary, path)
+        .and_then(|()| disk.sync_folder(path.parent().unwrap_or(path)))
+        .map_err(|e| failed(path, &e))
+}
+
+fn get(
+    table: &ReadOnlyTable<&'static [u8], &'static [u8]>,
+    key: &[u8],
+) -> Result<Option<Vec<u8>>, redb::Error> {
     Ok(table.get(key)?.map(|value| value.value().to_vec()))
+}
+
+/// A file whose changes stay in memory.
+fn overlaid(file: Box<dyn DiskFile>) -> RedbFile {
+    RedbFile::new(Box::new(OverlayFile::new(file)), Arc::default())
+}
+
+/// redb panics on some kinds of damage; to us they are damage like any other.
+fn contain<T>(
+    path: &Path,
+    operation: impl FnOnce() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    // What a panic leaves half done is inside of redb's handle, whose locks are then poisoned.
+    let panicked = |_| corrupt(path.display().to_string(), "redb panicked over its contents");
+    catch_unwind(AssertUnwindSafe(operation)).unwrap_or_else(|panic| Err(panicked(panic)))
 }
 
 fn failed(path: &Path, error: &dyn fmt::Display) -> StoreError {

@@ -16,7 +16,7 @@ pub enum Fault {
     InputOutput,
     /// Syncs fail; writes seem to work.
     Sync,
-    /// The power goes: nothing happens any more, and nobody is told (a crash).
+    /// The power goes: what is on the disk at this moment is what is found later.
     Power,
 }
 
@@ -33,7 +33,7 @@ pub enum Lost {
     Half,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct State {
     /// Each name, and the file behind it.
     names: BTreeMap<PathBuf, usize>,
@@ -43,6 +43,9 @@ struct State {
     changes: u64,
     syncs: u64,
     fault: Option<(u64, Fault)>,
+    /// The disk at the moment when the power went. What the process did after that moment, it
+    /// never did.
+    at_power_cut: Option<Box<Self>>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -80,10 +83,9 @@ impl TestDisk {
         state.fault = Some((state.changes + n, fault));
     }
 
-    /// Whether the fault has begun.
-    pub fn is_faulty(&self) -> bool {
-        let state = self.state();
-        state.fault.is_some_and(|(from, _)| state.changes > from)
+    /// Whether the power is still on.
+    pub fn has_power(&self) -> bool {
+        self.state().at_power_cut.is_none()
     }
 
     pub fn changes(&self) -> u64 {
@@ -97,6 +99,7 @@ impl TestDisk {
     /// The disk as a machine finds it that starts again.
     pub fn after_power_cut(&self, lost: Lost) -> Self {
         let state = self.state();
+        let state = state.at_power_cut.as_deref().unwrap_or(&state);
         let keep_names = lost != Lost::Everything;
         let mut names = state.synced_names.clone();
         if keep_names {
@@ -172,19 +175,25 @@ impl Write {
 }
 
 impl State {
-    /// Counts a change; says whether it happens.
-    fn step(&mut self, is_sync: bool) -> io::Result<bool> {
+    /// Counts a change; an error if it must not happen.
+    fn step(&mut self, is_sync: bool) -> io::Result<()> {
+        let now = self.changes;
         self.changes += 1;
         self.syncs += u64::from(is_sync);
         match self.fault {
-            Some((from, fault)) if self.changes > from => match fault {
-                Fault::Power => Ok(false),
-                Fault::Full if is_sync => Ok(true),
+            Some((from, fault)) if now >= from => match fault {
+                Fault::Power => {
+                    if self.at_power_cut.is_none() {
+                        self.at_power_cut = Some(Box::new(self.clone()));
+                    }
+                    Ok(())
+                }
+                Fault::Full if is_sync => Ok(()),
                 Fault::Full => Err(io::ErrorKind::StorageFull.into()),
-                Fault::Sync if !is_sync => Ok(true),
+                Fault::Sync if !is_sync => Ok(()),
                 Fault::InputOutput | Fault::Sync => Err(io::Error::other("input/output error")),
             },
-            _ => Ok(true),
+            _ => Ok(()),
         }
     }
 }
@@ -207,25 +216,16 @@ impl DiskFile for TestFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state();
-        match state.step(false) {
-            Ok(true) => {
-                state.files[self.id].change(Write::At(offset, bytes.to_vec()));
-                Ok(())
-            }
-            Ok(false) => Ok(()),
-            Err(e) => {
-                let half = bytes[..bytes.len() / 2].to_vec();
-                state.files[self.id].change(Write::At(offset, half));
-                Err(e)
-            }
-        }
+        let outcome = state.step(false);
+        let count = if outcome.is_ok() { bytes.len() } else { bytes.len() / 2 };
+        state.files[self.id].change(Write::At(offset, bytes[..count].to_vec()));
+        outcome
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
         let mut state = self.disk.state();
-        if state.step(false)? {
-            state.files[self.id].change(Write::Length(length));
-        }
+        state.step(false)?;
+        state.files[self.id].change(Write::Length(length));
         Ok(())
     }
 
@@ -235,11 +235,10 @@ impl DiskFile for TestFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state();
-        if state.step(true)? {
-            let file = &mut state.files[self.id];
-            file.synced.clone_from(&file.bytes);
-            file.unsynced.clear();
-        }
+        state.step(true)?;
+        let file = &mut state.files[self.id];
+        file.synced.clone_from(&file.bytes);
+        file.unsynced.clear();
         Ok(())
     }
 }
@@ -247,28 +246,20 @@ impl DiskFile for TestFile {
 impl Disk for TestDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
         let mut state = self.state();
-        let found = state.names.get(path).copied();
-        let id = match (found, mode) {
+        let id = match (state.names.get(path).copied(), mode) {
             (None, OpenMode::Read) => return Err(io::ErrorKind::NotFound.into()),
-            (Some(id), OpenMode::Read | OpenMode::Write) => id,
-            (found, _) => {
-                let happens = state.step(false)?;
-                match found {
-                    Some(id) => {
-                        if happens {
-                            state.files[id].change(Write::Length(0));
-                        }
-                        id
-                    }
-                    None => {
-                        state.files.push(Inode::default());
-                        let id = state.files.len() - 1;
-                        if happens {
-                            state.names.insert(path.to_owned(), id);
-                        }
-                        id
-                    }
-                }
+            (Some(id), OpenMode::Truncate) => {
+                state.step(false)?;
+                state.files[id].change(Write::Length(0));
+                id
+            }
+            (Some(id), _) => id,
+            (None, _) => {
+                state.step(false)?;
+                let id = state.files.len();
+                state.files.push(Inode::default());
+                state.names.insert(path.to_owned(), id);
+                id
             }
         };
         Ok(Box::new(TestFile { disk: self.clone(), id }))
@@ -276,18 +267,16 @@ impl Disk for TestDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
-        if state.step(false)? {
-            let id = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
-            state.names.insert(to.to_owned(), id);
-        }
+        state.step(false)?;
+        let id = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        state.names.insert(to.to_owned(), id);
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
-        if state.step(false)? {
-            state.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
-        }
+        state.step(false)?;
+        state.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
         Ok(())
     }
 
@@ -313,12 +302,11 @@ impl Disk for TestDisk {
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         let mut state = self.state();
-        if state.step(true)? {
-            let inside = |path: &PathBuf| path.parent() == Some(folder);
-            let now: Vec<_> = state.names.clone().into_iter().filter(|(p, _)| inside(p)).collect();
-            state.synced_names.retain(|path, _| !inside(path));
-            state.synced_names.extend(now);
-        }
+        state.step(true)?;
+        let inside = |path: &PathBuf| path.parent() == Some(folder);
+        let now: Vec<_> = state.names.clone().into_iter().filter(|(p, _)| inside(p)).collect();
+        state.synced_names.retain(|path, _| !inside(path));
+        state.synced_names.extend(now);
         Ok(())
     }
 
