@@ -1,4 +1,5 @@
-//! Measures stores: `cargo run --release -p bftkv-storage --example storebench [entries] [seconds]`.
+//! Measures stores:
+//! `cargo run --release -p bftkv-storage --example storebench [entries] [seconds] [kind]`.
 //!
 //! For each kind: synced puts per second with 1, 8 and 32 writers, then the time to open a store
 //! of `entries` entries (300-byte values), to serve a first read and to allow a first signature,
@@ -40,12 +41,13 @@ fn main() -> Result<(), Failure> {
         return opening(kind, folder);
     }
     let (entries, seconds) = (number(0, 100_000)?, number(1, 3)?);
-    for (label, kind) in KINDS {
+    let chosen = |label: &str| arguments.get(2).is_none_or(|wanted| wanted == label);
+    for (label, kind) in KINDS.into_iter().filter(|(label, _)| chosen(label)) {
         for writers in [1, 8, 32] {
             puts(label, kind, writers, Duration::from_secs(seconds))?;
         }
     }
-    for (label, kind) in KINDS {
+    for (label, kind) in KINDS.into_iter().filter(|(label, _)| chosen(label)) {
         match kind {
             StorageKind::Memory => {}
             // Each record is a synced file of its own.
@@ -64,7 +66,7 @@ fn puts(label: &str, kind: StorageKind, writers: u64, time: Duration) -> Result<
     let folder = tempfile::tempdir()?;
     let store = open(&config(kind, folder.path()))?;
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
-    let started = Instant::now();
+    let (started, cpu) = (Instant::now(), cpu_seconds());
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..writers)
             .map(|writer| {
@@ -76,8 +78,10 @@ fn puts(label: &str, kind: StorageKind, writers: u64, time: Duration) -> Result<
         stop.store(true, Ordering::Relaxed);
         workers.into_iter().try_for_each(|worker| worker.join().unwrap_or(Ok(())))
     })?;
-    let rate = done.into_inner() as f64 / started.elapsed().as_secs_f64();
-    println!("{label:8} {writers:3} writers: {rate:8.0} synced puts/s");
+    let done = done.into_inner() as f64;
+    let rate = done / started.elapsed().as_secs_f64();
+    let cpu = (cpu_seconds() - cpu) / done * 1e6;
+    println!("{label:8} {writers:3} writers: {rate:8.0} synced puts/s, {cpu:5.0} us of CPU each");
     Ok(())
 }
 
@@ -133,6 +137,7 @@ fn opening(label: &str, folder: &str) -> Result<(), Failure> {
     let read = started.elapsed();
     store.wait_checked()?;
     let checked = started.elapsed();
+    let cpu = cpu_seconds();
     store.commit(batch(1 << 40)?)?;
     let signed = started.elapsed();
     let reading = Instant::now();
@@ -141,12 +146,20 @@ fn opening(label: &str, folder: &str) -> Result<(), Failure> {
     }
     let loads = 100_000.0 / reading.elapsed().as_secs_f64();
     println!(
-        "{label:8} opened {opened:.1?}, first read {read:.1?}, checked {checked:.1?}, first \
-         commit {signed:.1?}, {loads:.0} random loads/s, resident {} MB",
+        "{label:8} opened {opened:.1?}, first read {read:.1?}, checked {checked:.1?} \
+         ({cpu:.1} s of CPU), first commit {signed:.1?}, {loads:.0} random loads/s, resident {} MB",
         resident_kib() / 1024
     );
     // Leaves the store as a kill does.
     std::process::exit(0)
+}
+
+/// The CPU time of this process so far; 0 where the system does not tell.
+fn cpu_seconds() -> f64 {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(11).take(2);
+    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_SECOND
 }
 
 fn resident_kib() -> u64 {
