@@ -1,8 +1,10 @@
 //! A whole web of trust, made in one place: for local clusters, the demo and measurements. Real
 //! clusters certify each other from machine to machine.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use bftkv::protocol::Thresholds;
 use bftkv::wot::{
     CertificateRecord, Keyring, KeyringOptions, Origin, OwnKey, Statement, generate_key,
 };
@@ -67,16 +69,6 @@ impl Plan {
     }
 }
 
-/// Whether `from` certifies `to`: the clique certifies everybody but strangers; the others certify
-/// the nodes that they rely on.
-fn certifies(from: Role, to: Role) -> bool {
-    match from {
-        Role::Authority => to != Role::Stranger,
-        Role::Store => to == Role::Authority,
-        Role::User | Role::Stranger => matches!(to, Role::Authority | Role::Store),
-    }
-}
-
 impl Web {
     /// Makes keys and certifications.
     ///
@@ -100,15 +92,24 @@ impl Web {
 
     fn certify_each_other(&self) -> Result<(), Failure> {
         let mut progress = Progress::new("certifying", self.parties.len());
+        let authority = self.ids(Role::Authority);
+        let vouchers = Thresholds::of(authority.len()).one_honest();
+        let vouchers: BTreeSet<NodeId> = authority.into_iter().take(vouchers).collect();
         for from in &self.parties {
             for to in &self.parties {
-                if from.id() != to.id() && certifies(from.role, to.role) {
+                if from.id() != to.id() && certifies(from, to.role, &vouchers) {
                     self.certify(from, to.id())?;
                 }
             }
             progress.step();
         }
         Ok(())
+    }
+
+    /// The certificates of all who have this role, in the order of the plans.
+    pub(crate) fn ids(&self, role: Role) -> Vec<NodeId> {
+        let same = self.parties.iter().filter(|party| party.role == role);
+        same.map(|party| party.id().clone()).collect()
     }
 
     fn certify(&self, from: &Party, to: &NodeId) -> Result<(), Failure> {
@@ -147,6 +148,18 @@ impl Web {
             progress.step();
         }
         Ok(homes)
+    }
+}
+
+/// Whether `from` certifies somebody of this role. The clique certifies itself and users; only
+/// b+1 of its members certify the store nodes, who certify all of the clique: if all did, a store
+/// node would be a member of the clique. The others certify the nodes that they rely on.
+fn certifies(from: &Party, to: Role, vouchers: &BTreeSet<NodeId>) -> bool {
+    match (from.role, to) {
+        (Role::Authority, Role::Store) => vouchers.contains(from.id()),
+        (Role::Authority, _) => to != Role::Stranger,
+        (Role::Store, _) => to == Role::Authority,
+        (Role::User | Role::Stranger, _) => matches!(to, Role::Authority | Role::Store),
     }
 }
 

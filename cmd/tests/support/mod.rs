@@ -4,7 +4,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -66,7 +66,7 @@ pub(crate) fn bftkv_with(arguments: &[&str], stdin: &[u8]) -> Ran {
 /// A cluster's folder, and the processes if they run. They end with it.
 pub(crate) struct Cluster {
     folder: TempDir,
-    running: Option<(Child, Option<ChildStdin>)>,
+    running: Option<Child>,
 }
 
 impl Cluster {
@@ -84,17 +84,18 @@ impl Cluster {
         command.args(["cluster", "run"]).arg(self.path("")).args(options);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
-        self.running = Some((child, None));
+        self.running = Some(child);
         let mut lines = BufReader::new(stdout).lines().map(Result::unwrap);
         assert!(lines.any(|line| line.contains("nodes listen")), "they never listened");
         // Whatever they say later must not block them.
         std::thread::spawn(move || lines.for_each(drop));
     }
 
-    /// Ends the nodes, as a crash would.
-    pub(crate) fn kill(&mut self) {
-        if let Some((mut child, _)) = self.running.take() {
-            let _ = child.kill();
+    /// Stops the nodes, and waits until they have ended.
+    pub(crate) fn stop(&mut self) {
+        if let Some(mut child) = self.running.take() {
+            let pid = child.id().to_string();
+            let _ = Command::new("kill").args(["-TERM", &pid]).status();
             let _ = child.wait();
         }
     }
@@ -105,12 +106,12 @@ impl Cluster {
     }
 
     /// Runs the program with the home of `who`.
-    pub(crate) fn as_(&self, who: &str, arguments: &[&str]) -> Ran {
-        self.as_with(who, arguments, b"")
+    pub(crate) fn at(&self, who: &str, arguments: &[&str]) -> Ran {
+        self.at_with(who, arguments, b"")
     }
 
     /// Runs the program with the home of `who` and this stdin.
-    pub(crate) fn as_with(&self, who: &str, arguments: &[&str], stdin: &[u8]) -> Ran {
+    pub(crate) fn at_with(&self, who: &str, arguments: &[&str], stdin: &[u8]) -> Ran {
         let home = self.path(who).display().to_string();
         bftkv_with(&[&["--home", &home], arguments].concat(), stdin)
     }
@@ -118,7 +119,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        self.kill();
+        self.stop();
     }
 }
 

@@ -81,9 +81,18 @@ impl ClusterSize {
     ) -> Result<Vec<PathBuf>, Failure> {
         let mut plans = self.node_plans(base_port)?;
         plans.extend((1..=users).map(|n| Plan::person(format!("u{n}"), Role::User)));
-        let tolerates_none = usize::from(self.authority) < bftkv::Configuration::MIN_CLIQUE;
-        let settings = NewSettings { allow_small: tolerates_none, ..settings };
-        Web::make(&plans)?.write_homes(folder, &settings)
+        let web = Web::make(&plans)?;
+        web.write_homes(folder, &self.settings(&web, settings))
+    }
+
+    /// Below four nodes a clique and whom it vouches for cannot be told apart in the web of trust,
+    /// so the groups are named.
+    fn settings(self, web: &Web, settings: NewSettings) -> NewSettings {
+        if usize::from(self.authority) >= bftkv::Configuration::MIN_CLIQUE {
+            return settings;
+        }
+        let (authority, store) = (web.ids(Role::Authority), web.ids(Role::Store));
+        NewSettings { allow_small: true, authority, store, ..settings }
     }
 
     fn node_plans(self, base_port: Option<u16>) -> Result<Vec<Plan>, Failure> {

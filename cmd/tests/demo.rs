@@ -1,0 +1,32 @@
+//! The demo does what it tells.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod support;
+
+use support::bftkv;
+
+#[test]
+fn the_demo_ends_well() {
+    let told = bftkv(&["demo"]).expect(0).text();
+    for part in ["refused: no quorum certificate", "n4 is stopped", "liar: ", "refused: sealed"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let json = bftkv(&["--json", "demo"]).expect(0).json();
+    assert_eq!(json.get("as_claimed"), Some(&true.into()));
+}
+
+#[test]
+fn measuring_gives_figures() {
+    let options = ["--json", "bench", "--store", "0", "--seconds", "0.3", "--clients", "2"];
+    let json = bftkv(&options).expect(0).json();
+    let figure = |path: &str| json.pointer(path).unwrap().as_f64().unwrap();
+    for path in ["/put/operations", "/get/operations", "/put/p50_ms", "/get/messages"] {
+        assert!(figure(path) > 0.0, "{path}: {json}");
+    }
+    // A read asks four nodes; what comes back after the quorum may not be opened any more.
+    assert!(figure("/get/messages") >= 7.0, "{json}");
+    let options = ["--json", "bench", "store", "--backend", "memory", "--seconds", "0.1"];
+    let json = bftkv(&options).expect(0).json();
+    assert_eq!(json.pointer("/puts").unwrap().as_array().unwrap().len(), 3, "{json}");
+}
