@@ -12,7 +12,7 @@
 //!   Disk                files and folders; tests fail it
 //! ```
 //!
-//! [`open`] makes a store from a [`StorageConfig`]. [`WriterLog`] is the memory of a writer.
+//! [`open()`] makes a store from a [`StorageConfig`]. [`WriterLog`] is the memory of a writer.
 //! `docs/storage.md` describes what lies on disk and what each backend survives.
 //!
 //! What it does not do: it does not judge entries. Whether one is valid, who may write and what

@@ -75,10 +75,10 @@ pub fn open(config: &StorageConfig) -> Result<Arc<RecordStore>, OpenError> {
     open_on(config, Arc::new(RealDisk))
 }
 
-/// Like [`open`], on another file system: tests fail disks and cut their power this way.
+/// Like [`open()`], on another file system: tests fail disks and cut their power this way.
 ///
 /// # Errors
-/// As [`open`].
+/// As [`open()`].
 pub fn open_on(config: &StorageConfig, disk: Arc<dyn Disk>) -> Result<Arc<RecordStore>, OpenError> {
     if config.kind == StorageKind::Memory {
         return Ok(Arc::new(RecordStore::over(MemoryBackend::default(), config.cache_bytes)));

@@ -74,7 +74,7 @@ const LIST_PAGE: usize = 256;
 impl RecordStore {
     /// A store over `backend`, checked before this returns, with a cache of `cache_bytes`.
     ///
-    /// For embedding and simulation; [`crate::open`] is for folders.
+    /// For embedding and simulation; [`crate::open()`] is for folders.
     #[must_use]
     pub fn over(backend: impl Backend + 'static, cache_bytes: usize) -> Self {
         Self::start(Box::new(backend), None, cache_bytes, None)
