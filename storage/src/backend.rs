@@ -57,8 +57,8 @@ pub trait Backend: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Corrupt`], or [`StoreError::Io`] if the check could not be made.
-    fn check(&self) -> Result<(), StoreError> {
-        Ok(())
+    fn check(&self) -> Result<Checked, StoreError> {
+        Ok(Checked::Nothing)
     }
 
     /// Whether reads may be served while the check runs: only where the backend's own checksums
@@ -66,6 +66,16 @@ pub trait Backend: fmt::Debug + Send + Sync {
     fn serves_while_checking(&self) -> bool {
         false
     }
+}
+
+/// What a backend's own check vouches for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Checked {
+    /// Nothing: all records must be read and counted.
+    Nothing,
+    /// That the pairs are exactly those of the last commit, so that nothing is missing.
+    Completeness,
 }
 
 /// Collects pairs up to a limit of number and bytes.

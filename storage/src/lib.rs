@@ -41,7 +41,7 @@ mod writer_file;
 mod writer_log;
 mod writer_record;
 
-pub use backend::{Backend, Change, Pair};
+pub use backend::{Backend, Change, Checked, Pair};
 pub use config::{StorageConfig, StorageKind};
 pub use disk::{Disk, DiskFile, DiskLock, OpenMode, RealDisk};
 pub use memory::MemoryBackend;

@@ -35,7 +35,7 @@ impl OverlayDisk {
         if !self.disk.exists(path)? {
             return Ok(None);
         }
-        let file = Arc::new(OverlayFile::new(self.disk.open(path, OpenMode::Read)?));
+        let file = Arc::new(OverlayFile::new(self.disk.open(path, OpenMode::Read)?)?);
         self.files().insert(path.to_owned(), Some(Arc::clone(&file)));
         Ok(Some(file))
     }
@@ -106,8 +106,7 @@ pub(crate) struct OverlayFile {
 
 #[derive(Debug, Default)]
 struct Overlay {
-    /// The length, once it was set or written past.
-    length: Option<u64>,
+    length: u64,
     pages: BTreeMap<u64, Vec<u8>>,
 }
 
@@ -115,8 +114,10 @@ const PAGE_BYTES: u64 = 4096;
 const EMPTY_PAGE: [u8; 4096] = [0; 4096];
 
 impl OverlayFile {
-    pub(crate) fn new(file: Box<dyn DiskFile>) -> Self {
-        Self { file: Some(file), overlay: Mutex::default() }
+    /// Nobody else changes the file meanwhile.
+    pub(crate) fn new(file: Box<dyn DiskFile>) -> io::Result<Self> {
+        let overlay = Overlay { length: file.length()?, pages: BTreeMap::new() };
+        Ok(Self { file: Some(file), overlay: Mutex::new(overlay) })
     }
 
     fn empty() -> Self {
@@ -163,8 +164,8 @@ impl DiskFile for OverlayFile {
         let available = self.length()?.saturating_sub(offset);
         let count = usize::try_from(available).map_or(buffer.len(), |n| n.min(buffer.len()));
         let buffer = buffer.get_mut(..count).unwrap_or_default();
-        buffer.fill(0);
-        self.original(offset, buffer)?;
+        let read = self.original(offset, buffer)?;
+        buffer.get_mut(read..).unwrap_or_default().fill(0);
         let end = offset + count as u64;
         let overlay = self.overlay();
         for (page, bytes) in overlay.pages.range(offset / PAGE_BYTES..end.div_ceil(PAGE_BYTES)) {
@@ -181,25 +182,20 @@ impl DiskFile for OverlayFile {
             copy_common(bytes, offset, &mut changed, page * PAGE_BYTES);
             self.overlay().pages.insert(page, changed);
         }
-        let length = self.length()?.max(end);
-        self.overlay().length = Some(length);
+        let mut overlay = self.overlay();
+        overlay.length = overlay.length.max(end);
         Ok(())
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
         let mut overlay = self.overlay();
-        overlay.length = Some(length);
+        overlay.length = length;
         overlay.pages.retain(|page, _| page * PAGE_BYTES < length);
         Ok(())
     }
 
     fn length(&self) -> io::Result<u64> {
-        let length = self.overlay().length;
-        match (length, &self.file) {
-            (Some(length), _) => Ok(length),
-            (None, Some(file)) => file.length(),
-            (None, None) => Ok(0),
-        }
+        Ok(self.overlay().length)
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -10,7 +10,7 @@ use bftkv_protocol::{
     Variable, VariableState, encode,
 };
 
-use crate::backend::{Backend, Change, Pair, corrupt};
+use crate::backend::{Backend, Change, Checked, Pair, corrupt};
 use crate::cache::Cache;
 use crate::census::{Anchor, Census};
 use crate::disk::DiskLock;
@@ -110,13 +110,13 @@ impl RecordStore {
         self.inner.health.wait()
     }
 
-    /// Checks the whole store again, as after opening. Commits wait meanwhile; reads do not.
+    /// Checks the whole store again, and every record in it. Commits wait meanwhile; reads do not.
     ///
     /// # Errors
     /// What the check found; the store then takes no more commits.
     pub fn scrub(&self) -> Result<(), StoreError> {
         self.inner.health.begin_check();
-        let outcome = self.inner.check();
+        let outcome = self.inner.backend.check().and_then(|_| self.inner.count_all());
         self.inner.health.end_check(outcome);
         self.inner.health.wait()
     }
@@ -271,7 +271,7 @@ impl Inner {
     fn start_check(self: &Arc<Self>, anchored: u64) -> Option<JoinHandle<()>> {
         let inner = Arc::clone(self);
         let check = move || {
-            let outcome = inner.read_ledger(anchored).and_then(|()| inner.check());
+            let outcome = inner.read_ledger(anchored).and_then(|()| inner.check_after_opening());
             inner.health.end_check(outcome);
         };
         if !self.backend.serves_while_checking() {
@@ -323,9 +323,16 @@ impl Inner {
         }
     }
 
-    /// Reads everything and compares it with the census.
-    fn check(&self) -> Result<(), StoreError> {
-        self.backend.check()?;
+    /// Makes sure that nothing is missing. Each record's checksum is looked at when it is read.
+    fn check_after_opening(&self) -> Result<(), StoreError> {
+        match self.backend.check()? {
+            Checked::Completeness => Ok(()),
+            Checked::Nothing => self.count_all(),
+        }
+    }
+
+    /// Reads every record and compares all with the census.
+    fn count_all(&self) -> Result<(), StoreError> {
         let mut found = Census::default();
         let mut from = Vec::new();
         while !self.is_closing.load(Ordering::Relaxed) {

@@ -1,6 +1,7 @@
 //! The default backend: redb, one file, copy-on-write, synced on commit.
 
 use std::fmt;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,8 +13,8 @@ use redb::{
     TableDefinition,
 };
 
-use crate::backend::{Backend, Change, Page, Pair, corrupt};
-use crate::disk::{Disk, DiskFile, OpenMode, TEMPORARY};
+use crate::backend::{Backend, Change, Checked, Page, Pair, corrupt};
+use crate::disk::{Disk, OpenMode, TEMPORARY};
 use crate::key::Key;
 use crate::overlay::OverlayFile;
 use crate::redb_file::RedbFile;
@@ -29,6 +30,10 @@ pub(crate) struct RedbBackend {
     database: RwLock<Option<Arc<Database>>>,
     /// Set after a failure: the file is changed no more, not even when it is closed.
     is_sealed: Arc<AtomicBool>,
+    /// Whether redb walked the whole file on opening, as it does after a crash: then the first
+    /// check has nothing to add. A walk that met damage goes back to the commit before; that
+    /// shows in the anchor.
+    is_walked: Arc<AtomicBool>,
     cache_bytes: usize,
     disk: Arc<dyn Disk>,
     path: PathBuf,
@@ -48,10 +53,17 @@ impl RedbBackend {
         let file = disk.open(path, OpenMode::Write).map_err(|e| failed(path, &e))?;
         let is_sealed = Arc::new(AtomicBool::new(false));
         let file = RedbFile::new(file, Arc::clone(&is_sealed));
-        let open = || Builder::new().set_cache_size(cache_bytes).create_with_backend(file);
+        let is_walked = Arc::new(AtomicBool::new(false));
+        let open = || {
+            let walked = Arc::clone(&is_walked);
+            let mut builder = Builder::new();
+            builder.set_cache_size(cache_bytes);
+            builder.set_repair_callback(move |_| walked.store(true, Ordering::SeqCst));
+            builder.create_with_backend(file)
+        };
         let database = contain(path, || open().map_err(|e| open_error(path, e)))?;
         let database = RwLock::new(Some(Arc::new(database)));
-        Ok(Self { database, is_sealed, cache_bytes, disk, path: path.to_owned() })
+        Ok(Self { database, is_sealed, is_walked, cache_bytes, disk, path: path.to_owned() })
     }
 
     fn database(&self) -> Result<Arc<Database>, redb::Error> {
@@ -93,10 +105,10 @@ impl RedbBackend {
     fn fall_back_to_reading(&self) {
         self.is_sealed.store(true, Ordering::SeqCst);
         let open = || {
-            let file = self.disk.open(&self.path, OpenMode::Read).ok()?;
+            let file = overlaid(&*self.disk, &self.path).ok()?;
             let mut builder = Builder::new();
             builder.set_cache_size(self.cache_bytes);
-            let open = || builder.create_with_backend(overlaid(file));
+            let open = || builder.create_with_backend(file);
             contain(&self.path, || open().map_err(|e| open_error(&self.path, e))).ok()
         };
         if let Some(readable) = open() {
@@ -118,21 +130,19 @@ impl RedbBackend {
     /// The whole file's checksums, through a second handle whose writes stay in memory: redb
     /// checks a file only while nobody reads, and this way nobody has to wait.
     fn check_through_second_handle(&self) -> Result<(), StoreError> {
-        let file =
-            self.disk.open(&self.path, OpenMode::Read).map_err(|e| failed(&self.path, &e))?;
+        let file = overlaid(&*self.disk, &self.path).map_err(|e| failed(&self.path, &e))?;
         let walked = Arc::new(AtomicBool::new(false));
         let note = Arc::clone(&walked);
         let mut second = Builder::new()
             .set_cache_size(CHECK_CACHE_BYTES)
             .set_repair_callback(move |_| note.store(true, Ordering::Relaxed))
-            .create_with_backend(overlaid(file))
+            .create_with_backend(file)
             .map_err(|e| open_error(&self.path, e))?;
-        // Opening walked the file already if no allocator state was saved since the last commit.
-        if !walked.load(Ordering::Relaxed) {
-            let is_sound = second.check_integrity().map_err(|e| open_error(&self.path, e))?;
-            if !is_sound {
-                return Err(self.damaged());
-            }
+        // Opening walks the file if no allocator state was saved since the last commit.
+        if !walked.load(Ordering::Relaxed)
+            && !second.check_integrity().map_err(|e| open_error(&self.path, e))?
+        {
+            return Err(self.damaged());
         }
         // A walk that met damage goes back to the commit before; that one differs.
         let census = Key::Census.encode();
@@ -173,9 +183,12 @@ impl Backend for RedbBackend {
             .inspect_err(|_| self.fall_back_to_reading())
     }
 
-    fn check(&self) -> Result<(), StoreError> {
-        contain(&self.path, || self.check_through_second_handle())
-            .inspect_err(|_| self.is_sealed.store(true, Ordering::SeqCst))
+    fn check(&self) -> Result<Checked, StoreError> {
+        if !self.is_walked.swap(false, Ordering::SeqCst) {
+            contain(&self.path, || self.check_through_second_handle())
+                .inspect_err(|_| self.is_sealed.store(true, Ordering::SeqCst))?;
+        }
+        Ok(Checked::Completeness)
     }
 
     fn serves_while_checking(&self) -> bool {
@@ -228,8 +241,9 @@ fn get(
 }
 
 /// A file whose changes stay in memory.
-fn overlaid(file: Box<dyn DiskFile>) -> RedbFile {
-    RedbFile::new(Box::new(OverlayFile::new(file)), Arc::default())
+fn overlaid(disk: &dyn Disk, path: &Path) -> io::Result<RedbFile> {
+    let file = OverlayFile::new(disk.open(path, OpenMode::Read)?)?;
+    Ok(RedbFile::new(Box::new(file), Arc::default()))
 }
 
 /// redb panics on some kinds of damage; to us they are damage like any other.
