@@ -198,3 +198,89 @@ fn vouched_for(graph: &TrustGraph, clique: &Group) -> Vec<NodeId> {
         .map(|(id, _)| id.clone())
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Vertex;
+
+    fn id(n: u8) -> NodeId {
+        NodeId::from_bytes(&[n; 20]).unwrap()
+    }
+
+    /// Nodes 0..7 are a clique (b = 2); 7.. are nodes outside; 20 is a user.
+    fn graph() -> TrustGraph {
+        let mut graph = TrustGraph::new();
+        (0..10)
+            .for_each(|n| graph.add_vertex(id(n), Vertex { is_node: true, ..Vertex::default() }));
+        graph.add_vertex(id(20), Vertex::default());
+        for a in 0..7 {
+            (0..7).for_each(|b| graph.add_edge(&id(a), &id(b)));
+            graph.add_edge(&id(a), &id(20));
+        }
+        graph
+    }
+
+    fn derive(graph: &TrustGraph, options: &ConfigurationOptions) -> Configuration {
+        derive_configuration(graph, &id(0), Realm::new("r").unwrap(), options).unwrap()
+    }
+
+    #[test]
+    fn store_nodes_need_more_than_b_members() {
+        let mut graph = graph();
+        (0..2).for_each(|member| graph.add_edge(&id(member), &id(8)));
+        let options = ConfigurationOptions::default();
+        let alone = derive(&graph, &options);
+        assert!(alone.store_is_authority(), "two of the members may be Byzantine");
+        (0..3).for_each(|member| graph.add_edge(&id(member), &id(9)));
+        assert_eq!(derive(&graph, &options).store(), &Group::new([id(9)]));
+    }
+
+    #[test]
+    fn a_pinned_store_group_may_hold_anybody_who_is_a_node() {
+        let graph = graph();
+        let with = |store| ConfigurationOptions { store, ..ConfigurationOptions::default() };
+        let pinned = derive(&graph, &with(vec![id(7), id(0)]));
+        assert_eq!(pinned.store(), &Group::new([id(0), id(7)]));
+        let user =
+            derive_configuration(&graph, &id(0), Realm::new("r").unwrap(), &with(vec![id(20)]));
+        assert_eq!(user, Err(DeriveError::UnknownNode(id(20))));
+    }
+
+    #[test]
+    fn small_cliques_need_leave() {
+        let mut graph = TrustGraph::new();
+        (0..3).for_each(|n| graph.add_vertex(id(n), Vertex { is_node: true, ..Vertex::default() }));
+        let mut both = |a, b| {
+            graph.add_edge(&id(a), &id(b));
+            graph.add_edge(&id(b), &id(a));
+        };
+        both(0, 1);
+        both(1, 2);
+        both(0, 2);
+        let realm = || Realm::new("r").unwrap();
+        let strict = ConfigurationOptions::default();
+        let refused = derive_configuration(&graph, &id(0), realm(), &strict);
+        assert_eq!(refused, Err(ConfigurationError::NoClique.into()));
+        let lenient = ConfigurationOptions { allow_small: true, ..strict };
+        assert_eq!(derive(&graph, &lenient).cliques(), [Group::new([id(0), id(1), id(2)])]);
+    }
+
+    #[test]
+    fn two_linked_cliques_must_both_sign() {
+        let mut graph = TrustGraph::new();
+        (0..8).for_each(|n| graph.add_vertex(id(n), Vertex { is_node: true, ..Vertex::default() }));
+        for group in [0..4, 4..8] {
+            for a in group.clone() {
+                group.clone().for_each(|b| graph.add_edge(&id(a), &id(b)));
+            }
+        }
+        graph.add_edge(&id(0), &id(4));
+        let derived = derive(&graph, &ConfigurationOptions::default());
+        assert_eq!(derived.cliques().len(), 2);
+        assert_eq!(derived.store().len(), 8, "nobody outside: the members of both");
+        let authority = (0..8).map(id).collect();
+        let pinned = ConfigurationOptions { authority, ..ConfigurationOptions::default() };
+        assert_eq!(derive(&graph, &pinned), derived);
+    }
+}
