@@ -1,6 +1,6 @@
 //! All certificates that a node or client knows.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -13,8 +13,8 @@ use lru::LruCache;
 use sequoia_openpgp::{Fingerprint, KeyHandle};
 
 use crate::cache::{CacheKey, SignatureCache};
-use crate::certificate::key_id_of;
 use crate::graph::TrustGraph;
+use crate::known_certificates::KnownCertificates;
 use crate::record::{node_id, strip, strip_unknown};
 use crate::signature::{bad, verify_detached};
 use crate::{Certificate, CertificateError, CertificateRecord, Identity, graph_builder};
@@ -94,7 +94,9 @@ pub struct Keyring {
 
 struct Inner {
     options: KeyringOptions,
-    state: RwLock<State>,
+    state: RwLock<KnownCertificates>,
+    /// Held while a certificate is merged and put back, so that no addition is lost.
+    adding: Mutex<()>,
     parsed: Mutex<LruCache<NodeId, Arc<Certificate>>>,
     signatures: SignatureCache,
     graph: Mutex<Option<KnownGraph>>,
@@ -107,16 +109,6 @@ struct KnownGraph {
     graph: Arc<TrustGraph>,
 }
 
-#[derive(Default)]
-struct State {
-    records: BTreeMap<NodeId, (Arc<CertificateRecord>, Origin)>,
-    key_ids: BTreeMap<Vec<u8>, BTreeSet<NodeId>>,
-    subkeys: BTreeMap<NodeId, BTreeSet<NodeId>>,
-    strangers: VecDeque<NodeId>,
-    stranger_bytes: usize,
-    generation: u64,
-}
-
 impl Keyring {
     /// A built graph is used for so long; certifications that expire meanwhile count a little
     /// longer. Configurations do not change by themselves, so nothing depends on it.
@@ -127,8 +119,8 @@ impl Keyring {
     pub fn new(options: KeyringOptions) -> Self {
         let parsed = Mutex::new(LruCache::new(options.parsed));
         let signatures = SignatureCache::new(options.signatures);
-        let (state, graph) = (RwLock::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { options, state, parsed, signatures, graph }) }
+        let (state, adding, graph) = (RwLock::default(), Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { options, state, adding, parsed, signatures, graph }) }
     }
 
     /// Adds a certificate, or merges it with the copy that is known. Returns whether anything
@@ -137,6 +129,7 @@ impl Keyring {
     /// # Errors
     /// [`CertificateError`]: the known copy stays as it was.
     pub fn add(&self, record: CertificateRecord, origin: Origin) -> Result<bool, CertificateError> {
+        let _one_at_a_time = self.adding();
         let known = self.read().records.get(record.id()).cloned();
         let (record, origin) = match known {
             Some((old, known_origin)) => {
@@ -187,6 +180,7 @@ impl Keyring {
     /// Makes a known certificate local, so that it is not forgotten: that of a member, or of the
     /// writer of a stored entry. Returns whether it is known.
     pub fn keep(&self, id: &NodeId) -> bool {
+        let _one_at_a_time = self.adding();
         let known = self.record(id);
         known.is_some_and(|record| {
             self.insert((*record).clone(), Origin::Local);
@@ -214,7 +208,11 @@ impl Keyring {
         }
         let record = self.record(id)?;
         let certificate = Arc::new(Certificate::from_record(&record).ok()?);
-        self.parsed().put(id.clone(), Arc::clone(&certificate));
+        // If the record was replaced meanwhile, its successor must not be hidden by this one.
+        let mut parsed = self.parsed();
+        if self.record(id).is_some_and(|now| Arc::ptr_eq(&now, &record)) {
+            parsed.put(id.clone(), Arc::clone(&certificate));
+        }
         Some(certificate)
     }
 
@@ -391,77 +389,21 @@ impl Keyring {
 
     // Every change of the state is complete before its lock is released, so a panic elsewhere
     // leaves nothing half-done behind.
-    fn read(&self) -> RwLockReadGuard<'_, State> {
+    fn read(&self) -> RwLockReadGuard<'_, KnownCertificates> {
         self.inner.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, State> {
+    fn write(&self) -> RwLockWriteGuard<'_, KnownCertificates> {
         self.inner.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn adding(&self) -> MutexGuard<'_, ()> {
+        self.inner.adding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn parsed(&self) -> MutexGuard<'_, LruCache<NodeId, Arc<Certificate>>> {
         self.inner.parsed.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl State {
-    fn insert(&mut self, record: CertificateRecord, origin: Origin) {
-        let id = record.id().clone();
-        self.forget(&id);
-        if origin == Origin::Stranger {
-            self.strangers.push_back(id.clone());
-            self.stranger_bytes = self.stranger_bytes.saturating_add(size(&record));
-        }
-        self.key_ids.entry(key_id_of(&id).to_vec()).or_default().insert(id.clone());
-        for subkey in record.subkeys() {
-            self.subkeys.entry(subkey.clone()).or_default().insert(id.clone());
-        }
-        self.records.insert(id, (Arc::new(record), origin));
-        self.generation = self.generation.saturating_add(1);
-    }
-
-    /// Who names a subkey: local certificates, and those of strangers.
-    fn claimants(&self, subkey: &NodeId) -> (Vec<NodeId>, Vec<NodeId>) {
-        let local =
-            |id: &NodeId| self.records.get(id).is_some_and(|(_, origin)| *origin == Origin::Local);
-        self.subkeys.get(subkey).into_iter().flatten().cloned().partition(local)
-    }
-
-    /// Forgets the oldest strangers until the bounds hold.
-    fn shrink(&mut self, options: &KeyringOptions) -> Vec<NodeId> {
-        let mut forgotten = Vec::new();
-        while self.strangers.len() > options.max_strangers
-            || self.stranger_bytes > options.max_stranger_bytes
-        {
-            let Some(oldest) = self.strangers.front().cloned() else { break };
-            self.forget(&oldest);
-            forgotten.push(oldest);
-        }
-        forgotten
-    }
-
-    fn forget(&mut self, id: &NodeId) {
-        let Some((record, origin)) = self.records.remove(id) else { return };
-        if origin == Origin::Stranger {
-            self.strangers.retain(|stranger| stranger != id);
-            self.stranger_bytes = self.stranger_bytes.saturating_sub(size(&record));
-        }
-        remove(&mut self.key_ids, &key_id_of(id).to_vec(), id);
-        record.subkeys().iter().for_each(|subkey| remove(&mut self.subkeys, subkey, id));
-    }
-}
-
-fn remove<K: Ord>(index: &mut BTreeMap<K, BTreeSet<NodeId>>, key: &K, id: &NodeId) {
-    if let Some(ids) = index.get_mut(key) {
-        ids.remove(id);
-        if ids.is_empty() {
-            index.remove(key);
-        }
-    }
-}
-
-fn size(record: &CertificateRecord) -> usize {
-    record.bytes().as_bytes().len()
 }
 
 impl Verify for Keyring {

@@ -73,6 +73,7 @@ mod graph;
 mod graph_builder;
 mod identities;
 mod keyring;
+mod known_certificates;
 mod own_key;
 mod read;
 mod record;

@@ -242,6 +242,7 @@ fn key_pairs(cert: &Cert, id: &NodeId, ask: AskPassphrase<'_>) -> Result<Vec<Key
 #[cfg(test)]
 mod tests {
     use bftkv_protocol::Verify;
+    use sequoia_openpgp::packet::signature::subpacket::{Subpacket, SubpacketValue};
 
     use super::*;
     use crate::testing::{key, keyring, keyring_of};
@@ -300,6 +301,34 @@ mod tests {
         assert!(verify(&[good.as_bytes(), good.as_bytes()].concat()).is_err());
         assert!(verify(&keyring("gnupg-ed25519/n1/pubring.gpg")[..900]).is_err());
         assert_eq!(verify(good.as_bytes()), Ok(()));
+    }
+
+    #[test]
+    fn other_encodings_of_a_good_signature_are_refused() {
+        let (own, ring) = (key("gnupg-ed25519/n1"), keyring_of("gnupg-ed25519/n1"));
+        let good = own.sign(Purpose::Share, b"m").unwrap();
+        let verify = |bytes: Vec<u8>| {
+            let signature = SignatureBytes::new(bytes).unwrap();
+            ring.verify(own.id(), Purpose::Share, b"m", &signature)
+        };
+        let body_at = if good.as_bytes()[1] < 192 { 2 } else { 3 };
+        let body = &good.as_bytes()[body_at..];
+        let length = u8::try_from(body.len() % 256).unwrap();
+        let high = u8::try_from(body.len() / 256).unwrap();
+        let old_format = [&[0x89, high, length][..], body].concat();
+        let long_length = [&[0xC2, 0xFF, 0, 0, high, length][..], body].concat();
+        let Packet::Signature(mut signature) = Packet::from_bytes(good.as_bytes()).unwrap() else {
+            panic!("not a signature");
+        };
+        let value = SubpacketValue::Issuer(own.certificate().cert().keyid());
+        signature.unhashed_area_mut().add(Subpacket::new(value, false).unwrap()).unwrap();
+        let with_unhashed = Packet::from(signature).to_vec().unwrap();
+        for (name, bytes) in
+            [("old", old_format), ("long", long_length), ("unhashed", with_unhashed)]
+        {
+            assert!(Packet::from_bytes(&bytes).is_ok(), "{name}: OpenPGP allows it");
+            assert!(verify(bytes).is_err(), "{name}");
+        }
     }
 
     #[test]

@@ -43,6 +43,41 @@ fn with_no_recipients_a_message_is_signed_only() {
 }
 
 #[test]
+fn keys_of_version_6_sign_seal_and_open() {
+    use sequoia_openpgp::cert::CertBuilder;
+    let make = |user_id| {
+        let builder = CertBuilder::new().set_profile(sequoia_openpgp::Profile::RFC9580).unwrap();
+        let builder = builder.add_userid(user_id).add_signing_subkey();
+        let cert = builder.add_transport_encryption_subkey().generate().unwrap().0;
+        OwnKey::from_cert(cert, &crate::no_passphrase).unwrap()
+    };
+    let (a, b) = (make("a (http://h:1)"), make("b (http://h:2)"));
+    let n1 = key("gnupg-ed25519/n1");
+    let ring = Keyring::new(KeyringOptions::default());
+    for own in [&a, &b, &n1] {
+        ring.add_stranger(own.certificate_bytes()).unwrap();
+    }
+    assert_eq!(a.id().as_bytes().len(), 32);
+    let signature = a.sign(Purpose::Share, b"m").unwrap();
+    use bftkv_protocol::Verify;
+    assert_eq!(ring.verify(a.id(), Purpose::Share, b"m", &signature), Ok(()));
+    assert!(ring.verify(a.id(), Purpose::Share, b"n", &signature).is_err());
+    // To both versions at once; the signature is by a subkey, the sender is the certificate.
+    let (from, to) = (Sealer::new(ring.clone(), a.clone()), Sealer::new(ring.clone(), b.clone()));
+    let sealed = from.seal(&[b.id().clone(), n1.id().clone()], b"hello").unwrap();
+    for opener in [to, Sealer::new(ring.clone(), n1)] {
+        let opened = opener.open(&sealed, LIMIT).unwrap();
+        assert_eq!((&opened.sender, &opened.plaintext[..]), (a.id(), &b"hello"[..]));
+    }
+    // Certifications between version 6 keys are edges.
+    let address = bftkv_protocol::Address::new("http://h:2").unwrap();
+    let statement = crate::Statement::Certify { valid_for: None };
+    let certified = a.certify(b.certificate_bytes(), &address, statement).unwrap();
+    ring.add_stranger(&certified).unwrap();
+    assert!(ring.graph().certifies(a.id(), b.id()));
+}
+
+#[test]
 fn the_limit_holds_to_the_byte() {
     let (n1, n2) = pair();
     let sealed = n1.seal(&[n2.id().clone()], &[7; 1000]).unwrap();
