@@ -84,8 +84,10 @@ fn foreign_certifications_cannot_crowd_out_real_ones() {
         let junk = generate_key("junk <j@example.org>", None).unwrap().key;
         let mut signer = junk.certifier(SystemTime::now()).unwrap();
         let cert = carol.certificate().cert().clone();
+        // As many as fit, so that a real one no longer does.
         let mut packets = Vec::new();
-        for n in 0..300u32 {
+        let mut room = CertificateBytes::MAX_BYTES - cert.to_vec().unwrap().len() - 100;
+        for n in 0u32.. {
             let user_id = cert.userids().next().unwrap().userid().clone();
             let mut fingerprint = [seed; 20];
             fingerprint[..4].copy_from_slice(&n.to_be_bytes());
@@ -95,8 +97,11 @@ fn foreign_certifications_cannot_crowd_out_real_ones() {
                 .unwrap()
                 .sign_userid_binding(&mut signer, cert.primary_key().key(), &user_id)
                 .unwrap();
+            let signature = Packet::from(signature);
+            let Some(left) = room.checked_sub(signature.to_vec().unwrap().len()) else { break };
+            room = left;
             packets.push(Packet::from(user_id));
-            packets.push(Packet::from(signature));
+            packets.push(signature);
         }
         cert.insert_packets(packets).unwrap().0.to_vec().unwrap()
     };
@@ -110,6 +115,24 @@ fn foreign_certifications_cannot_crowd_out_real_ones() {
     ring.add_stranger(&certified).unwrap();
     use bftkv_protocol::Sign;
     assert!(ring.graph().certifies(member.id(), carol.id()));
+}
+
+#[test]
+fn user_ids_that_strangers_append_do_not_pile_up() {
+    let carol = generate_key("carol <c@example.org>", None).unwrap().key;
+    let ring = Keyring::new(KeyringOptions::default());
+    for seed in 0..3 {
+        let mut bytes = carol.certificate_bytes().as_bytes().to_vec();
+        for n in 0..30 {
+            let junk = sequoia_openpgp::packet::UserID::from(format!("j{seed}.{n} <j@x.y>"));
+            bytes.extend(Packet::from(junk).to_vec().unwrap());
+        }
+        ring.add_stranger(&CertificateBytes::new(bytes).unwrap()).unwrap();
+    }
+    use bftkv_protocol::Sign;
+    let kept = ring.record(carol.id()).unwrap();
+    let again = CertificateRecord::new(kept.bytes());
+    assert_eq!(again.map(|record| record.claims().len()), Ok(1), "peers take it, too");
 }
 
 #[test]

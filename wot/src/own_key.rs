@@ -320,7 +320,7 @@ mod tests {
         let Packet::Signature(mut signature) = Packet::from_bytes(good.as_bytes()).unwrap() else {
             panic!("not a signature");
         };
-        let value = SubpacketValue::Issuer(own.certificate().cert().keyid());
+        let value = SubpacketValue::PreferredKeyServer(b"http://h".to_vec());
         signature.unhashed_area_mut().add(Subpacket::new(value, false).unwrap()).unwrap();
         let with_unhashed = Packet::from(signature).to_vec().unwrap();
         for (name, bytes) in
