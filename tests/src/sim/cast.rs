@@ -80,7 +80,9 @@ impl Cast {
             let plan = writer_plan(variables, writes, finals && letter == 'a', rng);
             let process = Process::new(id, name, keys.signer(&node(key)), address(letter));
             let known = if rng.percent(70) { known.clone() } else { BTreeSet::new() };
-            all.push(process.with_plan(plan).with_crashes(crashes).knowing(known));
+            let patience = rng.millis(2_000, 6_000);
+            let process = process.with_plan(plan).with_crashes(crashes).with_patience(patience);
+            all.push(process.knowing(known));
         }
         for (id, (name, key, letter)) in (11..).zip(readers) {
             let plan = reader_plan(variables, rng);

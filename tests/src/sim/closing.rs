@@ -17,7 +17,10 @@ use super::process::{Process, Todo};
 use crate::invariants::Observation;
 use crate::oracle::{Kind, Outcome};
 
-/// How long the owner tries at most.
+/// How long the owner tries first: enough for nine attempts against one who is silent.
+const SHORT_PATIENCE: Duration = Duration::from_secs(6);
+
+/// How long the owner tries at most, if nothing is in his way.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const LIVENESS: &str = "after healing, the owner writes and everybody reads";
@@ -62,8 +65,9 @@ impl Cluster {
     ) -> Closing {
         let mut todo = Todo::Write { variable: variable.clone(), is_final: false };
         let mut last = Outcome::Unknown;
-        for attempt in 0..4 {
-            last = self.closing_operation(owner.clone(), todo.clone(), attempt);
+        for attempt in 0..5 {
+            let patience = if attempt < 3 { SHORT_PATIENCE } else { PATIENCE };
+            last = self.closing_operation(owner.clone(), todo.clone(), attempt, patience);
             let Outcome::Failed(problem) = &last else { break };
             match &**problem {
                 Problem::Sealed(_) => return Closing::Good,
@@ -77,7 +81,8 @@ impl Cluster {
                     let variable = variable.clone();
                     todo = Todo::WriteThis { variable, value, is_final: true };
                 }
-                _ => break,
+                _ if self.is_blocked(variable, &owner) => break,
+                _ => {}
             }
         }
         if matches!(last, Outcome::Written(_)) {
@@ -126,14 +131,20 @@ impl Cluster {
     fn closing_read(&mut self, variable: &Variable) {
         let variable = variable.clone();
         let todo = Todo::Read { variable, consistency: Consistency::Linearizable, proof: false };
-        let outcome = self.closing_operation(address('r'), todo, 9);
+        let outcome = self.closing_operation(address('r'), todo, 9, PATIENCE);
         if !matches!(outcome, Outcome::Found(_)) {
             self.fail(LIVENESS, format!("the closing read: {outcome:?}"));
         }
     }
 
     /// Runs one operation of a new device to its end.
-    fn closing_operation(&mut self, owner: Address, todo: Todo, number: u32) -> Outcome {
+    fn closing_operation(
+        &mut self,
+        owner: Address,
+        todo: Todo,
+        number: u32,
+        patience: Duration,
+    ) -> Outcome {
         let key = probe_key(&owner);
         self.ground.keys.certify(&key, &owner);
         self.ground.watch.facts_mut().users.insert(key.clone(), owner.clone());
@@ -142,7 +153,7 @@ impl Cluster {
         let name = format!("probe{}", self.ground.history.operations().count());
         let process = Process::new(id, &name, self.ground.keys.signer(&key), owner)
             .with_plan([todo])
-            .with_patience(PATIENCE)
+            .with_patience(patience)
             .knowing(known);
         self.processes.insert(id, process);
         self.ground.clock.after(Duration::from_millis(1), Event::Begin { process: id });
