@@ -23,18 +23,45 @@ pub(super) fn sign(
     if let Err(found) = store_shown(shown, &mut loaded, &mut decision, configuration, keys) {
         return *found;
     }
-    if loaded.state.marks.slot(attempt).is_some() {
-        return with_marks(decision, &attempt.variable, loaded.state.marks);
+    let before = loaded.state.marks.clone();
+    if before.slot(attempt).is_some() {
+        return with_marks(decision, &attempt.variable, before);
     }
+    make_room(&entry.entry, &mut loaded);
     if let Err(refusal) = may_sign(entry, shown, &loaded) {
         decision.reply = Reply::Plain(Err(refusal));
-        return with_marks(decision, &attempt.variable, loaded.state.marks);
+        return with_marks(decision, &attempt.variable, before);
     }
     let marks = &mut loaded.state.marks;
     marks.seen = attempt.timestamp;
     marks.slots.push(slot_of(&entry.entry, attempt));
     decision.batch.marks = vec![(attempt.variable.clone(), loaded.state.marks)];
     decision
+}
+
+/// Forgets slots of the owner that the new one makes superfluous, so that their limit never locks
+/// an owner out of its own variable. What was signed at their timestamps stays covered by seen(x).
+///
+/// * A Final cannot be given up, so each failed try to write once would leave one. The new slot,
+///   with the same value and a higher t, stays outstanding at least as long as the old one and
+///   allows no more.
+/// * A slot that is not Final blocks other owners. Where x has a certified entry of this owner they
+///   are refused anyway, so the oldest yields to the limit.
+fn make_room(entry: &Entry, loaded: &mut Loaded) {
+    let slots = &mut loaded.state.marks.slots;
+    if entry.is_final {
+        let value = entry.value.digest();
+        let is_older_try = |s: &Slot| s.is_final && s.owner == entry.owner && s.value == value;
+        slots.retain(|slot| !is_older_try(slot));
+    }
+    let owns = loaded.state.latest.as_ref().is_some_and(|l| l.entry().owner == entry.owner);
+    let own = slots.iter().filter(|slot| slot.owner == entry.owner).count();
+    if owns && own >= Slot::MAX_PER_OWNER {
+        let is_oldest = |slot: &Slot| slot.owner == entry.owner && !slot.is_final;
+        if let Some(oldest) = slots.iter().position(is_oldest) {
+            slots.remove(oldest);
+        }
+    }
 }
 
 fn slot_of(entry: &Entry, attempt: &EntryId) -> Slot {

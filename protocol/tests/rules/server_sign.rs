@@ -366,18 +366,25 @@ fn a_signed_final_binds_its_writer() {
     let bound = || State::empty().signed(&mine);
     let rows: Vec<Row> = vec![
         (
-            "the same value, Final",
+            "the same value, Final: it takes the place of the older try",
             bound(),
             ALICE,
             sign(final_entry(ALICE, 7, "v")),
-            "seen 7 slots [6 7] | share 7",
+            "seen 7 slots [7] | share 7",
         ),
         (
             "by the other device",
             bound(),
             ALICE2,
             sign(final_entry(ALICE2, 7, "v")),
-            "seen 7 slots [6 7] | share 7",
+            "seen 7 slots [7] | share 7",
+        ),
+        (
+            "a refused one takes no place",
+            bound(),
+            ALICE,
+            sign(final_entry(ALICE, 5, "v")),
+            "refused 400 6",
         ),
         ("the same value, not Final", bound(), ALICE, sign(entry(ALICE, 7, "v")), "refused 404 6"),
         ("another value, Final", bound(), ALICE, sign(final_entry(ALICE, 7, "w")), "refused 404 6"),
@@ -413,7 +420,15 @@ fn slots_are_limited_per_owner() {
     let full = |count| {
         (1..=count).fold(State::empty(), |state, t| state.signed(&signed(entry(ALICE, t, "v"))))
     };
+    let owned = |count| full(count).holds(&stored(entry(ALICE, 0x01, "v")));
     let rows: Vec<Row> = vec![
+        (
+            "on the owner's variable the oldest yields",
+            owned(limit),
+            ALICE,
+            sign(entry(ALICE, 17, "v")),
+            "seen 17 slots [2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17] | share 17",
+        ),
         (
             "the last that fits",
             full(limit - 1),
