@@ -25,9 +25,9 @@ mod timestamp_jumper;
 use std::collections::BTreeMap;
 
 use bftkv_protocol::{
-    Address, CertifiedEntry, CollectiveSignature, Configuration, Entry, EntryHash, NodeId, Outcome,
-    Purpose, Request, ShareStatement, Sign, SignatureShare, SignedEntry, Timestamp, Value,
-    Variable, WriterSignature,
+    Address, CertifiedEntry, CollectiveSignature, Configuration, Entry, EntryHash, Evidence,
+    NodeId, Outcome, Purpose, Request, ShareStatement, Sign, SignatureShare, SignedEntry,
+    Timestamp, Value, Variable, Verify, WriterSignature,
 };
 
 use crate::sim::{FakeSigner, Rng};
@@ -63,27 +63,27 @@ impl Loot {
         self.signed.push(entry.clone());
     }
 
-    /// A share for one of the signed entries; who gave it tells whose it is, not for what.
+    /// Takes a share, and tells for which of the signed entries it is.
     pub(crate) fn note_share(
         &mut self,
         share: &SignatureShare,
         configuration: &Configuration,
-        keys: &dyn bftkv_protocol::Verify,
-    ) {
+        keys: &dyn Verify,
+    ) -> Option<SignedEntry> {
         let fits = |signed: &&SignedEntry| {
             let bytes = statement_of(signed, configuration).signed_bytes();
             keys.verify(&share.signer, Purpose::Share, &bytes, &share.signature).is_ok()
         };
-        if let Some(signed) = self.signed.iter().find(fits) {
-            let shares = self.shares.entry(signed.hash()).or_default();
-            if !shares.contains(share) {
-                shares.push(share.clone());
-            }
+        let signed = self.signed.iter().find(fits)?.clone();
+        let shares = self.shares.entry(signed.hash()).or_default();
+        if !shares.contains(share) {
+            shares.push(share.clone());
         }
+        Some(signed)
     }
 
     /// Makes a certified entry of what is there, with the help of the Byzantine servers.
-    fn assemble(
+    pub(crate) fn assemble(
         &mut self,
         entry: &SignedEntry,
         helpers: &[FakeSigner],
@@ -226,7 +226,7 @@ impl Hand<'_> {
         let newest = self.loot.certified.iter().filter(|c| c.variable() == self.variable);
         let latest = newest.max_by_key(|c| c.timestamp()).cloned().map(Box::new);
         let latest = latest.filter(|_| self.rng.percent(50));
-        let evidence = bftkv_protocol::Evidence { latest, times: Vec::new() };
+        let evidence = Evidence { latest, times: Vec::new() };
         let request = Request::Sign { entry: entry.clone(), evidence };
         self.posts.extend(members.iter().map(|id| (id.clone(), request.clone())));
     }

@@ -112,6 +112,7 @@ pub(crate) struct Watch {
     facts: Facts,
     invariants: Vec<Box<dyn Invariant>>,
     violations: Vec<Violation>,
+    convicted: BTreeSet<NodeId>,
 }
 
 impl Watch {
@@ -120,7 +121,7 @@ impl Watch {
         if !facts.over_budget {
             invariants.extend(within_budget());
         }
-        Self { facts, invariants, violations: Vec::new() }
+        Self { facts, invariants, violations: Vec::new(), convicted: BTreeSet::new() }
     }
 
     pub(crate) fn facts(&self) -> &Facts {
@@ -131,7 +132,15 @@ impl Watch {
         &mut self.facts
     }
 
+    /// How many keys somebody honest holds a proof against.
+    pub(crate) fn convicted(&self) -> u64 {
+        u64::try_from(self.convicted.len()).unwrap_or(u64::MAX)
+    }
+
     pub(crate) fn note(&mut self, now: Duration, observation: &Observation<'_>) {
+        if let Observation::Accused { guilty, .. } = observation {
+            self.convicted.insert((*guilty).clone());
+        }
         for invariant in &mut self.invariants {
             if let Err(detail) = invariant.note(&self.facts, observation) {
                 add(&mut self.violations, invariant.name(), now, detail);

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bftkv_protocol::client::Lost;
 use bftkv_protocol::{
-    Answer, Batch, NodeId, Outcome, Request, Response, Store, Timestamp, Variable,
+    Answer, Batch, NodeId, Outcome, Request, Response, Sign, SignatureShare, Store, Timestamp,
+    Variable,
 };
 
 use super::Settings;
@@ -53,7 +54,7 @@ impl Cluster {
         let false_nodes = traitors(&configuration, more, &mut rng);
         let mut keys = FakeKeys::new(rng.number(), configuration.everyone());
         let cast = Cast::choose(&mut keys, &mut rng);
-        let false_users = cast.traitors.iter().map(|t| bftkv_protocol::Sign::id(&t.signer).clone());
+        let false_users = cast.traitors.iter().map(|t| t.signer.id().clone());
         let facts = Facts {
             configuration: Arc::clone(&configuration),
             traitors: false_nodes.iter().cloned().chain(false_users).collect(),
@@ -222,8 +223,28 @@ impl Cluster {
             }
             Caller::Traitor => {
                 if let Ok(Response { outcome: Ok(Answer::Share(share)), .. }) = response {
-                    ground.loot.note_share(&share, &ground.configuration, &ground.keys);
+                    self.take_loot(&share);
                 }
+            }
+        }
+    }
+
+    /// Traitors got a share. If it is one of an honest writer's attempt, and they have enough,
+    /// they show the entry at once; their own attempts wait for a good moment.
+    fn take_loot(&mut self, share: &SignatureShare) {
+        let ground = &mut self.ground;
+        let (configuration, keys) = (&ground.configuration, &ground.keys);
+        let Some(signed) = ground.loot.note_share(share, configuration, keys) else { return };
+        if !ground.watch.facts().is_honest(&signed.entry.writer) {
+            return;
+        }
+        let Some(certified) = ground.loot.assemble(&signed, &self.helpers, configuration) else {
+            return;
+        };
+        let request = Request::Store { entry: certified };
+        if let Some(thief) = self.helpers.first() {
+            for node in ground.configuration.everyone() {
+                ground.request(thief.id(), &node, Caller::Traitor, &request);
             }
         }
     }

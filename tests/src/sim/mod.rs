@@ -73,6 +73,8 @@ pub struct Counts {
     pub blocked_empty: u64,
     /// Variables with an owner that unfinished attempts block at the end.
     pub blocked_owned: u64,
+    /// Keys that were convicted of equivocation.
+    pub convicted: u64,
 }
 
 impl Counts {
@@ -87,6 +89,7 @@ impl Counts {
             unread: self.unread.saturating_add(other.unread),
             blocked_empty: self.blocked_empty.saturating_add(other.blocked_empty),
             blocked_owned: self.blocked_owned.saturating_add(other.blocked_owned),
+            convicted: self.convicted.saturating_add(other.convicted),
         }
     }
 }
@@ -127,6 +130,7 @@ pub fn run(seed: u64, settings: &Settings) -> Report {
 
 fn report(cluster: Cluster, mut counts: Counts) -> Report {
     let ground = cluster.ground;
+    counts.convicted = ground.watch.convicted();
     for operation in ground.history.operations() {
         let is_write = matches!(operation.kind, Kind::Write { .. });
         let counter = match (&operation.outcome, is_write) {
