@@ -20,6 +20,9 @@ use crate::oracle::{Kind, Outcome};
 /// How long the owner tries first: enough for nine attempts against one who is silent.
 const SHORT_PATIENCE: Duration = Duration::from_secs(6);
 
+/// How long the owner tries when only the help of a traitor could make it succeed.
+const BLOCKED_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long the owner tries at most, if nothing is in his way.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -66,7 +69,11 @@ impl Cluster {
         let mut todo = Todo::Write { variable: variable.clone(), is_final: false };
         let mut last = Outcome::Unknown;
         for attempt in 0..5 {
-            let patience = if attempt < 3 { SHORT_PATIENCE } else { PATIENCE };
+            let patience = match attempt {
+                0 if self.is_blocked(variable, &owner) => BLOCKED_PATIENCE,
+                0..=2 => SHORT_PATIENCE,
+                _ => PATIENCE,
+            };
             last = self.closing_operation(owner.clone(), todo.clone(), attempt, patience);
             let Outcome::Failed(problem) = &last else { break };
             match &**problem {

@@ -1,0 +1,141 @@
+//! The simulation in every test run: seeds of every shape, one seed twice, and bugs put in on
+//! purpose that must be found.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bftkv_tests::sim::{Counts, Plant, Settings, Shape, run};
+
+/// How many seeds each shape gets; eight shapes make the 2,000 of the plan.
+const SEEDS_PER_SHAPE: u64 = 250;
+
+/// How many seeds a planted bug may survive.
+const SEEDS_PER_PLANT: u64 = 1_500;
+
+/// The invariants that a run with these settings violates.
+fn violated(seed: u64, settings: &Settings) -> Vec<&'static str> {
+    run(seed, settings).violations.into_iter().map(|violation| violation.invariant).collect()
+}
+
+/// Whether one of the first seeds shows that this planted bug violates this invariant.
+fn finds(plant: Plant, invariant: &str) -> bool {
+    let settings = Settings { plant: Some(plant), ..Settings::default() };
+    (0..SEEDS_PER_PLANT).any(|seed| violated(seed, &settings).contains(&invariant))
+}
+
+#[test]
+fn nothing_is_violated_in_two_thousand_seeds_of_every_shape() {
+    let next = AtomicU64::new(0);
+    let all = SEEDS_PER_SHAPE * Shape::ALL.len() as u64;
+    let work = || {
+        let mut counts = Counts::default();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= all {
+                return counts;
+            }
+            let (seed, index) =
+                (number / Shape::ALL.len() as u64, number as usize % Shape::ALL.len());
+            let settings = Settings { shape: Some(Shape::ALL[index]), ..Settings::default() };
+            let report = run(seed, &settings);
+            assert!(
+                report.violations.is_empty(),
+                "{:?}\nreplay: cargo run --release -p bftkv-tests --bin explore -- \
+                 --seed {seed} --shape {index} --verbose",
+                report.violations
+            );
+            counts = counts.plus(report.counts);
+        }
+    };
+    let counts = std::thread::scope(|scope| {
+        let threads = [scope.spawn(work), scope.spawn(work)];
+        threads.into_iter().fold(Counts::default(), |sum, t| sum.plus(t.join().unwrap()))
+    });
+    println!("{all} seeds: {counts:?}");
+    assert!(counts.written > all && counts.read > all && counts.unknown > 0, "{counts:?}");
+}
+
+#[test]
+fn one_seed_twice_is_one_trace() {
+    let settings = Settings::default();
+    let hashes = |_| (0..20).map(|seed| run(seed, &settings).trace_hash).collect::<Vec<_>>();
+    let (first, second): (Vec<u64>, Vec<u64>) = (hashes(1), hashes(2));
+    assert_eq!(first, second);
+    assert!(first.windows(2).all(|pair| pair[0] != pair[1]), "different seeds differ");
+}
+
+#[test]
+fn recording_a_trace_changes_nothing() {
+    let silent = run(5, &Settings::default());
+    let loud = run(5, &Settings { record: true, ..Settings::default() });
+    assert_eq!((silent.trace_hash, silent.counts), (loud.trace_hash, loud.counts));
+    assert!(!loud.lines.is_empty());
+}
+
+#[test]
+fn nobody_honest_is_accused_however_many_lie_and_many_liars_are_convicted() {
+    let settings = Settings { over_budget: true, ..Settings::default() };
+    let mut convicted = 0;
+    for seed in 0..500 {
+        let report = run(seed, &settings);
+        assert_eq!(report.violations, [], "seed {seed}");
+        convicted += report.counts.convicted;
+    }
+    assert!(convicted > 0, "no equivocation was ever proven");
+}
+
+#[test]
+fn a_share_that_leaves_before_its_slot_is_synced_is_found() {
+    let name = "an honest node signs one value for one timestamp, and remembers it";
+    assert!(finds(Plant::ShareBeforeSync, name));
+    assert!(finds(Plant::ShareBeforeSync, "one timestamp has one certificate, and it is genuine"));
+}
+
+#[test]
+fn a_node_that_forgets_its_marks_is_found() {
+    assert!(finds(Plant::ForgetMarks, "one timestamp has one certificate, and it is genuine"));
+}
+
+#[test]
+fn a_read_without_write_back_is_found() {
+    assert!(finds(Plant::NoWriteBack, "what was acknowledged or read is on the disks of a quorum"));
+    assert!(finds(Plant::NoWriteBack, "each variable is linearizable"));
+}
+
+#[test]
+fn an_acknowledgement_before_the_sync_is_found() {
+    let name = "what was acknowledged or read is on the disks of a quorum";
+    assert!(finds(Plant::AcknowledgeBeforeSync, name));
+}
+
+#[test]
+fn a_writer_that_abandons_what_it_assembled_is_found() {
+    assert!(finds(Plant::AbandonAssembled, "what failed or was abandoned is never seen"));
+}
+
+#[test]
+fn a_home_without_memory_or_lock_is_found() {
+    let name = "an honest writer signs one value for one timestamp, and keeps what it assembled";
+    assert!(finds(Plant::ForgetHome, name));
+    assert!(finds(Plant::NoHomeLock, name));
+}
+
+#[test]
+fn a_writer_that_believes_the_largest_time_is_found() {
+    let name = "after healing, the owner writes and everybody reads";
+    assert!(finds(Plant::MaxTimestamp, name));
+}
+
+#[test]
+fn nodes_that_believe_every_address_are_found() {
+    assert!(finds(Plant::BlindIdentities, "only the owner overwrites"));
+}
+
+#[test]
+fn a_share_for_somebody_else_is_found() {
+    assert!(finds(Plant::ShareForAnybody, "what failed or was abandoned is never seen"));
+}
+
+#[test]
+fn a_client_that_blames_the_silent_is_found() {
+    assert!(finds(Plant::BlameTheSilent, "nobody honest is accused"));
+}
