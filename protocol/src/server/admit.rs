@@ -202,11 +202,21 @@ fn check_evidence(
     Ok(Shown { latest: Some(*latest), attested })
 }
 
-/// The (b+1)-th largest of the valid answers by distinct members of this server's clique, or 0.
+/// The (b+1)-th largest of the valid answers by distinct members of one clique, or 0: of the clique
+/// for which it is largest. Each has b faulty members at most, so an honest member of some clique
+/// has seen it. All cliques count, because an entry has one timestamp for all of them: what one
+/// clique has seen must not be out of reach for another.
 fn attested_time(times: &[SignedTime], variable: &Variable, context: &Context<'_>) -> Timestamp {
-    let Some(clique) = context.configuration.clique_of(context.me) else {
-        return Timestamp::ZERO;
-    };
+    let cliques = context.configuration.cliques().iter();
+    cliques.map(|clique| attested_by(clique, times, variable, context)).max().unwrap_or_default()
+}
+
+fn attested_by(
+    clique: &Group,
+    times: &[SignedTime],
+    variable: &Variable,
+    context: &Context<'_>,
+) -> Timestamp {
     let valid = |time: &&SignedTime| {
         let statement = TimeStatement {
             realm: context.configuration.realm().clone(),

@@ -7,7 +7,7 @@ use bftkv_protocol::{
 
 use crate::fixtures::{
     ALICE, ALICE_MOVED, ALICE2, BOB, CLIQUE, MALLORY, Person, certified, certified_by, entry,
-    final_entry, forged, node, one_group, signed, signed_time, two_groups, variable,
+    final_entry, forged, node, one_group, signed, signed_time, two_cliques, two_groups, variable,
 };
 use crate::member::{Member, Row, State, check};
 
@@ -294,6 +294,30 @@ fn time_answers_count_by_distinct_members() {
     member.cut.insert(node(0xa3));
     let times = vec![time(0xa2, 900), time(0xa3, 900)];
     check(&member, vec![row("a member that was cut out", times, refused)]);
+}
+
+/// An entry has one timestamp for all cliques: what b+1 members of one have seen counts for all.
+#[test]
+fn time_answers_of_another_clique_count_for_this_one() {
+    let configuration = two_cliques();
+    let time = |signer, seen| signed_time(signer, seen, &configuration);
+    let high = entry(ALICE, 900 + MAX_TIMESTAMP_STEP, "v");
+    let row = |shows, times, expected| {
+        (shows, State::empty(), ALICE, with_times(high.clone(), times), expected)
+    };
+    let rows: Vec<Row> = vec![
+        row(
+            "b+1 members of the other clique",
+            vec![time(0xb2, 900), time(0xb3, 900)],
+            "seen 1049476 slots [1049476] | share 1049476",
+        ),
+        row(
+            "b+1 members of two cliques together: each may be its clique's faulty one",
+            vec![time(0xa2, 900), time(0xb3, 900)],
+            "refused 401 1048576",
+        ),
+    ];
+    check(&Member::new(CLIQUE[0], two_cliques()), rows);
 }
 
 /// Answers of other cliques come before those of this one, and are more than it has members.
