@@ -197,3 +197,114 @@ fn check_order(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use bftkv_protocol::{
+        Address, CollectiveSignature, ConfigurationDigest, Entry, NodeId, Realm, SignatureBytes,
+        SignedEntry, WriterSignature,
+    };
+
+    use super::*;
+
+    fn entry(t: u64) -> CertifiedEntry {
+        let entry = Entry {
+            realm: Realm::new("test").unwrap(),
+            variable: Variable::new(*b"x").unwrap(),
+            timestamp: Timestamp::new(t),
+            value: value(t),
+            is_final: false,
+            writer: NodeId::from_bytes(&[1; 20]).unwrap(),
+            owner: Address::new("a@example.org").unwrap(),
+        };
+        let signature = WriterSignature::new(SignatureBytes::new(*b"s").unwrap());
+        let named = ConfigurationDigest::from_bytes([0; 32]);
+        CertifiedEntry {
+            signed: SignedEntry { entry, signature },
+            collective: CollectiveSignature::new(named, Vec::new()),
+        }
+    }
+
+    fn value(t: u64) -> Value {
+        Value::new(t.to_be_bytes()).unwrap()
+    }
+
+    /// Begins at the first, ends at the second number of milliseconds.
+    fn add(history: &mut History, times: (u64, u64), kind: Kind, outcome: Outcome) {
+        let id = history.begin(Operation {
+            process: "p".to_owned(),
+            variable: Variable::new(*b"x").unwrap(),
+            kind,
+            started: Duration::from_millis(times.0),
+            ended: None,
+            deadline: Duration::from_secs(1),
+            outcome: Outcome::Unknown,
+            attempts: Vec::new(),
+        });
+        history.end(id, Duration::from_millis(times.1), outcome);
+    }
+
+    fn write(history: &mut History, times: (u64, u64), t: u64) {
+        let kind = Kind::Write { value: value(t), is_final: false };
+        add(history, times, kind, Outcome::Written(entry(t)));
+    }
+
+    fn read(history: &mut History, times: (u64, u64), regular: bool, t: Option<u64>) {
+        add(history, times, Kind::Read { regular, at: None }, Outcome::Found(t.map(entry)));
+    }
+
+    #[test]
+    fn what_was_acknowledged_is_read() {
+        let mut history = History::default();
+        write(&mut history, (1, 5), 1);
+        read(&mut history, (6, 7), false, Some(1));
+        assert_eq!(history.check_linearizable(), Ok(()));
+        read(&mut history, (8, 9), false, None);
+        assert!(history.check_linearizable().is_err(), "an acknowledged write is lost");
+    }
+
+    #[test]
+    fn a_write_under_way_may_be_read_or_not_but_never_first_and_then_not() {
+        let mut history = History::default();
+        write(&mut history, (1, 20), 1);
+        read(&mut history, (2, 3), false, None);
+        read(&mut history, (4, 5), false, Some(1));
+        assert_eq!(history.check_linearizable(), Ok(()));
+        read(&mut history, (6, 7), true, None);
+        assert_eq!(history.check_linearizable(), Ok(()), "a regular read may");
+        read(&mut history, (8, 9), false, None);
+        assert!(history.check_linearizable().is_err(), "new and then old");
+    }
+
+    #[test]
+    fn an_unknown_write_may_appear_late() {
+        let mut history = History::default();
+        let kind = Kind::Write { value: value(2), is_final: false };
+        add(&mut history, (1, 2), kind, Outcome::Unknown);
+        read(&mut history, (3, 4), false, None);
+        read(&mut history, (5, 6), false, Some(2));
+        assert_eq!(history.check_linearizable(), Ok(()));
+    }
+
+    #[test]
+    fn two_writes_have_two_timestamps_in_order() {
+        let mut history = History::default();
+        write(&mut history, (1, 2), 5);
+        write(&mut history, (3, 4), 5);
+        assert!(history.check_linearizable().is_err());
+    }
+
+    #[test]
+    fn versions_stay() {
+        let mut history = History::default();
+        write(&mut history, (1, 2), 1);
+        write(&mut history, (3, 4), 2);
+        let at = Kind::Read { regular: false, at: Some(Timestamp::new(1)) };
+        add(&mut history, (5, 6), at.clone(), Outcome::Found(Some(entry(1))));
+        let both = vec![Timestamp::new(2), Timestamp::new(1)];
+        add(&mut history, (5, 6), Kind::List { limit: 9 }, Outcome::Listed(both));
+        assert_eq!(history.check_linearizable(), Ok(()));
+        add(&mut history, (7, 8), at, Outcome::Found(None));
+        assert!(history.check_linearizable().is_err(), "a version is lost");
+    }
+}

@@ -75,7 +75,12 @@ impl Cluster {
                 _ => PATIENCE,
             };
             last = self.closing_operation(owner.clone(), todo.clone(), attempt, patience);
-            let Outcome::Failed(problem) = &last else { break };
+            let problem = match &last {
+                Outcome::Failed(problem) => problem,
+                Outcome::Written(_) => break,
+                // Signed at the very end of its time: the next try has more.
+                _ => continue,
+            };
             match &**problem {
                 Problem::Sealed(_) => return Closing::Good,
                 // An entry that a traitor kept to itself until now.
