@@ -195,12 +195,18 @@ fn scan(db: &mut DB, from: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>,
     Ok(page.into_pairs())
 }
 
+/// The memory for what is only in the log yet. Below the one, every few commits make a table;
+/// above the other, making one holds up a commit for long.
+const MIN_WRITE_BUFFER: usize = 64 * 1024;
+const MAX_WRITE_BUFFER: usize = 4 * 1024 * 1024;
+
 fn options(disk: Arc<dyn Disk>, cache_bytes: usize) -> Options {
     Options {
         env: Rc::new(Box::new(SyncingEnv::new(disk))),
         // The crate's own log file would be unsynced noise.
         log: Some(Rc::new(RefCell::new(rusty_leveldb::infolog::Logger(Box::new(io::sink()))))),
         block_cache_capacity_bytes: cache_bytes,
+        write_buffer_size: (cache_bytes / 2).clamp(MIN_WRITE_BUFFER, MAX_WRITE_BUFFER),
         // Appending behind a torn tail would lose what is appended: replay stops at the tear.
         reuse_logs: false,
         reuse_manifest: false,

@@ -33,6 +33,7 @@ mod leveldb_env;
 mod memory;
 mod open;
 mod overlay;
+mod pending;
 mod record;
 mod record_store;
 mod redb_backend;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use bftkv_protocol::{
-    Batch, CertifiedEntry, EquivocationProof, Marks, Store, StoreError, Timestamp, ValueDigest,
-    Variable, VariableState, encode,
+    Batch, CertifiedEntry, EquivocationProof, Store, StoreError, Timestamp, ValueDigest, Variable,
+    VariableState, encode,
 };
 
 use crate::backend::{Backend, Change, Checked, Pair, corrupt};
@@ -17,6 +17,7 @@ use crate::disk::DiskLock;
 use crate::group_commit::GroupCommit;
 use crate::health::Health;
 use crate::key::{self, Key};
+use crate::pending::{Pending, add_to, open_entry, open_variable};
 use crate::record;
 
 /// A [`Store`] over any [`Backend`].
@@ -51,14 +52,6 @@ struct Ledger {
     next_proof: u64,
     /// Proofs that are kept already: a proof that is gossiped again is not stored again.
     proofs: BTreeSet<ValueDigest>,
-}
-
-/// One caller's commit, encoded.
-#[derive(Debug, Default)]
-struct Pending {
-    records: BTreeMap<Vec<u8>, Vec<u8>>,
-    variables: BTreeSet<Variable>,
-    proofs: Vec<EquivocationProof>,
 }
 
 /// How many bytes one sync carries at most: bounds memory and the time that a reader of the
@@ -453,32 +446,6 @@ impl Drop for EndOfCommit<'_> {
     }
 }
 
-impl Pending {
-    fn encode(batch: Batch) -> Result<Self, StoreError> {
-        let mut pending = Self { proofs: batch.proofs, ..Self::default() };
-        for entry in &batch.entries {
-            let key = Key::Version(entry.variable().clone(), entry.timestamp()).encode();
-            let record = record::seal(&key, entry)?;
-            pending.records.insert(key, record);
-            pending.variables.insert(entry.variable().clone());
-        }
-        for (variable, marks) in batch.marks {
-            let key = Key::Marks(variable.clone()).encode();
-            let record = record::seal(&key, &marks)?;
-            pending.records.insert(key, record);
-            pending.variables.insert(variable);
-        }
-        Ok(pending)
-    }
-
-    /// Adds a later commit: where both change one record, the later one counts.
-    fn merge(&mut self, later: Self) {
-        self.records.extend(later.records);
-        self.variables.extend(later.variables);
-        self.proofs.extend(later.proofs);
-    }
-}
-
 fn digest_of(proof: &EquivocationProof) -> ValueDigest {
     ValueDigest::of(&encode(proof))
 }
@@ -488,42 +455,4 @@ fn after(key: &[u8]) -> Vec<u8> {
     let mut next = key.to_vec();
     next.push(0);
     next
-}
-
-/// The entry in a record that must be one, of the variable and timestamp that its key names.
-fn open_entry((key, record): &Pair) -> Result<CertifiedEntry, StoreError> {
-    let entry: CertifiedEntry = record::open(key, record)?;
-    let place = Key::Version(entry.variable().clone(), entry.timestamp());
-    if Key::decode(key) == Some(place) {
-        Ok(entry)
-    } else {
-        Err(corrupt(record::name(key), "it holds an entry that belongs elsewhere"))
-    }
-}
-
-/// The variable that a record belongs to; the record's checksum vouches for the key.
-fn open_variable((key, record): &Pair) -> Result<Variable, StoreError> {
-    if record::fingerprint(key, record).is_none() {
-        return Err(corrupt(record::name(key), "the checksum does not fit"));
-    }
-    match Key::decode(key) {
-        Some(Key::Marks(variable) | Key::Version(variable, _)) => Ok(variable),
-        _ => Err(corrupt(record::name(key), "it is no key of a variable")),
-    }
-}
-
-/// Puts what a record holds into a batch for another store.
-fn add_to(batch: &mut Batch, pair: &Pair) -> Result<(), StoreError> {
-    let (key, record) = pair;
-    match Key::decode(key) {
-        Some(Key::Census) => {}
-        Some(Key::Marks(variable)) => {
-            let marks: Marks = record::open(key, record)?;
-            batch.marks.push((variable, marks));
-        }
-        Some(Key::Version(..)) => batch.entries.push(open_entry(pair)?),
-        Some(Key::Proof(_)) => batch.proofs.push(record::open(key, record)?),
-        None => return Err(corrupt(record::name(key), "it is no key of ours")),
-    }
-    Ok(())
 }

@@ -124,6 +124,11 @@ fn an_input_output_error_stops_writing_and_loses_nothing() {
 }
 
 #[test]
+fn a_passing_error_stops_writing_and_loses_nothing() {
+    fail_everywhere(&ON_DISK, Fault::Once, 4, 50, u64::MAX);
+}
+
+#[test]
 fn a_failed_sync_stops_writing_and_loses_nothing() {
     fail_everywhere(&ON_DISK, Fault::Sync, 4, 50, u64::MAX);
 }
@@ -135,9 +140,14 @@ fn a_power_cut_at_any_moment_loses_nothing() {
 
 #[test]
 fn faults_while_tables_are_made_and_compacted_lose_nothing() {
-    for fault in [Fault::Full, Fault::InputOutput, Fault::Sync, Fault::Power] {
-        fail_everywhere(&[StorageKind::LevelDb], fault, 24, 900_000, 8);
+    for fault in [Fault::Full, Fault::InputOutput, Fault::Once, Fault::Sync, Fault::Power] {
+        fail_everywhere(&[StorageKind::LevelDb], fault, 40, 40_000, 80);
     }
+}
+
+#[test]
+fn reads_go_on_from_a_store_that_is_larger_than_its_cache() {
+    fail_everywhere(&[StorageKind::Redb], Fault::InputOutput, 40, 40_000, 15);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bftkv_protocol::{Batch, Marks, Store, Variable};
 use bftkv_storage::{MemoryBackend, RecordStore, StorageKind};
@@ -331,14 +332,25 @@ fn every_operation_survives_reopening() {
     });
 }
 
+/// Lets the readers go when a writer ends, well or by a failed assertion.
+struct EndOfWriter<'a>(&'a AtomicUsize);
+
+impl Drop for EndOfWriter<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn concurrent_writers_and_readers_agree() {
     each_kind(|kind| {
         let store = kind.open();
+        let writing = AtomicUsize::new(8);
         std::thread::scope(|scope| {
             for writer in 0..8u8 {
-                let store = &*store;
+                let (store, writing) = (&*store, &writing);
                 scope.spawn(move || {
+                    let _end = EndOfWriter(writing);
                     let x = name([writer]);
                     for t in 1..=25 {
                         let mut batch = put(&x, t, b"v");
@@ -352,7 +364,7 @@ fn concurrent_writers_and_readers_agree() {
                 scope.spawn(move || {
                     let x = name([writer]);
                     let mut last = at(0);
-                    while last < at(25) {
+                    while writing.load(Ordering::SeqCst) > 0 {
                         let state = store.load(&x).unwrap();
                         let t = state.latest.map_or(at(0), |e| e.timestamp());
                         assert!(t >= last, "a reader went back from {last} to {t}");

@@ -228,7 +228,7 @@ fn reserve_until(home: &Path, disk: &TestDisk) -> u64 {
 
 #[test]
 fn after_any_failure_or_power_cut_no_acknowledged_timestamp_is_free() {
-    for fault in [Fault::Full, Fault::InputOutput, Fault::Sync, Fault::Power] {
+    for fault in [Fault::Full, Fault::InputOutput, Fault::Once, Fault::Sync, Fault::Power] {
         for n in 0..60 {
             let home = tempdir().unwrap();
             let disk = TestDisk::with_folder(home.path());

@@ -14,6 +14,8 @@ pub enum Fault {
     Full,
     /// Every change fails, syncs included.
     InputOutput,
+    /// One change fails; everything works again after it.
+    Once,
     /// Syncs fail; writes seem to work.
     Sync,
     /// The power goes: what is on the disk at this moment is what is found later.
@@ -38,6 +40,8 @@ struct State {
     /// Each name, and the file behind it.
     names: BTreeMap<PathBuf, usize>,
     synced_names: BTreeMap<PathBuf, usize>,
+    /// Changes of names since their folder was synced, in order.
+    renames: Vec<Rename>,
     folders: Vec<PathBuf>,
     files: Vec<Inode>,
     changes: u64,
@@ -46,6 +50,27 @@ struct State {
     /// The disk at the moment when the power went. What the process did after that moment, it
     /// never did.
     at_power_cut: Option<Box<Self>>,
+}
+
+/// A file loses one name, gains another, or both at once.
+#[derive(Debug, Clone)]
+struct Rename {
+    from: Option<PathBuf>,
+    to: Option<(PathBuf, usize)>,
+}
+
+impl Rename {
+    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
+        if let Some(path) = &self.from {
+            names.remove(path);
+        }
+        names.extend(self.to.clone());
+    }
+
+    fn is_in(&self, folder: &Path) -> bool {
+        let path = self.from.as_ref().or(self.to.as_ref().map(|(path, _)| path));
+        path.is_some_and(|path| path.parent() == Some(folder))
+    }
 }
 
 #[derive(Debug, Default, Clone)]
@@ -100,10 +125,13 @@ impl TestDisk {
     pub fn after_power_cut(&self, lost: Lost) -> Self {
         let state = self.state();
         let state = state.at_power_cut.as_deref().unwrap_or(&state);
-        let keep_names = lost != Lost::Everything;
         let mut names = state.synced_names.clone();
-        if keep_names {
-            names.clone_from(&state.names);
+        for (n, rename) in state.renames.iter().enumerate() {
+            match lost {
+                Lost::Everything => {}
+                Lost::Half if (state.renames.len() - n).is_multiple_of(2) => {}
+                _ => rename.apply(&mut names),
+            }
         }
         let files = state.files.iter().map(|file| file.after_power_cut(lost)).collect();
         let folders = state.folders.clone();
@@ -175,6 +203,11 @@ impl Write {
 }
 
 impl State {
+    fn rename(&mut self, rename: Rename) {
+        rename.apply(&mut self.names);
+        self.renames.push(rename);
+    }
+
     /// Counts a change; an error if it must not happen.
     fn step(&mut self, is_sync: bool) -> io::Result<()> {
         let now = self.changes;
@@ -188,10 +221,13 @@ impl State {
                     }
                     Ok(())
                 }
+                Fault::Once if now > from => Ok(()),
                 Fault::Full if is_sync => Ok(()),
                 Fault::Full => Err(io::ErrorKind::StorageFull.into()),
                 Fault::Sync if !is_sync => Ok(()),
-                Fault::InputOutput | Fault::Sync => Err(io::Error::other("input/output error")),
+                Fault::InputOutput | Fault::Sync | Fault::Once => {
+                    Err(io::Error::other("input/output error"))
+                }
             },
             _ => Ok(()),
         }
@@ -258,7 +294,7 @@ impl Disk for TestDisk {
                 state.step(false)?;
                 let id = state.files.len();
                 state.files.push(Inode::default());
-                state.names.insert(path.to_owned(), id);
+                state.rename(Rename { from: None, to: Some((path.to_owned(), id)) });
                 id
             }
         };
@@ -268,15 +304,16 @@ impl Disk for TestDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.step(false)?;
-        let id = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        state.names.insert(to.to_owned(), id);
+        let id = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        state.rename(Rename { from: Some(from.to_owned()), to: Some((to.to_owned(), id)) });
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.step(false)?;
-        state.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
+        state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        state.rename(Rename { from: Some(path.to_owned()), to: None });
         Ok(())
     }
 
@@ -303,10 +340,10 @@ impl Disk for TestDisk {
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.step(true)?;
-        let inside = |path: &PathBuf| path.parent() == Some(folder);
-        let now: Vec<_> = state.names.clone().into_iter().filter(|(p, _)| inside(p)).collect();
-        state.synced_names.retain(|path, _| !inside(path));
-        state.synced_names.extend(now);
+        let (synced, rest) = state.renames.drain(..).partition(|rename| rename.is_in(folder));
+        state.renames = rest;
+        let synced: Vec<Rename> = synced;
+        synced.iter().for_each(|rename| rename.apply(&mut state.synced_names));
         Ok(())
     }
 
