@@ -1,5 +1,7 @@
 //! Rule R5, sentence by sentence: which entry a read returns, and what it makes sure of.
 
+use std::sync::Arc;
+
 use bftkv_protocol::client::{Consistency, ReadOptions};
 use bftkv_protocol::{
     Answer, CertifiedEntry, ConfigurationDigest, Entry, EquivocationProof, Refusal, Response,
@@ -7,8 +9,8 @@ use bftkv_protocol::{
 };
 
 use crate::fixtures::{
-    ALICE, BOB, CLIQUE, Person, STORE, certified, certified_by, entry, final_entry, nodes,
-    one_group, t, two_groups, variable,
+    ALICE, BOB, CLIQUE, Person, STORE, certified, certified_by, configuration, entry, final_entry,
+    nodes, one_group, t, two_groups, variable,
 };
 use crate::reader::{Reader, read_options};
 use crate::samples::member_proof;
@@ -111,6 +113,20 @@ fn a_final_is_made_known_to_the_signers() {
     reader.shown(&CLIQUE[..3], &certified(final_entry(ALICE, 5, "v"), &one_group()));
     assert_eq!(reader.result(), "5", "the store group signs itself");
     assert_eq!(reader.told(), NOTHING);
+}
+
+/// Whoever holds a Final in both groups has it already: nobody silent is waited for.
+#[test]
+fn a_final_that_enough_signers_hold_needs_no_write_back() {
+    let store = [&CLIQUE[..], &STORE[..3]].concat();
+    let overlapping = configuration(&[&CLIQUE], &store);
+    let last = certified(final_entry(ALICE, 5, "v"), &overlapping);
+    let mut reader = Reader::new(Arc::clone(&overlapping));
+    reader.shown(&[0xa1, 0xa2, 0xc1, 0xc2, 0xc3], &last);
+    assert_eq!(reader.result(), "going on", "two signers are no quorum");
+    let mut reader = Reader::new(overlapping);
+    reader.shown(&[0xa1, 0xa2, 0xa3, 0xc1, 0xc2], &last);
+    assert_eq!(reader.result(), "5");
 }
 
 /// "Wrong answers name their sender; stale ones are no crime."
@@ -270,6 +286,23 @@ fn who_showed_nothing_when_certificates_were_asked_for_is_not_blamed() {
     reader.shown(&[0xa4], &of(ALICE, 5));
     reader.wake();
     assert_eq!(reader.expire(), "cannot read: 2 of 3, without a1 a4");
+}
+
+/// An answer to one search says nothing about another certificate.
+#[test]
+fn who_answered_another_search_is_not_blamed() {
+    let seven = [0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7];
+    let group = configuration(&[&seven], &seven);
+    let mut reader = Reader::new(Arc::clone(&group));
+    reader.keys.0.extend([ALICE.id(), BOB.id()]);
+    let (old, new) = (entry(BOB, 5, "v"), entry(ALICE, 6, "v"));
+    reader.shown(&[0xa1], &certified(old.clone(), &group));
+    reader.absent(&seven[3..]);
+    reader.fetched(&[]);
+    reader.shown(&[0xa2], &certified(old, &group));
+    reader.shown(&[0xa3], &certified(new, &group));
+    reader.fetched(&[0xa2]);
+    assert!(!reader.expire().contains("a2 BadEntry"), "it was asked for the other certificate only");
 }
 
 #[test]
