@@ -85,27 +85,42 @@ fn fatal(refusals: &Tally<Refusal>, cliques: &[Group]) -> Option<Problem> {
     None
 }
 
-/// The obstacle that tells most. A lone liar can choose the words of a failure, not the failure.
+/// The obstacle that tells most: an own outstanding Final, which the writer can finish, unless more
+/// members name another owner. A lone liar can choose the words of a failure, not the failure.
 fn obstacle(refusals: &Tally<Refusal>) -> Obstacle {
-    let mut found = Obstacle::None;
-    for (_, refusal) in refusals.iter() {
-        match refusal {
-            Refusal::Outstanding(slots) => {
-                if let Some(slot) = slots.first() {
-                    return Obstacle::Others(slot.owner.clone());
-                }
-            }
-            Refusal::OutstandingFinal(slot) => found = Obstacle::Final(slot.clone()),
+    let (others, finals) = (outstanding(refusals), outstanding_finals(refusals));
+    let is_contention = |(_, refusal): (&NodeId, &Refusal)| {
+        matches!(
+            refusal,
             Refusal::OldTimestamp { .. }
-            | Refusal::TimestampTooFar { .. }
-            | Refusal::TooManySlots(_)
-            | Refusal::Busy
-                if found == Obstacle::None =>
-            {
-                found = Obstacle::Contention;
-            }
-            _ => {}
+                | Refusal::TimestampTooFar { .. }
+                | Refusal::TooManySlots(_)
+                | Refusal::Busy
+        )
+    };
+    match (finals.last(), others.first()) {
+        (Some(slot), _) if finals.len() >= others.len() => {
+            Obstacle::Final(Box::new((*slot).clone()))
         }
+        (_, Some(slot)) => Obstacle::Others(slot.owner.clone()),
+        _ if refusals.iter().any(is_contention) => Obstacle::Contention,
+        _ => Obstacle::None,
     }
-    found
+}
+
+/// For each member that refused because of another owner's attempts, the first of these.
+pub(super) fn outstanding(refusals: &Tally<Refusal>) -> Vec<&Slot> {
+    let slots = refusals.iter().filter_map(|(_, refusal)| match refusal {
+        Refusal::Outstanding(slots) => slots.first(),
+        _ => None,
+    });
+    slots.collect()
+}
+
+fn outstanding_finals(refusals: &Tally<Refusal>) -> Vec<&Slot> {
+    let slots = refusals.iter().filter_map(|(_, refusal)| match refusal {
+        Refusal::OutstandingFinal(slot) => Some(&**slot),
+        _ => None,
+    });
+    slots.collect()
 }

@@ -302,7 +302,10 @@ fn who_answered_another_search_is_not_blamed() {
     reader.shown(&[0xa2], &certified(old, &group));
     reader.shown(&[0xa3], &certified(new, &group));
     reader.fetched(&[0xa2]);
-    assert!(!reader.expire().contains("a2 BadEntry"), "it was asked for the other certificate only");
+    assert!(
+        !reader.expire().contains("a2 BadEntry"),
+        "it was asked for the other certificate only"
+    );
 }
 
 #[test]

@@ -131,6 +131,19 @@ fn the_error_names_the_obstacle() {
     }
 }
 
+/// What the writer can finish itself comes first. The other owner may still have given up: that
+/// is asked for all the same.
+#[test]
+fn an_own_final_explains_more_than_another_owner() {
+    let his = slot(&signed(entry(BOB, 6, "his")));
+    let mine = slot(&signed(final_entry(ALICE, 6, "other")));
+    let (his, mine) = (Refusal::Outstanding(vec![his]), Refusal::OutstandingFinal(Box::new(mine)));
+    let mut desk = refused(his, mine);
+    assert!(desk.told().iter().any(|told| told.contains("abandoned")), "the others are asked");
+    desk.expire();
+    assert_eq!(desk.result(), "outstanding final 6");
+}
+
 /// "A refusal that can be mended is retried with a fresh t", and with what a lagging member needs.
 #[test]
 fn the_next_attempt_shows_evidence() {

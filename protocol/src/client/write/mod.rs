@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::ask::{Ask, shortfall};
 use super::jitter::Jitter;
-use super::refused::{Obstacle, Verdict};
+use super::refused::{Obstacle, Verdict, outstanding};
 use super::timestamp_choice::{TimeAnswer, base, choose, proof};
 use super::{Action, ClientError, Fault, Lost, Phase, Problem, Round, newer};
 use crate::{

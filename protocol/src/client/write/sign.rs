@@ -129,11 +129,13 @@ impl Write {
 
     /// The attempt can no longer get all its shares: abandon it, and try again with a fresh t.
     pub(super) fn give_up_attempt(&mut self, now: Duration) {
+        let Step::Signing(signing) = &self.step else { return };
+        let meets_others = !outstanding(&signing.refusals).is_empty();
         if let Some(problem) = self.drop_attempt() {
             self.fail(problem);
             return;
         }
-        if matches!(self.obstacle, Obstacle::Others(_)) {
+        if meets_others {
             self.back_off(now);
             // Whoever was refused may relay what the other writer has abandoned.
             self.relayed.clear();
