@@ -201,6 +201,9 @@ fn hint_for(problem: &Problem) -> Option<&'static str> {
             "have more than b members certify your certificate (`bftkv cert export -a`, and on \
              their nodes `bftkv cert certify`), import what comes back, then `bftkv join`"
         }
+        Problem::Blocked { .. } => {
+            "names that begin with your full fingerprint and `/` cannot be blocked by others"
+        }
         Problem::Refused { .. } => "`bftkv graph` here and at a node shows whether they agree",
         Problem::Unreachable { .. } => {
             "see that the nodes run (`bftkv graph` lists them) and try again"

@@ -106,22 +106,14 @@ impl OwnKey {
         Ok(CertificateRecord::from_cert(&cert)?.bytes().clone())
     }
 
-    /// The secret key as [`OwnKey::from_bytes`] and GnuPG read it. It stays protected by the
-    /// passphrase with which it was made or read.
-    ///
-    /// # Errors
-    /// [`KeyError::Crypto`] is ours.
-    pub fn secret_bytes(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        self.stored().as_tsk().to_vec().map(Zeroizing::new).map_err(KeyError::crypto)
-    }
-
     /// Writes the secret key to a new file that only its owner can read (mode 0600), synced. It
     /// stays protected by the passphrase with which it was made or read.
     ///
     /// # Errors
     /// [`KeyError::Io`]; an existing file is never overwritten.
     pub fn save(&self, path: &Path) -> Result<(), KeyError> {
-        let bytes = self.secret_bytes()?;
+        let bytes = self.stored().as_tsk().to_vec().map_err(KeyError::crypto)?;
+        let bytes = Zeroizing::new(bytes);
         let io = |source| KeyError::Io { path: path.to_owned(), source };
         let mut file = private_file().open(path).map_err(io)?;
         file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io)

@@ -22,7 +22,8 @@ pub(crate) const BACKGROUND: Duration = Duration::from_secs(2);
 /// Write a value.
 ///
 /// Whoever writes a variable first owns it: only certificates with the same address can write it
-/// again. When this command is done, a quorum of nodes has signed the value and has it on disk.
+/// again. Names that begin with a full fingerprint and `/` are reserved for that certificate, so
+/// that nobody can be faster. When this command is done, a quorum of nodes has signed the value and has it on disk.
 ///
 /// Values are not secret: the nodes see them. Encrypt before you put.
 ///
@@ -31,7 +32,7 @@ pub(crate) const BACKGROUND: Duration = Duration::from_secs(2);
 ///   bftkv put greeting 'hello, world'
 ///   bftkv put photo --file portrait.jpg
 ///   tar c folder | bftkv put backup -
-///   bftkv put --once constitution 'We the People'   # nothing may ever follow
+///   bftkv put --once motto 'trust, but verify'   # nothing may ever follow
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct PutArgs {

@@ -20,6 +20,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::processes::Processes;
+use crate::progress::Progress;
 
 /// Measure throughput, latency, CPU and messages.
 ///
@@ -111,9 +112,13 @@ async fn measure_running(
     let size = usize::try_from(args.value_bytes).map_err(Failure::failed)?;
     let bench = Bench::open(&homes.user, processes.pids(), args.clients, size).await?;
     let configuration = bench.configuration()?;
+    let mut progress = Progress::new("measuring", 3);
     bench.warm_up().await?;
+    progress.step();
     let put = bench.put(args.seconds).await?;
+    progress.step();
     let get = bench.get(args.seconds, put.per_client()).await?;
+    drop(progress);
     Ok(ClusterReport {
         keys: homes.keys.clone(),
         authority: configuration.authority().len(),

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::json;
 
 use super::ClusterHomes;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::count;
+use crate::output::{self, Output, count};
 use crate::processes::{FromNode, Processes, Said};
 use crate::stop::Stop;
 
@@ -37,15 +38,17 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<Exit, Failure> {
     let homes = wanted(args)?;
     context.block_on(async {
         let mut stop = Stop::listen(false)?;
-        let starting = Processes::start(&homes, print);
+        let output = context.output();
+        let starting = Processes::start(&homes, |from| print(output, from));
         let mut processes = tokio::select! {
             started = starting => started?,
             // The nodes end with their pipes.
             () = stop.wait() => return Ok(Exit::Done),
         };
-        println!("all {} listen; Ctrl-C stops them", count(homes.len(), "node"));
+        let ready = format!("all {} listen; Ctrl-C stops them", count(homes.len(), "node"));
+        print_line(output, "cluster", &ready);
         tokio::select! {
-            () = print_all(&mut processes) => {
+            () = print_all(output, &mut processes) => {
                 return Err(Failure::failed("all nodes have ended"));
             }
             () = stop.wait() => {}
@@ -76,15 +79,24 @@ fn wanted(args: &RunArgs) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// Shows what nodes say until all have ended.
-async fn print_all(processes: &mut Processes) {
+async fn print_all(output: Output, processes: &mut Processes) {
     while let Some(from) = processes.next().await {
-        print(&from);
+        print(output, &from);
     }
 }
 
-fn print(from: &FromNode) {
+fn print(output: Output, from: &FromNode) {
     match &from.said {
-        Said::Line(line) => println!("{} | {line}", from.name),
-        Said::Ended => println!("{} | ended", from.name),
+        Said::Line(line) => print_line(output, &from.name, line),
+        Said::Ended => print_line(output, &from.name, "ended"),
     }
+}
+
+/// A terminal that is gone stops no node.
+fn print_line(output: Output, name: &str, line: &str) {
+    let text = match output.is_json() {
+        true => format!("{}\n", json!({ "node": name, "line": line })),
+        false => format!("{name} | {line}\n"),
+    };
+    let _ = output::raw(text.as_bytes());
 }
