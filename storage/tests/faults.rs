@@ -98,7 +98,7 @@ fn fail_everywhere(
             let disk = new_disk();
             disk.fail_after(n, fault);
             let acknowledged = run(kind, &disk, last, value_bytes);
-            for lost in [Lost::Everything, Lost::Contents, Lost::Half, Lost::Nothing] {
+            for lost in Lost::ALL {
                 let disk = disk.after_power_cut(lost);
                 let store = open(kind, &disk).unwrap_or_else(|error| {
                     panic!("{}, change {n}, {fault:?}, {lost:?}: {error}", kind.name())
@@ -141,7 +141,7 @@ fn a_power_cut_at_any_moment_loses_nothing() {
 #[test]
 fn faults_while_tables_are_made_and_compacted_lose_nothing() {
     for fault in [Fault::Full, Fault::InputOutput, Fault::Once, Fault::Sync, Fault::Power] {
-        fail_everywhere(&[StorageKind::LevelDb], fault, 40, 40_000, 80);
+        fail_everywhere(&[StorageKind::LevelDb], fault, 50, 40_000, 120);
     }
 }
 

@@ -234,7 +234,7 @@ fn after_any_failure_or_power_cut_no_acknowledged_timestamp_is_free() {
             let disk = TestDisk::with_folder(home.path());
             disk.fail_after(n, fault);
             let acknowledged = reserve_until(home.path(), &disk);
-            for lost in [Lost::Everything, Lost::Contents, Lost::Half, Lost::Nothing] {
+            for lost in Lost::ALL {
                 require_kept(&home, &disk.after_power_cut(lost), acknowledged);
             }
         }

@@ -33,6 +33,13 @@ pub enum Lost {
     Contents,
     /// Every second write and name is kept, the later ones first.
     Half,
+    /// The earlier half of writes and names is lost, the later half kept.
+    Earlier,
+}
+
+impl Lost {
+    pub const ALL: [Self; 5] =
+        [Self::Everything, Self::Nothing, Self::Contents, Self::Half, Self::Earlier];
 }
 
 #[derive(Debug, Default, Clone)]
@@ -130,6 +137,7 @@ impl TestDisk {
             match lost {
                 Lost::Everything => {}
                 Lost::Half if (state.renames.len() - n).is_multiple_of(2) => {}
+                Lost::Earlier if n < state.renames.len() / 2 => {}
                 _ => rename.apply(&mut names),
             }
         }
@@ -177,6 +185,7 @@ impl Inode {
         let kept = writes.filter(|(n, _)| match lost {
             Lost::Nothing => true,
             Lost::Half => (self.unsynced.len() - n) % 2 == 1,
+            Lost::Earlier => *n >= self.unsynced.len() / 2,
             Lost::Everything | Lost::Contents => false,
         });
         kept.for_each(|(_, write)| write.apply(&mut bytes));
