@@ -7,6 +7,12 @@
 //!              +-> output (stdout)      failure (stderr, exit code)
 //! ```
 
+#![allow(
+    rustdoc::bare_urls,
+    rustdoc::invalid_html_tags,
+    reason = "doc comments of arguments are the text of --help, for terminals"
+)]
+
 mod args;
 mod commands;
 mod context;

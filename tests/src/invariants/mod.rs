@@ -1,7 +1,7 @@
 //! What must hold in every run. One file for each property; each names its source.
 //!
 //! While a run goes on, everything that matters is shown to each invariant as an
-//! [`Observation`]; at the end each is asked once more with the history of the clients.
+//! `Observation`; at the end each is asked once more with the history of the clients.
 
 mod acknowledged;
 mod bounded;
