@@ -8,7 +8,7 @@ use bftkv_protocol::{
 /// The first bytes of a proof file: its kind and version.
 const MAGIC: &[u8] = b"bftkv proof 1\n";
 
-/// A certified entry with its signatures, in a canonical file: [`MAGIC`] and the entry as it
+/// A certified entry with its signatures, in a canonical file: a first line that names its kind, and the entry as it
 /// travels between nodes. Reading a file and writing it again gives the same bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProofFile {

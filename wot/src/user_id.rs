@@ -8,11 +8,11 @@ use bftkv_protocol::Address;
 pub enum IdentityKind {
     /// "Real name (URL)": a node.
     Node,
-    /// "Real name <email>": a user.
+    /// `Real name <email>`: a user.
     User,
 }
 
-/// The identity in a user ID. Paper: App. B, "Real name (URL)" and "Real name <email>".
+/// The identity in a user ID. Paper: App. B, `Real name (URL)` and `Real name <email>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity {
     /// The real name; may be empty.
@@ -35,7 +35,7 @@ pub enum UserIdError {
     /// Not UTF-8, or with control characters or characters that change the direction of text.
     #[error("the user ID has characters that a terminal would act on, or is not UTF-8")]
     OddCharacters,
-    /// Neither "Real name (URL)" nor "Real name <email>", or it holds several addresses.
+    /// Neither `Real name (URL)` nor `Real name <email>`, or it holds several addresses.
     #[error("the user ID is neither \"Real name (URL)\" nor \"Real name <email>\"")]
     Form,
     /// The URL is not `http://host[:port]` or `https://host[:port]`.
@@ -113,7 +113,7 @@ fn parse_url(url: &str) -> Option<String> {
     (is_host(host) && port_fits).then_some(url)
 }
 
-/// Splits "host:port" or "[v6]:port".
+/// Splits `host:port` or `[v6]:port`.
 fn split_port(text: &str) -> Option<(&str, Option<&str>)> {
     let end = if text.starts_with('[') { text.find(']')?.checked_add(1)? } else { 0 };
     match text.get(end..)?.find(':') {
