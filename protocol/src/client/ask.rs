@@ -1,9 +1,11 @@
 //! One round of questions and what came of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::Round;
-use crate::{Group, NodeId, Progress, Tally};
+use super::{Fault, Lost, Round};
+use crate::{
+    Configuration, ConfigurationDigest, Group, NodeId, Outcome, Progress, Response, Tally,
+};
 
 /// A round: who answered what, and who is lost for it.
 #[derive(Debug, Clone)]
@@ -47,6 +49,29 @@ impl<T> Ask<T> {
         groups.into_iter().fold(Progress::Reached, |progress, group| {
             progress.and(group.progress(group.thresholds().q(), &good, &self.lost))
         })
+    }
+}
+
+/// What a node answered, if it counts: an answer under another configuration does not (rule R1),
+/// and is noted; whoever sent what is no answer is to blame.
+pub(super) fn open_response(
+    configuration: &Configuration,
+    from: &NodeId,
+    response: Result<Response, Lost>,
+    elsewhere: &mut Tally<ConfigurationDigest>,
+    culprits: &mut BTreeMap<NodeId, Fault>,
+) -> Option<Outcome> {
+    match response {
+        Ok(response) if response.configuration == configuration.digest() => Some(response.outcome),
+        Ok(response) => {
+            elsewhere.note(from.clone(), response.configuration);
+            None
+        }
+        Err(Lost::Lied) => {
+            culprits.entry(from.clone()).or_insert(Fault::BadAnswer);
+            None
+        }
+        Err(Lost::Silent) => None,
     }
 }
 

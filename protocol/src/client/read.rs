@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ask::{Ask, shortfall};
+use super::ask::{Ask, open_response, shortfall};
 use super::{Action, ClientError, Consistency, Fault, Lost, Phase, Problem, Round};
 use crate::{
     Answer, CertifiedEntry, Configuration, EntryHash, EquivocationProof, Group, NodeId, Progress,
@@ -143,20 +143,13 @@ impl Read {
         if round != self.round || !self.configuration.has_member(from) {
             return;
         }
-        let outcome = match response {
-            Ok(response) if response.configuration == self.configuration.digest() => {
-                Some(response.outcome)
-            }
-            Ok(response) => {
-                self.elsewhere.note(from.clone(), response.configuration);
-                None
-            }
-            Err(Lost::Lied) => {
-                self.blame(from, Fault::BadAnswer);
-                None
-            }
-            Err(Lost::Silent) => None,
-        };
+        let outcome = open_response(
+            &self.configuration,
+            from,
+            response,
+            &mut self.elsewhere,
+            &mut self.culprits,
+        );
         match &self.step {
             Step::Asking(_) => self.take_entry(from, outcome, keys),
             Step::WritingBack(..) => self.take_acknowledgement(from, outcome, keys),

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ask::{Ask, shortfall};
+use super::ask::{Ask, open_response, shortfall};
 use super::jitter::Jitter;
 use super::refused::{Obstacle, Verdict, outstanding};
 use super::timestamp_choice::{TimeAnswer, base, choose, proof};
@@ -211,35 +211,19 @@ impl Write {
         if round != self.round || !self.configuration.has_member(from) {
             return;
         }
-        let outcome = self.open_response(from, response);
+        let outcome = open_response(
+            &self.configuration,
+            from,
+            response,
+            &mut self.elsewhere,
+            &mut self.culprits,
+        );
         match &mut self.step {
             Step::Timestamps(_) => self.take_time(now, from, outcome, keys),
             Step::Signing(_) => self.take_share(now, from, outcome, keys),
             Step::Storing(..) => self.take_acknowledgement(from, outcome, keys),
             Step::BackingOff => self.take_abandons(from, outcome, keys),
             Step::Reserving | Step::Recording(_) | Step::Finished => {}
-        }
-    }
-
-    /// An answer under another configuration does not count (rule R1).
-    fn open_response(
-        &mut self,
-        from: &NodeId,
-        response: Result<Response, Lost>,
-    ) -> Option<Outcome> {
-        match response {
-            Ok(response) if response.configuration == self.configuration.digest() => {
-                Some(response.outcome)
-            }
-            Ok(response) => {
-                self.elsewhere.note(from.clone(), response.configuration);
-                None
-            }
-            Err(Lost::Lied) => {
-                self.blame(from, Fault::BadAnswer);
-                None
-            }
-            Err(Lost::Silent) => None,
         }
     }
 
