@@ -4,6 +4,8 @@ use std::fmt;
 
 use bftkv_protocol::StoreError;
 
+use crate::Opening;
+
 /// One key with its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
@@ -27,6 +29,15 @@ pub(crate) const MAX_SCAN_BYTES: usize = 4 * 1024 * 1024;
 ///
 /// There is no backward scan: versions are keyed newest first (see `docs/storage.md`).
 pub trait Backend: fmt::Debug + Send + Sync {
+    /// Counts an opening, for a backend that lives outside of a folder. By default each one is of
+    /// a new store.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    fn begin(&self) -> Result<Opening, StoreError> {
+        Opening::of_new_store()
+    }
+
     /// The value of a key.
     ///
     /// # Errors

@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use bftkv_protocol::StoreError;
 
 use crate::backend::{Backend, Change, Page, Pair};
+use crate::identity::Opening;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Keeps everything in memory. A clone is the same memory, so that a simulated node can crash and
 /// open its store again.
 #[derive(Debug, Clone, Default)]
-pub struct MemoryBackend(Arc<RwLock<Map>>);
+pub struct MemoryBackend(Arc<RwLock<Map>>, Arc<Mutex<Option<Opening>>>);
 
 impl MemoryBackend {
     fn map(&self) -> RwLockReadGuard<'_, Map> {
@@ -23,6 +24,13 @@ impl MemoryBackend {
 }
 
 impl Backend for MemoryBackend {
+    fn begin(&self) -> Result<Opening, StoreError> {
+        let mut last = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = last.map_or_else(Opening::of_new_store, |last| Ok(last.next()))?;
+        *last = Some(next);
+        Ok(next)
+    }
+
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.map().get(key).cloned())
     }

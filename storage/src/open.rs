@@ -9,6 +9,7 @@ use crate::backend::{Backend, io_error};
 use crate::census::Anchor;
 use crate::disk::{Disk, DiskLock, RealDisk, TEMPORARY, read_file, replace_file};
 use crate::files_backend::FilesBackend;
+use crate::identity::Opening;
 use crate::leveldb_backend::LevelDbBackend;
 use crate::memory::MemoryBackend;
 use crate::redb_backend::RedbBackend;
@@ -81,9 +82,11 @@ pub fn open(config: &StorageConfig) -> Result<Arc<RecordStore>, OpenError> {
 /// As [`open()`].
 pub fn open_on(config: &StorageConfig, disk: Arc<dyn Disk>) -> Result<Arc<RecordStore>, OpenError> {
     if config.kind == StorageKind::Memory {
-        return Ok(Arc::new(RecordStore::over(MemoryBackend::default(), config.cache_bytes)));
+        let store = RecordStore::over(MemoryBackend::default(), config.cache_bytes)?;
+        return Ok(Arc::new(store));
     }
-    let lock = prepare(config, &*disk)?;
+    let (lock, is_new) = prepare(config, &*disk)?;
+    let opening = Opening::begin(&*disk, &config.path.join(IDENTITY), is_new)?;
     let anchor = config.path.join(ANCHOR);
     // redb walks its file after a crash and so finds damage by itself; LevelDB and plain files
     // rely on the anchor.
@@ -91,7 +94,7 @@ pub fn open_on(config: &StorageConfig, disk: Arc<dyn Disk>) -> Result<Arc<Record
     let anchor = Anchor::open(&*disk, &anchor, is_synced)?;
     let backend = open_backend(config, disk)?;
     let cache_bytes = config.cache_bytes / 2;
-    Ok(Arc::new(RecordStore::start(backend, Some(anchor), cache_bytes, Some(lock))))
+    Ok(Arc::new(RecordStore::start(backend, Some(anchor), cache_bytes, Some(lock), opening)))
 }
 
 /// Half of the cache is the backend's, half holds decoded entries.
@@ -114,14 +117,16 @@ fn open_backend(
 
 const MARKER: &str = "kind";
 const ANCHOR: &str = "anchor";
+const IDENTITY: &str = "identity";
 const LOCK: &str = "lock";
 
 /// The first word of the marker, and the version of the folder's layout.
 const TITLE: &str = "bftkv-store";
 const LAYOUT: &str = "1";
 
-/// Locks the folder and sees to it that it is a store of the right kind.
-fn prepare(config: &StorageConfig, disk: &dyn Disk) -> Result<DiskLock, OpenError> {
+/// Locks the folder and sees to it that it is a store of the right kind; tells whether it was made
+/// just now.
+fn prepare(config: &StorageConfig, disk: &dyn Disk) -> Result<(DiskLock, bool), OpenError> {
     let path = &config.path;
     let failed = |e: std::io::Error| classify(path, &e);
     let parent = parent_of(path);
@@ -132,18 +137,20 @@ fn prepare(config: &StorageConfig, disk: &dyn Disk) -> Result<DiskLock, OpenErro
     let lock = disk.lock(&path.join(LOCK)).map_err(failed)?;
     let lock = lock.ok_or_else(|| OpenError::Locked(path.clone()))?;
     let marker = path.join(MARKER);
-    if disk.exists(&marker).map_err(failed)? {
+    let is_new = !disk.exists(&marker).map_err(failed)?;
+    if !is_new {
         let bytes = read_file(disk, &marker).map_err(failed)?;
         check_marker(config, &bytes)?;
     } else {
         require_unused(path, disk)?;
         Anchor::create(disk, &path.join(ANCHOR))?;
+        Opening::create(disk, &path.join(IDENTITY))?;
         let line = format!("{TITLE} {LAYOUT} {}\n", config.kind.name());
         replace_file(disk, &marker, line.as_bytes()).map_err(failed)?;
         disk.sync_folder(path).map_err(failed)?;
         disk.sync_folder(parent).map_err(failed)?;
     }
-    Ok(lock)
+    Ok((lock, is_new))
 }
 
 fn check_marker(config: &StorageConfig, bytes: &[u8]) -> Result<(), OpenError> {
@@ -169,6 +176,7 @@ fn require_unused(path: &Path, disk: &dyn Disk) -> Result<(), OpenError> {
     let is_ours = |name: &PathBuf| {
         name == Path::new(LOCK)
             || name == Path::new(ANCHOR)
+            || name == Path::new(IDENTITY)
             || name.extension().is_some_and(|extension| extension == TEMPORARY)
     };
     let names = disk.list(path).map_err(|e| classify(path, &e))?;

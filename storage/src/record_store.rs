@@ -19,6 +19,7 @@ use crate::health::Health;
 use crate::key::{self, Key};
 use crate::pending::{Pending, add_to, open_entry, open_variable};
 use crate::record;
+use crate::{Opening, StoreIdentity};
 
 /// A [`Store`] over any [`Backend`].
 ///
@@ -29,6 +30,7 @@ use crate::record;
 #[derive(Debug)]
 pub struct RecordStore {
     inner: Arc<Inner>,
+    opening: Opening,
     checker: Option<JoinHandle<()>>,
     /// Released last: the fields are dropped in this order.
     _lock: Option<DiskLock>,
@@ -68,9 +70,12 @@ impl RecordStore {
     /// A store over `backend`, checked before this returns, with a cache of `cache_bytes`.
     ///
     /// For embedding and simulation; [`crate::open()`] is for folders.
-    #[must_use]
-    pub fn over(backend: impl Backend + 'static, cache_bytes: usize) -> Self {
-        Self::start(Box::new(backend), None, cache_bytes, None)
+    ///
+    /// # Errors
+    /// Those of [`Backend::begin`].
+    pub fn over(backend: impl Backend + 'static, cache_bytes: usize) -> Result<Self, StoreError> {
+        let opening = backend.begin()?;
+        Ok(Self::start(Box::new(backend), None, cache_bytes, None, opening))
     }
 
     /// A store over `backend` whose anchor knows of `anchored` commits.
@@ -79,6 +84,7 @@ impl RecordStore {
         anchor: Option<(Anchor, u64)>,
         cache_bytes: usize,
         lock: Option<DiskLock>,
+        opening: Opening,
     ) -> Self {
         let (anchor, anchored) = anchor.map_or((None, 0), |(anchor, n)| (Some(anchor), n));
         let inner = Arc::new(Inner {
@@ -91,7 +97,39 @@ impl RecordStore {
             is_closing: AtomicBool::new(false),
         });
         let checker = inner.start_check(anchored);
-        Self { inner, checker, _lock: lock }
+        Self { inner, opening, checker, _lock: lock }
+    }
+
+    /// Which store this is. It is made at random with the store and never changes, and it is not
+    /// the one of any other store: a node writes it down beside its signing key, and finds
+    /// another one here when its store was lost and made anew.
+    #[must_use]
+    pub fn identity(&self) -> StoreIdentity {
+        self.opening.identity
+    }
+
+    /// How often the store was opened, this time included; synced to disk before the store is
+    /// used. If a peer has seen a larger one, this is an old copy. An equal one tells nothing:
+    /// a copy that was made while the store was open counts on from there as the store itself
+    /// did, and only [`RecordStore::commits`] can tell them apart.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.opening.generation
+    }
+
+    /// Whether this opening made the store. After a crash the next opening says no, although
+    /// nothing was ever stored: what a node decides by is [`RecordStore::identity`].
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.opening.is_new
+    }
+
+    /// How many commits the store has taken since it was made; meaningful once
+    /// [`RecordStore::wait_checked`] has returned. It never goes back: if a peer has seen a larger
+    /// one of the same identity, this is an old copy.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.inner.ledger().census.commits
     }
 
     /// Waits until the check after opening is done. A node waits before it signs for the first

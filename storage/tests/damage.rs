@@ -124,7 +124,7 @@ fn what_is_intact_can_be_salvaged() {
     disk.flip(&path, size * 8 - 1);
     let store = open_on(&config(StorageKind::Files), Arc::new(disk)).unwrap();
     assert!(store.wait_checked().is_err());
-    let target = RecordStore::over(MemoryBackend::default(), 1 << 20);
+    let target = RecordStore::over(MemoryBackend::default(), 1 << 20).unwrap();
     let damaged = store.salvage(&target).unwrap();
     assert_eq!(damaged.len(), 1);
     assert!(damaged[0].starts_with("b at t="), "{damaged:?}");

@@ -51,7 +51,7 @@ fn batch() -> Batch {
 #[test]
 fn keys_and_records_are_as_written_down() {
     let backend = MemoryBackend::default();
-    RecordStore::over(backend.clone(), 0).commit(batch()).unwrap();
+    RecordStore::over(backend.clone(), 0).unwrap().commit(batch()).unwrap();
     let pairs = backend.scan(&[], &[0xff], 100).unwrap();
     let text: String =
         pairs.iter().map(|(key, value)| format!("{} {}\n", hex(key), hex(value))).collect();
@@ -69,7 +69,7 @@ fn keys_and_records_are_as_written_down() {
         .collect();
     let changes = golden.into_iter().map(|(key, value)| Change { key, value: Some(value) });
     elsewhere.commit(changes.collect()).unwrap();
-    let store = RecordStore::over(elsewhere, 0);
+    let store = RecordStore::over(elsewhere, 0).unwrap();
     store.wait_checked().unwrap();
     let x = name(b"a\0b");
     assert_eq!(store.load(&x).unwrap().latest, Some(entry(&x, 258, b"value")));
@@ -95,7 +95,7 @@ fn a_folder_of_plain_files_is_read() {
     copy(&golden, &config.path);
     let store = open(&config).unwrap();
     store.wait_checked().unwrap();
-    let written = RecordStore::over(MemoryBackend::default(), 0);
+    let written = RecordStore::over(MemoryBackend::default(), 0).unwrap();
     written.commit(batch()).unwrap();
     assert_eq!(contents(&*store), contents(&written));
 }

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::io;
@@ -13,8 +14,8 @@ use std::sync::Arc;
 
 use bftkv_protocol::Store;
 use bftkv_storage::{
-    Disk, DiskFile, DiskLock, OpenError, OpenMode, RealDisk, StorageConfig, StorageKind, open,
-    open_on,
+    Disk, DiskFile, DiskLock, MemoryBackend, OpenError, OpenMode, RealDisk, RecordStore,
+    StorageConfig, StorageKind, open, open_on,
 };
 use common::{ON_DISK, at, config, mark, marks, name, open_sound, put};
 use tempfile::tempdir;
@@ -169,6 +170,45 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+#[test]
+fn every_opening_is_counted_and_every_store_has_a_name_of_its_own() {
+    let mut identities = BTreeSet::new();
+    for kind in ON_DISK {
+        let folder = tempdir().unwrap();
+        let store = open_sound(kind, folder.path());
+        let identity = store.identity();
+        assert!(identities.insert(identity));
+        assert_eq!((store.generation(), store.is_new(), store.commits()), (1, true, 0));
+        store.commit(mark(&name("x"), 1)).unwrap();
+        drop(store);
+        for generation in 2..5 {
+            let store = open_sound(kind, folder.path());
+            assert_eq!(store.identity(), identity);
+            assert_eq!((store.generation(), store.is_new()), (generation, false));
+            assert_eq!(store.commits(), 1);
+        }
+        fs::remove_dir_all(folder.path().join("store")).unwrap();
+        let store = open_sound(kind, folder.path());
+        assert!(store.is_new() && identities.insert(store.identity()), "a lost store came back");
+    }
+}
+
+#[test]
+fn a_copy_is_told_by_its_generation_or_by_its_commits() {
+    for kind in ON_DISK {
+        let folder = tempdir().unwrap();
+        drop(open_sound(kind, folder.path()));
+        let backup = tempdir().unwrap();
+        copy(&folder.path().join("store"), &backup.path().join("store"));
+        let store = open_sound(kind, folder.path());
+        store.commit(mark(&name("x"), 1)).unwrap();
+        let (generation, commits) = (store.generation(), store.commits());
+        drop(store);
+        let old = open_sound(kind, backup.path());
+        assert!(old.generation() <= generation && old.commits() < commits);
+    }
+}
+
 /// A process that commits on and on, and prints what was acknowledged.
 #[test]
 fn child_that_commits() {
@@ -253,4 +293,14 @@ fn a_store_in_memory_needs_no_folder() {
     let store = open(&config).unwrap();
     store.commit(put(&name("x"), 1, b"v")).unwrap();
     assert_eq!(store.load(&name("x")).unwrap().latest.unwrap().timestamp(), at(1));
+}
+
+#[test]
+fn memory_that_is_opened_again_is_the_same_store() {
+    let backend = MemoryBackend::default();
+    let open = || RecordStore::over(backend.clone(), 0).unwrap();
+    let (first, second) = (open(), open());
+    assert_eq!(first.identity(), second.identity());
+    assert_eq!((first.generation(), first.is_new()), (1, true));
+    assert_eq!((second.generation(), second.is_new()), (2, false));
 }

@@ -31,7 +31,7 @@ impl Reopen for Folder {
 
 impl Reopen for MemoryBackend {
     fn open(&self) -> Box<dyn Store> {
-        let store = RecordStore::over(self.clone(), 1 << 20);
+        let store = RecordStore::over(self.clone(), 1 << 20).unwrap();
         store.wait_checked().unwrap();
         Box::new(store)
     }
