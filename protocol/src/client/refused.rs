@@ -117,6 +117,15 @@ pub(super) fn outstanding(refusals: &Tally<Refusal>) -> Vec<&Slot> {
     slots.collect()
 }
 
+/// The slots of this writer's owner that members say are too many.
+pub(super) fn too_many(refusals: &Tally<Refusal>) -> Vec<&Slot> {
+    let slots = refusals.iter().filter_map(|(_, refusal)| match refusal {
+        Refusal::TooManySlots(slots) => Some(slots),
+        _ => None,
+    });
+    slots.flatten().collect()
+}
+
 fn outstanding_finals(refusals: &Tally<Refusal>) -> Vec<&Slot> {
     let slots = refusals.iter().filter_map(|(_, refusal)| match refusal {
         Refusal::OutstandingFinal(slot) => Some(&**slot),

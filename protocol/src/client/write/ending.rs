@@ -25,7 +25,8 @@ impl Write {
                 self.note_silence(Phase::Time, &ask.not_lost(&self.authority()));
             }
             Step::Signing(_) => {
-                if let Some(problem) = self.drop_attempt() {
+                // There is no time for another round: a refusal with a proof explains most.
+                if let Some(problem) = self.drop_attempt().or_else(|| self.forbidden()) {
                     self.fail(problem);
                     return;
                 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::ask::{Ask, open_response, shortfall};
 use super::jitter::Jitter;
-use super::refused::{Obstacle, Verdict, outstanding};
+use super::refused::{Obstacle, Verdict, outstanding, too_many};
 use super::timestamp_choice::{TimeAnswer, base, choose, proof};
 use super::{Action, ClientError, Fault, Lost, Phase, Problem, Round, newer};
 use crate::{
@@ -90,8 +90,10 @@ pub struct Write {
     known: Option<CertifiedEntry>,
     unchecked: Vec<(NodeId, CertifiedEntry)>,
     evidence: Evidence,
-    /// Other writers' abandons that were passed on since the last attempt.
+    /// Abandons that were passed on since the last attempt.
     relayed: Vec<Abandon>,
+    /// Attempts of this writer that were abandoned by this write.
+    given_up: Vec<EntryId>,
 
     obstacle: Obstacle,
     elsewhere: Tally<crate::ConfigurationDigest>,
@@ -156,6 +158,7 @@ impl Write {
             unchecked: Vec::new(),
             evidence: Evidence::default(),
             relayed: Vec::new(),
+            given_up: Vec::new(),
             obstacle: Obstacle::None,
             elsewhere: Tally::default(),
             culprits: BTreeMap::new(),
@@ -263,7 +266,7 @@ impl Write {
             }
         }
         if matches!(self.step, Step::BackingOff)
-            && let Some(problem) = self.forbidden()
+            && let Some(problem) = self.surely_forbidden()
         {
             self.fail(problem);
         }

@@ -130,50 +130,69 @@ impl Write {
     /// The attempt can no longer get all its shares: abandon it, and try again with a fresh t.
     pub(super) fn give_up_attempt(&mut self, now: Duration) {
         let Step::Signing(signing) = &self.step else { return };
-        let meets_others = !outstanding(&signing.refusals).is_empty();
-        if let Some(problem) = self.drop_attempt() {
+        let meets_slots =
+            !outstanding(&signing.refusals).is_empty() || !too_many(&signing.refusals).is_empty();
+        if let Some(problem) = self.drop_attempt().or_else(|| self.surely_forbidden()) {
             self.fail(problem);
-            return;
-        }
-        if meets_others {
-            self.back_off(now);
-            // Whoever was refused may relay what the other writer has abandoned.
-            self.relayed.clear();
-            let request = Request::Abandoned { variable: self.variable.clone() };
-            self.send(self.authority(), request);
+        } else if self.forbidden().is_some() {
+            // Nobody is ahead: all that is missing is evidence.
+            self.ask_time(now);
         } else {
             self.back_off(now);
+            if meets_slots {
+                // Whoever was refused may relay what a writer has abandoned.
+                self.relayed.clear();
+                let request = Request::Abandoned { variable: self.variable.clone() };
+                self.send(self.authority(), request);
+            }
         }
     }
 
-    /// Abandons the attempt; tells whether trying again is pointless.
+    /// Abandons the attempt; tells whether so many refused it that trying again is pointless.
     pub(super) fn drop_attempt(&mut self) -> Option<Problem> {
         let Step::Signing(signing) = &self.step else { return None };
         let verdict = Verdict::of(&signing.refusals, self.configuration.cliques());
         let good = signing.shares.not_lost(&self.authority());
         let attempt = signing.attempt.clone();
+        let listed: BTreeSet<EntryId> = too_many(&signing.refusals)
+            .into_iter()
+            .map(|slot| EntryId {
+                variable: self.variable.clone(),
+                timestamp: slot.timestamp,
+                hash: slot.hash,
+            })
+            .collect();
+        // What was given up and still fills a member's slots: the message has not reached it.
+        let again: Vec<EntryId> =
+            self.given_up.iter().filter(|id| listed.contains(id)).cloned().collect();
+        again.into_iter().for_each(|id| self.send_abandon(id));
         self.abandon(attempt);
         match verdict {
-            Verdict::Fatal(problem) => return Some(problem),
+            Verdict::Fatal(problem) => Some(problem),
             Verdict::Retry(Obstacle::None) => {
                 let (have, need, missing) = shortfall(&good, self.configuration.cliques());
                 self.obstacle = Obstacle::Silence(Phase::Sign, have, need, missing);
+                None
             }
-            Verdict::Retry(obstacle) => self.obstacle = obstacle,
+            Verdict::Retry(obstacle) => {
+                self.obstacle = obstacle;
+                None
+            }
         }
-        self.forbidden()
     }
 
     pub(super) fn abandon(&mut self, attempt: EntryId) {
-        let evidence = self.evidence.clone();
-        self.actions.push_back(Action::Abandon {
-            to: self.authority(),
-            attempt: attempt.clone(),
-            evidence,
-        });
+        self.given_up.push(attempt.clone());
+        self.send_abandon(attempt);
     }
 
-    /// Relays abandon messages of other writers to everyone, each once for each attempt.
+    fn send_abandon(&mut self, attempt: EntryId) {
+        let evidence = self.evidence.clone();
+        self.actions.push_back(Action::Abandon { to: self.authority(), attempt, evidence });
+    }
+
+    /// Relays abandon messages to everyone, each once for each attempt: also those of this writer,
+    /// which a process that is gone may have sent to few.
     pub(super) fn take_abandons(
         &mut self,
         from: &NodeId,
@@ -182,9 +201,7 @@ impl Write {
     ) {
         let Some(Ok(Answer::Abandons(abandons))) = outcome else { return };
         for abandon in abandons.into_iter().take(crate::Marks::MAX_ABANDONS) {
-            let others =
-                abandon.attempt.variable == self.variable && abandon.writer != self.options.me;
-            if !others || self.relayed.contains(&abandon) {
+            if abandon.attempt.variable != self.variable || self.relayed.contains(&abandon) {
                 continue;
             }
             let bytes = abandon.signed_bytes();

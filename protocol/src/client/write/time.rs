@@ -13,7 +13,7 @@ impl Write {
     }
 
     /// The first attempt saves the members a signature; a later one needs the evidence.
-    fn asks_evidence(&self) -> bool {
+    pub(super) fn asks_evidence(&self) -> bool {
         self.attempt > 1
     }
 
@@ -92,13 +92,20 @@ impl Write {
         self.base = base(&ask.answers, self.configuration.cliques());
         let times = proof(&ask.answers, self.configuration.cliques());
         self.evidence = Evidence { latest: self.known.clone().map(Box::new), times };
-        match self.forbidden() {
+        match self.surely_forbidden() {
             Some(problem) => self.fail(problem),
             None => self.reserve(),
         }
     }
 
-    /// Whether the newest certified entry forbids this write.
+    /// Whether the newest certified entry forbids this write, as far as a round can tell that
+    /// asked for evidence. A member that lags behind proves its refusal with an entry that is
+    /// certified but no longer the newest; the evidence of a quorum is what corrects it.
+    pub(super) fn surely_forbidden(&self) -> Option<Problem> {
+        if self.asks_evidence() { self.forbidden() } else { None }
+    }
+
+    /// Whether the newest certified entry that this writer knows forbids this write.
     pub(super) fn forbidden(&self) -> Option<Problem> {
         let known = self.known.as_ref()?;
         let last = known.entry();
