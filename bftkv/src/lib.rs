@@ -44,6 +44,7 @@ mod config;
 mod error;
 mod home;
 mod node;
+mod peers;
 mod proof_file;
 
 pub use bftkv_protocol as protocol;
@@ -61,5 +62,5 @@ pub use config::{
 };
 pub use error::Error;
 pub use home::{Home, HomeError, NewHome};
-pub use node::{Node, RunningNode};
+pub use node::{Node, NodeParts, RunningNode};
 pub use proof_file::{DetachedSignature, ProofFile, ProofFileError};

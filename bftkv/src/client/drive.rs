@@ -67,7 +67,7 @@ fn perform(action: Action, inner: &Arc<Inner>, events: &mpsc::UnboundedSender<Ev
                 }
             });
         }
-        Action::Post { to, request } => inner.post(to, *request),
+        Action::Post { to, request } => inner.peers.post(to, *request),
         Action::Reserve(entry) => {
             tokio::task::spawn_blocking(move || {
                 let _ = events.send(Event::Reserved(inner.reserve(*entry)));
@@ -83,7 +83,7 @@ fn perform(action: Action, inner: &Arc<Inner>, events: &mpsc::UnboundedSender<Ev
         }
         Action::Abandon { to, attempt, evidence } => {
             let work = Arc::clone(&inner).abandon(to, attempt, evidence);
-            inner.in_background(work);
+            inner.peers.in_background(work);
         }
         Action::Fetch(ids) => {
             tokio::spawn(async move {

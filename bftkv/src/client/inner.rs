@@ -4,37 +4,29 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use bftkv_protocol::client::{Lost, Reserve};
+use bftkv_protocol::client::Reserve;
 use bftkv_protocol::{
     Abandon, Address, Answer, Configuration, Entry, EntryId, EquivocationProof, Evidence, Group,
-    NodeId, Purpose, Refusal, Request, Response, Sign, SignedEntry, Verify, WriterSignature,
+    NodeId, Purpose, Request, Response, Sign, SignedEntry, Verify, WriterSignature,
 };
 use bftkv_storage::{ReserveError, WriterLog};
-use bftkv_transport::{AskOptions, Fault, Peer, Transport, TransportError, TransportRefusal};
 use bftkv_wot::OwnKey;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 use crate::config::{ClientConfig, RealmConfig};
+use crate::peers::{Heard, Patience, Peers};
 use crate::{Certificates, Error, HomeError};
-
-/// An answer as the state machines take it.
-pub(super) type Heard = (NodeId, Result<Response, Lost>);
-
-/// How long a message that nobody waits for may take.
-const POST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Everything that operations share.
 pub(super) struct Inner {
     pub(super) certificates: Certificates,
     pub(super) key: OwnKey,
-    pub(super) transport: Arc<dyn Transport>,
+    pub(super) peers: Peers,
     pub(super) memory: WriterLog,
     pub(super) realm: RealmConfig,
     pub(super) settings: ClientConfig,
     pub(super) configuration: RwLock<Option<Arc<Configuration>>>,
     pub(super) cut: Mutex<BTreeSet<NodeId>>,
-    pub(super) background: Mutex<JoinSet<()>>,
     pub(super) began: Instant,
 }
 
@@ -75,130 +67,19 @@ impl Inner {
 
     /// Asks nodes; their answers come as they arrive. A store phase goes on in the background.
     pub(super) fn ask(
-        self: &Arc<Self>,
+        &self,
         to: BTreeSet<NodeId>,
         request: Request,
         lingers: bool,
     ) -> mpsc::UnboundedReceiver<Heard> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let (reachable, homeless) = self.peers(to);
-        for node in homeless {
-            tracing::warn!(%node, "no URL is known for this node");
-            let _ = sender.send((node, Err(Lost::Silent)));
-        }
-        let options = AskOptions::within(self.settings.deadline());
-        let options = if lingers { options.in_background() } else { options };
-        let inner = Arc::clone(self);
-        let work = async move {
-            let mut answers = inner.transport.ask(reachable, request.clone(), options);
-            loop {
-                let next = tokio::select! {
-                    next = answers.next() => next,
-                    () = sender.closed(), if !lingers => return,
-                };
-                let Some((node, answer)) = next else { return };
-                match Mend::for_answer(&answer) {
-                    None => {
-                        let _ = sender.send(heard(node, answer));
-                    }
-                    Some(mend) => inner.mend_and_ask(node, mend, &request, options, &sender),
-                }
-            }
-        };
-        if lingers {
-            self.in_background(work);
-        } else {
-            tokio::spawn(work);
-        }
-        receiver
-    }
-
-    /// Runs work that [`Inner::finish`] waits for.
-    pub(super) fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.background.lock().unwrap_or_else(PoisonError::into_inner);
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn(work);
-    }
-
-    /// Waits for work in the background, at most so long.
-    pub(super) async fn finish(&self, patience: Duration) {
-        let take =
-            || std::mem::take(&mut *self.background.lock().unwrap_or_else(PoisonError::into_inner));
-        let all = async {
-            let mut tasks = take();
-            while !tasks.is_empty() {
-                while tasks.join_next().await.is_some() {}
-                // Work in the background may have begun more of it.
-                tasks = take();
-            }
-        };
-        if tokio::time::timeout(patience, all).await.is_err() {
-            tracing::debug!("left before everything in the background was done");
-        }
-    }
-
-    /// Introduces what the node lacks and asks it once more.
-    fn mend_and_ask(
-        self: &Arc<Self>,
-        node: NodeId,
-        mend: Mend,
-        request: &Request,
-        options: AskOptions,
-        sender: &mpsc::UnboundedSender<Heard>,
-    ) {
-        let (inner, request, sender) = (Arc::clone(self), request.clone(), sender.clone());
-        tokio::spawn(async move {
-            let introduction = match mend {
-                Mend::Join => inner.join_request(),
-                Mend::Introduce(id) => inner
-                    .certificates
-                    .bytes(&id)
-                    .map(|certificate| Request::Introduce { certificate }),
-            };
-            if let Some(introduction) = introduction {
-                // Whether it helped shows when the node is asked again.
-                let _ = inner.ask_one(&node, introduction, options).await;
-            }
-            let answer = inner.ask_one(&node, request, options).await;
-            let _ = sender.send(answer);
-        });
-    }
-
-    pub(super) fn join_request(&self) -> Option<Request> {
-        let certificate = self.certificates.bytes(self.key.id())?;
-        Some(Request::Join { certificate })
-    }
-
-    async fn ask_one(&self, node: &NodeId, request: Request, options: AskOptions) -> Heard {
-        let (peers, _) = self.peers(BTreeSet::from([node.clone()]));
-        match self.transport.ask(peers, request, options).next().await {
-            Some((node, answer)) => heard(node, answer),
-            None => (node.clone(), Err(Lost::Silent)),
-        }
-    }
-
-    /// Sends a message and forgets about it.
-    pub(super) fn post(&self, to: BTreeSet<NodeId>, request: Request) {
-        let (peers, _) = self.peers(to);
-        let answers = self.transport.ask(peers, request, AskOptions::within(POST_TIMEOUT));
-        self.in_background(async move { drop(answers.collect().await) });
-    }
-
-    /// The URLs of these nodes, and the nodes whose URL is not known.
-    pub(super) fn peers(&self, to: BTreeSet<NodeId>) -> (Vec<Peer>, Vec<NodeId>) {
-        let mut peers = Vec::new();
-        let mut homeless = Vec::new();
-        for node in to {
-            match self.certificates.url(&node) {
-                Some(url) => peers.push(Peer::new(node, url.as_str())),
-                None => homeless.push(node),
-            }
-        }
-        (peers, homeless)
+        let deadline = self.settings.deadline();
+        let patience =
+            if lingers { Patience::lingering(deadline) } else { Patience::within(deadline) };
+        self.peers.ask(to, request, patience)
     }
 
     /// Looks for certificates at all nodes; tells who answered.
-    pub(super) async fn fetch(self: &Arc<Self>, ids: BTreeSet<NodeId>) -> BTreeSet<NodeId> {
+    pub(super) async fn fetch(&self, ids: BTreeSet<NodeId>) -> BTreeSet<NodeId> {
         let request = Request::Certificates { ids: ids.iter().cloned().collect() };
         let mut answers = self.ask(self.everyone(), request, false);
         let mut answered = BTreeSet::new();
@@ -309,7 +190,7 @@ impl Inner {
         tracing::warn!(guilty = %proof.guilty(), "signed two entries for one timestamp");
         let guilty = proof.guilty().clone();
         self.cut.lock().unwrap_or_else(PoisonError::into_inner).insert(guilty);
-        self.post(self.everyone(), Request::Accuse(Box::new(proof)));
+        self.peers.post(self.everyone(), Request::Accuse(Box::new(proof)));
     }
 
     /// A seed for waiting times.
@@ -324,34 +205,4 @@ impl Inner {
     pub(super) fn deadline(&self, wanted: Option<Duration>) -> Duration {
         self.now() + wanted.unwrap_or_else(|| self.settings.deadline())
     }
-}
-
-/// What a node lacks before it can answer.
-enum Mend {
-    /// Our certificate.
-    Join,
-    /// Somebody else's.
-    Introduce(NodeId),
-}
-
-impl Mend {
-    fn for_answer(answer: &Result<Response, TransportError>) -> Option<Self> {
-        match answer {
-            Err(TransportError::Refused(TransportRefusal::UnknownSender))
-            | Ok(Response { outcome: Err(Refusal::UnknownSender), .. }) => Some(Self::Join),
-            Ok(Response { outcome: Err(Refusal::UnknownWriter(id)), .. }) => {
-                Some(Self::Introduce(id.clone()))
-            }
-            _ => None,
-        }
-    }
-}
-
-/// Only what the node itself signed can be held against it.
-fn heard(node: NodeId, answer: Result<Response, TransportError>) -> Heard {
-    let response = answer.map_err(|error| {
-        tracing::debug!(%node, %error, "no answer that counts");
-        if error.fault() == Fault::Peer { Lost::Lied } else { Lost::Silent }
-    });
-    (node, response)
 }

@@ -18,6 +18,7 @@ use bftkv_wot::OwnKey;
 use self::drive::drive;
 use self::inner::Inner;
 use crate::config::{ClientConfig, RealmConfig};
+use crate::peers::Peers;
 use crate::{Certificates, Error, Home};
 
 /// How to put.
@@ -124,16 +125,16 @@ impl Client {
         let me = parts.key.id();
         let derived = parts.certificates.configuration(me, &parts.realm);
         let configuration = derived.as_ref().ok().cloned().map(Arc::new);
+        let peers = Peers::new(parts.certificates.clone(), parts.key.clone(), parts.transport);
         let inner = Inner {
             certificates: parts.certificates,
             key: parts.key,
-            transport: parts.transport,
+            peers,
             memory: parts.memory,
             realm: parts.realm,
             settings: parts.settings,
             configuration: RwLock::new(configuration),
             cut: Mutex::new(BTreeSet::new()),
-            background: Mutex::default(),
             began: Instant::now(),
         };
         let client = Self { inner: Arc::new(inner) };
@@ -167,7 +168,7 @@ impl Client {
         for _ in 0..4 {
             let known: BTreeSet<NodeId> = self.inner.certificates.nodes();
             let new: BTreeSet<NodeId> = known.difference(&asked).cloned().collect();
-            let Some(request) = self.inner.join_request().filter(|_| !new.is_empty()) else {
+            let Some(request) = self.inner.peers.join_request().filter(|_| !new.is_empty()) else {
                 return report;
             };
             asked.extend(new.iter().cloned());
@@ -342,7 +343,7 @@ impl Client {
     /// Waits, at most so long, for what goes on in the background: storing at the last nodes,
     /// giving up attempts, telling of liars. To be called before a program ends.
     pub async fn finish(&self, patience: Duration) {
-        self.inner.finish(patience).await;
+        self.inner.peers.finish(patience).await;
     }
 
     /// Who has been convicted of signing two entries, as far as this client knows.

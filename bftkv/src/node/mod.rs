@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::{Configuration, NodeId, Sign, Store};
-use bftkv_transport::{Handler, HttpServer, ServerLimits};
+use bftkv_transport::{ClientLimits, Handler, HttpServer, HttpTransport, ServerLimits, Transport};
 use bftkv_wot::OwnKey;
 
 use self::core::Core;
 use self::service::Service;
 use crate::config::NodeConfig;
+use crate::peers::Peers;
 use crate::{Certificates, Error, Home};
 
 /// A member of a realm that is ready to serve.
@@ -21,7 +22,26 @@ pub struct Node {
     service: Arc<Service>,
     certificates: Certificates,
     key: OwnKey,
+    peers: Peers,
     settings: NodeConfig,
+}
+
+/// What a node is made of, for programs that do not use a [`Home`].
+#[allow(missing_debug_implementations, reason = "it holds a key and trait objects")]
+#[allow(clippy::exhaustive_structs, reason = "callers fill in every field")]
+pub struct NodeParts {
+    /// Who signs and who stores.
+    pub configuration: Configuration,
+    /// The certificates that it knows.
+    pub certificates: Certificates,
+    /// Its key.
+    pub key: OwnKey,
+    /// Its memory.
+    pub store: Arc<dyn Store>,
+    /// The way to the other members.
+    pub transport: Arc<dyn Transport>,
+    /// Where to listen, and limits.
+    pub settings: NodeConfig,
 }
 
 impl std::fmt::Debug for Node {
@@ -40,28 +60,42 @@ impl Node {
         let (certificates, key) = (home.certificates()?, home.key());
         let configuration = certificates.configuration(key.id(), &home.config().realm)?;
         let store = home.store()?;
-        Self::assemble(configuration, certificates, key, store, home.config().node.clone())
+        let transport = HttpTransport::new(certificates.seal(&key), ClientLimits::default());
+        Self::assemble(NodeParts {
+            configuration,
+            certificates,
+            key,
+            store,
+            transport: Arc::new(transport),
+            settings: home.config().node.clone(),
+        })
     }
 
-    /// A node of these parts, for programs that do not use a [`Home`].
+    /// A node of these parts.
     ///
     /// # Errors
     /// [`Error::NotMember`], or the store cannot be read.
-    pub fn assemble(
-        configuration: Configuration,
-        certificates: Certificates,
-        key: OwnKey,
-        store: Arc<dyn Store>,
-        settings: NodeConfig,
-    ) -> Result<Self, Error> {
+    pub fn assemble(parts: NodeParts) -> Result<Self, Error> {
+        let NodeParts { configuration, certificates, key, store, transport, settings } = parts;
         if !configuration.has_member(key.id()) {
             return Err(Error::NotMember(key.id().clone()));
         }
         certificates.keep_members(&configuration);
         let configuration = Arc::new(configuration);
+        let peers = Peers::new(certificates.clone(), key.clone(), transport);
         let core = Core::new(Arc::clone(&configuration), certificates.clone(), key.clone(), store)?;
         let service = Service::new(core, certificates.clone(), configuration);
-        Ok(Self { service: Arc::new(service), certificates, key, settings })
+        Ok(Self { service: Arc::new(service), certificates, key, peers, settings })
+    }
+
+    /// Begins what a node does by itself: talking to the other members. [`Node::serve`] calls it;
+    /// a program that puts [`Node::handler`] behind a transport of its own calls it once that
+    /// transport works. Needs a Tokio runtime.
+    pub fn begin(&self) {}
+
+    /// Ends what [`Node::begin`] began.
+    pub fn stop(&self) {
+        self.peers.stop();
     }
 
     /// The node's certificate.
@@ -109,7 +143,8 @@ impl Node {
         let server = HttpServer::bind(&address.to_string(), limits, seal, handler).await?;
         let patience = Duration::from_secs(self.settings.shutdown_seconds);
         tracing::info!(node = %self.id(), address = %server.local_addr(), "serving");
-        Ok(RunningNode { server, patience })
+        self.begin();
+        Ok(RunningNode { server, peers: self.peers.clone(), patience })
     }
 
     fn listen_address(&self) -> Result<SocketAddr, Error> {
@@ -126,10 +161,16 @@ impl Node {
 }
 
 /// A node that is serving.
-#[derive(Debug)]
 pub struct RunningNode {
     server: HttpServer,
+    peers: Peers,
     patience: Duration,
+}
+
+impl std::fmt::Debug for RunningNode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunningNode").field("address", &self.local_addr()).finish_non_exhaustive()
+    }
 }
 
 impl RunningNode {
@@ -144,6 +185,7 @@ impl RunningNode {
     /// # Errors
     /// None today; what is acknowledged is on disk whether or not this is called.
     pub async fn shutdown(self) -> Result<(), Error> {
+        self.peers.stop();
         let stopped = self.server.shutdown(self.patience).await;
         tracing::info!(?stopped, "stopped serving");
         Ok(())
