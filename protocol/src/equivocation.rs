@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CertifiedEntry, Configuration, Invalid, NodeId, Purpose, ShareStatement, SignatureBytes,
-    Verify, VerifyError, verify_certified,
+    CertifiedEntry, Configuration, EntryHash, Invalid, NodeId, Purpose, ShareStatement,
+    SignatureBytes, Timestamp, Variable, Verify, VerifyError, verify_certified,
 };
 
 /// A proof that anyone can check: one key made two signatures that an honest key never makes.
@@ -35,6 +35,17 @@ pub enum ProofError {
     /// The two statements do not contradict each other.
     #[error("the two statements do not contradict each other")]
     NoContradiction,
+    /// Two keys of one certificate made the signatures: a member that lost its memory signs with a
+    /// fresh key.
+    #[error("two different keys of the certificate made the signatures")]
+    TwoKeys,
+    /// They are about another realm.
+    #[error("the signatures are about another realm")]
+    Realm,
+    /// Shares of somebody who has no part in the realm harm nobody, and anybody can make any
+    /// number of keys that sign everything.
+    #[error("{0} is no member whose shares count")]
+    NotMember(NodeId),
     /// A signature is not valid.
     #[error("a signature in the proof is not valid: {0}")]
     Signature(#[from] VerifyError),
@@ -59,11 +70,13 @@ impl EquivocationProof {
         proof.verify_shares(keys).map(|()| proof)
     }
 
-    /// Everyone who is convicted by two certified entries with one (realm, x, t): the members that
-    /// signed both, and the writer if it is the same. Empty if the entries do not contradict each
-    /// other or are not both valid.
+    /// Everyone who is convicted by two entries with one (realm, x, t): the members that signed
+    /// both, and, if both entries are certified, the writer if it is the same. Empty if the entries
+    /// do not contradict each other.
     ///
     /// Paper: §3.2 and §5, "revoke all signers including the issuer who have signed on both".
+    /// Differs: a member's two shares convict it also if too few others signed one of the entries
+    /// for it to be valid, so that a lone traitor is caught before it does harm.
     #[must_use]
     pub fn of_certified(
         first: &CertifiedEntry,
@@ -71,15 +84,14 @@ impl EquivocationProof {
         configuration: &Configuration,
         keys: &dyn Verify,
     ) -> Vec<Self> {
-        let both_valid =
-            [first, second].iter().all(|e| verify_certified(e, configuration, keys).is_ok());
-        if !both_valid || !contradict(first, second) {
+        if first.entry().realm != *configuration.realm() || !contradict(first, second) {
             return Vec::new();
         }
         let mut proofs: Vec<Self> = first
             .collective
             .shares()
             .iter()
+            .filter(|share| configuration.clique_of(&share.signer).is_some())
             .filter_map(|share| {
                 let other = second.collective.shares().iter().find(|o| o.signer == share.signer)?;
                 let a = (ShareStatement::of(first), share.signature.clone());
@@ -90,18 +102,39 @@ impl EquivocationProof {
         if first.entry().writer == second.entry().writer {
             let count = |entry: &CertifiedEntry| Count::Certified(Box::new(entry.clone()));
             let guilty = first.entry().writer.clone();
-            proofs.push(Self { guilty, first: count(first), second: count(second) });
+            let proof = Self { guilty, first: count(first), second: count(second) };
+            proofs.extend(proof.verify(configuration, keys).is_ok().then_some(proof));
         }
         proofs
     }
 
-    /// The key that is convicted.
+    /// The certificate whose key is convicted.
     #[must_use]
     pub fn guilty(&self) -> &NodeId {
         &self.guilty
     }
 
-    /// Checks a proof that came from outside. `configuration` is needed for a writer's proof.
+    /// What the key did.
+    #[must_use]
+    pub fn offence(&self) -> Offence<'_> {
+        let (first, second) = (self.first.place(), self.second.place());
+        Offence {
+            variable: first.0,
+            timestamp: first.1,
+            entries: [first.2, second.2],
+            as_writer: matches!(self.first, Count::Certified(_)),
+        }
+    }
+
+    /// The two signatures, each with its purpose and the bytes that it signs, so that any OpenPGP
+    /// program can judge them.
+    #[must_use]
+    pub fn signatures(&self) -> [(Purpose, Vec<u8>, &SignatureBytes); 2] {
+        [self.first.signed(), self.second.signed()]
+    }
+
+    /// Checks a proof that came from outside. It counts only in the realm of `configuration`, and
+    /// shares only if they are a member's.
     ///
     /// # Errors
     /// [`ProofError`]: it proves nothing, and whoever sent it as a proof is to blame.
@@ -111,16 +144,23 @@ impl EquivocationProof {
         keys: &dyn Verify,
     ) -> Result<(), ProofError> {
         match (&self.first, &self.second) {
-            (Count::Share { .. }, Count::Share { .. }) => self.verify_shares(keys),
+            (Count::Share { statement, .. }, Count::Share { .. }) => {
+                if statement.realm != *configuration.realm() {
+                    return Err(ProofError::Realm);
+                }
+                if configuration.clique_of(&self.guilty).is_none() {
+                    return Err(ProofError::NotMember(self.guilty.clone()));
+                }
+                self.verify_shares(keys)
+            }
             (Count::Certified(first), Count::Certified(second)) => {
+                let same = |e: &CertifiedEntry| e.entry().writer == self.guilty;
+                if !contradict(first, second) || !same(first) || !same(second) {
+                    return Err(ProofError::NoContradiction);
+                }
                 verify_certified(first, configuration, keys)?;
                 verify_certified(second, configuration, keys)?;
-                let same = |e: &CertifiedEntry| e.entry().writer == self.guilty;
-                if contradict(first, second) && same(first) && same(second) {
-                    Ok(())
-                } else {
-                    Err(ProofError::NoContradiction)
-                }
+                self.check_key(keys)
             }
             _ => Err(ProofError::NoContradiction),
         }
@@ -142,7 +182,53 @@ impl EquivocationProof {
         for (statement, signature) in [(a, sa), (b, sb)] {
             keys.verify(&self.guilty, Purpose::Share, &statement.signed_bytes(), signature)?;
         }
-        Ok(())
+        self.check_key(keys)
+    }
+
+    /// One key made both signatures, which are valid.
+    fn check_key(&self, keys: &dyn Verify) -> Result<(), ProofError> {
+        let key = |count: &Count| keys.made_by(&self.guilty, count.signed().2);
+        match (key(&self.first), key(&self.second)) {
+            (Some(a), Some(b)) if a == b => Ok(()),
+            _ => Err(ProofError::TwoKeys),
+        }
+    }
+}
+
+/// What a convicted key did: two different entries have its signature, at one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Offence<'a> {
+    /// x.
+    pub variable: &'a Variable,
+    /// t.
+    pub timestamp: Timestamp,
+    /// The hashes of the two signed entries.
+    pub entries: [EntryHash; 2],
+    /// Whether it wrote both, and had both certified; otherwise it gave shares for both.
+    pub as_writer: bool,
+}
+
+impl Count {
+    fn place(&self) -> (&Variable, Timestamp, EntryHash) {
+        match self {
+            Self::Share { statement, .. } => {
+                (&statement.variable, statement.timestamp, statement.entry)
+            }
+            Self::Certified(entry) => (entry.variable(), entry.timestamp(), entry.hash()),
+        }
+    }
+
+    fn signed(&self) -> (Purpose, Vec<u8>, &SignatureBytes) {
+        match self {
+            Self::Share { statement, signature } => {
+                (Purpose::Share, statement.signed_bytes(), signature)
+            }
+            Self::Certified(entry) => {
+                let signature = entry.signed.signature.packet();
+                (Purpose::Entry, entry.entry().signed_bytes(), signature)
+            }
+        }
     }
 }
 

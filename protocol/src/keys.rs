@@ -39,6 +39,18 @@ pub trait Verify {
         message: &[u8],
         signature: &SignatureBytes,
     ) -> Result<(), VerifyError>;
+
+    /// The fingerprint of the key that a signature names as its maker: the certificate's primary
+    /// key or one of its subkeys. It is worth something only for a signature that
+    /// [`Verify::verify`] accepts for `signer`, because then that very key made it. `None` if it
+    /// names none.
+    ///
+    /// Conviction is per key (rule R6): a member that lost its memory comes back with a fresh
+    /// subkey of the same certificate. Where certificates have one key each this need not be said.
+    fn made_by(&self, signer: &NodeId, signature: &SignatureBytes) -> Option<NodeId> {
+        let _ = signature;
+        Some(signer.clone())
+    }
 }
 
 /// The own key could not sign: an agent was out of reach, the key is expired. Ours to mend.
@@ -81,6 +93,10 @@ macro_rules! delegate_references {
                 signature: &SignatureBytes,
             ) -> Result<(), VerifyError> {
                 (**self).verify(signer, purpose, message, signature)
+            }
+
+            fn made_by(&self, signer: &NodeId, signature: &SignatureBytes) -> Option<NodeId> {
+                (**self).made_by(signer, signature)
             }
         }
     )*};

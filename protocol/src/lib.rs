@@ -58,7 +58,7 @@ pub use canonical::Domain;
 pub use codec::{DecodeError, MAX_MESSAGE_BYTES, decode, encode};
 pub use configuration::{Configuration, ConfigurationDigest, ConfigurationError};
 pub use entry::{CertifiedEntry, Entry, EntryId, SignedEntry};
-pub use equivocation::{EquivocationProof, ProofError};
+pub use equivocation::{EquivocationProof, Offence, ProofError};
 pub use group::{Group, Thresholds};
 pub use hash::{EntryHash, ValueDigest};
 pub use keys::{Identities, Sign, SignError, Verify, VerifyError};

@@ -96,6 +96,11 @@ pub enum Request {
     },
     /// Tells of an equivocation.
     Accuse(Box<EquivocationProof>),
+    /// Asks for the proofs of equivocation that are kept, in ascending order of the guilty.
+    Revocations {
+        /// Only proofs against certificates behind this one.
+        after: Option<NodeId>,
+    },
 }
 
 impl Request {
@@ -114,6 +119,7 @@ impl Request {
             Self::Abandon { .. } => "abandon",
             Self::Abandoned { .. } => "abandoned",
             Self::Accuse(_) => "accuse",
+            Self::Revocations { .. } => "revocations",
         }
     }
 }
@@ -146,6 +152,14 @@ pub enum Answer {
     Versions(#[serde(deserialize_with = "limited::list::<_, _, MAX_LIST>")] Vec<Timestamp>),
     /// To abandoned.
     Abandons(#[serde(deserialize_with = "limited::list::<_, _, MAX_LIST>")] Vec<Abandon>),
+    /// To revocations.
+    Proofs {
+        /// One for each of the guilty.
+        #[serde(deserialize_with = "limited::list::<_, _, MAX_LIST>")]
+        proofs: Vec<EquivocationProof>,
+        /// Whether there are more behind the last one.
+        more: bool,
+    },
 }
 
 /// An answer or a refusal.

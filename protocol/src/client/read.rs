@@ -505,7 +505,8 @@ impl Read {
 
     fn accuse(&mut self, proofs: Vec<EquivocationProof>) {
         for proof in proofs {
-            self.blame(&proof.guilty().clone(), Fault::Equivocation);
+            // What is proven is worse than whatever else was seen.
+            self.culprits.insert(proof.guilty().clone(), Fault::Equivocation);
             self.actions.push_back(Action::Accuse(proof));
         }
     }

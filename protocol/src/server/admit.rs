@@ -33,14 +33,43 @@ pub struct Admitted(pub(super) Task);
 /// What is to be done with a variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Task {
-    Time { variable: Variable, evidence: bool },
-    Sign { entry: SignedEntry, attempt: EntryId, shown: Shown },
-    Store { entry: CertifiedEntry },
-    Read { variable: Variable, at: Option<Timestamp> },
-    Versions { variable: Variable, below: Option<Timestamp>, limit: u16 },
-    Abandon { abandon: Abandon, shown: Shown },
-    Abandoned { variable: Variable },
-    Accuse { proof: EquivocationProof },
+    Time {
+        variable: Variable,
+        evidence: bool,
+    },
+    Sign {
+        entry: SignedEntry,
+        attempt: EntryId,
+        shown: Shown,
+    },
+    Store {
+        entry: CertifiedEntry,
+    },
+    /// An entry that is not certified. It is refused, and compared with what is stored: whoever
+    /// has signed both is convicted.
+    Suspect {
+        entry: CertifiedEntry,
+        refusal: Refusal,
+    },
+    Read {
+        variable: Variable,
+        at: Option<Timestamp>,
+    },
+    Versions {
+        variable: Variable,
+        below: Option<Timestamp>,
+        limit: u16,
+    },
+    Abandon {
+        abandon: Abandon,
+        shown: Shown,
+    },
+    Abandoned {
+        variable: Variable,
+    },
+    Accuse {
+        proof: EquivocationProof,
+    },
 }
 
 /// Evidence that was verified.
@@ -54,8 +83,8 @@ pub(super) struct Shown {
 
 /// Checks a request of `sender`, whom the transport has authenticated.
 ///
-/// Membership requests (join, introduce, certificates) concern the keyring, not a variable: the
-/// driver answers them, and here they are refused as [`Refusal::Malformed`].
+/// Membership requests (join, introduce, certificates, revocations) concern the keyring, not a
+/// variable: the driver answers them, and here they are refused as [`Refusal::Malformed`].
 ///
 /// # Errors
 /// The refusal to send back.
@@ -85,9 +114,10 @@ pub fn admit(
             proof.verify(context.configuration, context.keys).map_err(|_| Refusal::Malformed)?;
             Task::Accuse { proof: *proof }
         }
-        Request::Join { .. } | Request::Introduce { .. } | Request::Certificates { .. } => {
-            return Err(Refusal::Malformed);
-        }
+        Request::Join { .. }
+        | Request::Introduce { .. }
+        | Request::Certificates { .. }
+        | Request::Revocations { .. } => return Err(Refusal::Malformed),
     };
     Ok(Admitted(task))
 }
@@ -116,8 +146,11 @@ fn admit_store(entry: CertifiedEntry, context: &Context<'_>) -> Result<Task, Ref
     if !context.configuration.has_member(context.me) {
         return Err(Refusal::NotMember);
     }
-    check_certified(&entry, context)?;
-    Ok(Task::Store { entry })
+    match check_certified(&entry, context) {
+        Ok(()) => Ok(Task::Store { entry }),
+        Err(refusal @ Refusal::BadCollectiveSignature(_)) => Ok(Task::Suspect { entry, refusal }),
+        Err(refusal) => Err(refusal),
+    }
 }
 
 /// An abandon message may come from anyone: whoever was refused relays it. It must be signed by

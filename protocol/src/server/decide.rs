@@ -76,6 +76,9 @@ pub(super) fn decide(
             sign_rule::sign(&entry, &attempt, &shown, loaded, configuration, keys)
         }
         Task::Store { entry } => store_rule::store(entry, loaded, configuration, keys),
+        Task::Suspect { entry, refusal } => {
+            store_rule::suspect(&entry, refusal, &loaded, configuration, keys)
+        }
         Task::Read { at: None, .. } => {
             Decision::answer(Answer::Entry(loaded.state.latest.map(Box::new)))
         }

@@ -1,13 +1,13 @@
 //! The server's state machine: one request per variable at a time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::MAX_QUEUE;
 use super::admit::{Admitted, Task};
 use super::decide::{Decision, Loaded, Reply, decide};
 use crate::{
-    Answer, Batch, CertifiedEntry, Configuration, EquivocationProof, Refusal, StoreError,
+    Answer, Batch, CertifiedEntry, Configuration, EquivocationProof, NodeId, Refusal, StoreError,
     Timestamp, Variable, Verify,
 };
 
@@ -54,7 +54,7 @@ pub enum ServerAction {
         /// What to answer.
         reply: Reply,
     },
-    /// Somebody is convicted: cut him out and tell the others.
+    /// Somebody is convicted for the first time: cut him out and tell the others.
     Accuse(EquivocationProof),
 }
 
@@ -69,6 +69,8 @@ pub struct Server {
     queues: BTreeMap<Variable, VecDeque<(Ticket, Task)>>,
     reading: BTreeMap<Ticket, Task>,
     running: BTreeMap<Ticket, Running>,
+    /// Who was convicted on proof. One proof against each is kept.
+    convicted: BTreeSet<NodeId>,
     actions: VecDeque<ServerAction>,
 }
 
@@ -88,8 +90,14 @@ impl Server {
             queues: BTreeMap::new(),
             reading: BTreeMap::new(),
             running: BTreeMap::new(),
+            convicted: BTreeSet::new(),
             actions: VecDeque::new(),
         }
+    }
+
+    /// Learns at its start who was convicted before, by proofs that the store holds.
+    pub fn note_convicted(&mut self, guilty: impl IntoIterator<Item = NodeId>) {
+        self.convicted.extend(guilty);
     }
 
     /// Takes a request. `ticket` must be new.
@@ -111,7 +119,7 @@ impl Server {
                 let variable = attempt.variable.clone();
                 self.enqueue(ticket, task, variable);
             }
-            Task::Store { ref entry } => {
+            Task::Store { ref entry } | Task::Suspect { ref entry, .. } => {
                 let variable = entry.variable().clone();
                 self.enqueue(ticket, task, variable);
             }
@@ -137,7 +145,8 @@ impl Server {
             self.actions.push_back(ServerAction::Reply { ticket, reply });
         } else if let Some((variable, task)) = self.take_loading(ticket) {
             match loaded {
-                Ok(loaded) => {
+                Ok(mut loaded) => {
+                    self.free_slots(&mut loaded);
                     let decision = decide(*task, loaded, &self.configuration, keys);
                     self.persist(ticket, Some(variable), decision);
                 }
@@ -213,7 +222,7 @@ impl Server {
 
     fn start(&mut self, ticket: Ticket, task: Task, variable: Variable) {
         let version = match &task {
-            Task::Store { entry } => Some(entry.timestamp()),
+            Task::Store { entry } | Task::Suspect { entry, .. } => Some(entry.timestamp()),
             Task::Sign { shown, .. } | Task::Abandon { shown, .. } => {
                 shown.latest.as_ref().map(CertifiedEntry::timestamp)
             }
@@ -222,6 +231,15 @@ impl Server {
         self.running
             .insert(ticket, Running::Loading { variable: variable.clone(), task: Box::new(task) });
         self.actions.push_back(ServerAction::Load { ticket, variable, version });
+    }
+
+    /// Rule R6: what a convicted writer left behind on an empty variable blocks nobody. Its
+    /// timestamps stay covered by seen(x), so whoever writes now gets a larger one, and overtakes
+    /// whatever the convicted still has in its pocket.
+    fn free_slots(&self, loaded: &mut Loaded) {
+        if loaded.state.latest.is_none() {
+            loaded.state.marks.slots.retain(|slot| !self.convicted.contains(&slot.writer));
+        }
     }
 
     /// The variable is free: the next request that waits for it may run.
@@ -242,6 +260,7 @@ impl Server {
     }
 
     fn persist(&mut self, ticket: Ticket, variable: Option<Variable>, mut decision: Decision) {
+        decision.batch.proofs.retain(|proof| !self.convicted.contains(proof.guilty()));
         if decision.batch.is_empty() {
             self.finish(ticket, variable, decision);
             return;
@@ -254,7 +273,11 @@ impl Server {
     fn finish(&mut self, ticket: Ticket, variable: Option<Variable>, decision: Decision) {
         let Decision { reply, accused, .. } = decision;
         self.actions.push_back(ServerAction::Reply { ticket, reply });
-        self.actions.extend(accused.into_iter().map(ServerAction::Accuse));
+        for proof in accused {
+            if self.convicted.insert(proof.guilty().clone()) {
+                self.actions.push_back(ServerAction::Accuse(proof));
+            }
+        }
         if let Some(variable) = variable {
             self.start_next(variable);
         }

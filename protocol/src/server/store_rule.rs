@@ -62,6 +62,22 @@ pub(super) fn store(
     }
 }
 
+/// An entry that is not certified is not stored. But a member that signed it although it signed
+/// what is stored at that timestamp is a traitor, whether or not others helped it.
+pub(super) fn suspect(
+    entry: &CertifiedEntry,
+    refusal: Refusal,
+    loaded: &Loaded,
+    configuration: &Configuration,
+    keys: &dyn Verify,
+) -> Decision {
+    let Relation::Conflict(stored) = relation(entry, loaded) else {
+        return Decision::refuse(refusal);
+    };
+    let found = conflict(&stored, entry, configuration, keys);
+    if found.accused.is_empty() { Decision::refuse(refusal) } else { found }
+}
+
 /// Two certified entries with one (x,t): whoever signed both is guilty.
 ///
 /// Paper: §5, "the node will not only reject the message but revoke all signers including the

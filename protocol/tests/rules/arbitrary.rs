@@ -136,6 +136,7 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
             .prop_map(|(abandon, evidence)| Request::Abandon { abandon, evidence }),
         variable().prop_map(|variable| Request::Abandoned { variable }),
         proofs.prop_map(|proof| Request::Accuse(Box::new(proof))),
+        option::of(id()).prop_map(|after| Request::Revocations { after }),
     ]
 }
 

@@ -73,12 +73,15 @@ pub(crate) struct Member {
     pub(crate) me: NodeId,
     pub(crate) configuration: Arc<Configuration>,
     pub(crate) cut: BTreeSet<NodeId>,
+    /// Who was convicted before.
+    pub(crate) convicted: BTreeSet<NodeId>,
     pub(crate) keys: Keys,
 }
 
 impl Member {
     pub(crate) fn new(me: u8, configuration: Arc<Configuration>) -> Self {
-        Self { me: node(me), configuration, cut: BTreeSet::new(), keys: Keys::default() }
+        let (cut, convicted) = (BTreeSet::new(), BTreeSet::new());
+        Self { me: node(me), configuration, cut, convicted, keys: Keys::default() }
     }
 
     pub(crate) fn admit(&self, sender: Person, request: Request) -> Result<Admitted, Refusal> {
@@ -99,6 +102,7 @@ impl Member {
             Err(refusal) => return tell_refusal(&refusal),
         };
         let mut server = Server::new(Arc::clone(&self.configuration));
+        server.note_convicted(self.convicted.iter().cloned());
         server.handle_request(1, admitted);
         let mut told = Vec::new();
         while let Some(action) = server.poll() {

@@ -212,6 +212,19 @@ fn equivocation_is_found_on_reading() {
     assert!(told[2].starts_with("store 5 "), "{told:?}");
 }
 
+/// A member that shows another entry than it signed before gives itself away.
+#[test]
+fn a_lone_traitor_is_found_on_reading() {
+    let mut reader = Reader::new(one_group());
+    let true_one = certified_by(entry(ALICE, 5, "one"), &[0xa1, 0xa2, 0xa3], &one_group());
+    let few = certified_by(entry(ALICE, 5, "two"), &[0xa3, 0xa4], &one_group());
+    reader.shown(&[0xa1, 0xa2], &true_one);
+    reader.shown(&[0xa3], &few);
+    let told = reader.told();
+    assert_eq!(told.iter().filter(|t| t.starts_with("accuse")).count(), 1, "{told:?}");
+    assert!(told.contains(&"accuse a3".to_owned()), "{told:?}");
+}
+
 #[test]
 fn a_refused_write_back_accuses_with_proof_only() {
     let mut reader = Reader::new(one_group());

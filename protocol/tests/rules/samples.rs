@@ -82,6 +82,8 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("Abandoned", Request::Abandoned { variable: x() }),
         ("Accuse member", Request::Accuse(Box::new(member_proof()))),
         ("Accuse writer", Request::Accuse(Box::new(writer_proof()))),
+        ("Revocations all", Request::Revocations { after: None }),
+        ("Revocations", Request::Revocations { after: Some(BOB.id()) }),
     ]
 }
 
@@ -101,6 +103,8 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("Entry", Answer::Entry(Some(stored()))),
         ("Versions", Answer::Versions(vec![t(300), t(7), t(1)])),
         ("Abandons", Answer::Abandons(vec![abandon(ALICE, attempt.id())])),
+        ("Proofs none", Answer::Proofs { proofs: vec![], more: false }),
+        ("Proofs", Answer::Proofs { proofs: vec![writer_proof(), member_proof()], more: true }),
     ]
 }
 

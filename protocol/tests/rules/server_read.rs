@@ -129,6 +129,7 @@ fn membership_requests_never_reach_the_rules() {
         ),
         ("", State::empty(), BOB, Request::Introduce { certificate }, "refused 100"),
         ("", State::empty(), BOB, Request::Certificates { ids: vec![] }, "refused 100"),
+        ("", State::empty(), BOB, Request::Revocations { after: None }, "refused 100"),
     ];
     check(&a1(), rows);
 }

@@ -384,6 +384,30 @@ fn an_attempt_of_another_owner_blocks() {
 
 /// "After signing a Final it signs only the same value with Final, at a higher t, until an entry
 /// with t at least that one is certified."
+/// "Revoking a writer on proof frees its slots on empty variables."
+#[test]
+fn what_a_convicted_writer_left_behind_blocks_nobody() {
+    let left = signed(entry(ALICE, 5, "v"));
+    let left_final = signed(final_entry(ALICE, 6, "v"));
+    let slots = || State::empty().signed(&left).signed(&left_final);
+    let owned = || slots().holds(&stored(entry(ALICE, 3, "u")));
+    let rows = |freed: [&'static str; 4]| -> Vec<Row> {
+        vec![
+            ("above its timestamps", slots(), BOB, sign(entry(BOB, 7, "w")), freed[0]),
+            ("never at them", slots(), BOB, sign(entry(BOB, 6, "w")), freed[1]),
+            ("what it owns stays its", owned(), BOB, sign(entry(BOB, 7, "w")), freed[2]),
+            ("its owner's new key", owned(), ALICE2, sign(entry(ALICE2, 7, "w")), freed[3]),
+        ]
+    };
+    let blocked = "refused 403 [5 6]";
+    let not_free = "refused 404 6";
+    check(&a1(), rows([blocked, "refused 400 6", "refused 304 3", not_free]));
+    let mut member = a1();
+    member.convicted.insert(ALICE.id());
+    let freed = "seen 7 slots [7] | share 7";
+    check(&member, rows([freed, "refused 400 6", "refused 304 3", not_free]));
+}
+
 #[test]
 fn a_signed_final_binds_its_writer() {
     let mine = signed(final_entry(ALICE, 6, "v"));

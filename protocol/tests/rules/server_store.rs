@@ -1,6 +1,8 @@
 //! Rule R4, sentence by sentence: what a server stores.
 
-use bftkv_protocol::{CertifiedEntry, Entry, Realm, Request, WriterSignature};
+use bftkv_protocol::{
+    CertifiedEntry, CollectiveSignature, Entry, Realm, Request, SignatureShare, WriterSignature,
+};
 
 use crate::fixtures::{
     ALICE, BOB, CLIQUE, MALLORY, STORE, abandon, certified, certified_by, entry, forged, node,
@@ -187,6 +189,45 @@ fn signers_cut_out_later_carry_no_entry_alone() {
         member.cut = nodes(cut);
         check(&member, vec![("", State::empty(), ALICE, ask(), expected)]);
     }
+}
+
+/// Whoever signs two entries is convicted by its two shares, also if nobody else helped it.
+#[test]
+fn a_lone_traitor_is_convicted_by_an_entry_that_is_not_certified() {
+    let rival = |signers: &[u8]| store(certified_by(entry(ALICE, 5, "w"), signers, &one_group()));
+    let five = || State::empty().holds(&valid(entry(ALICE, 5, "v")));
+    let rows: Vec<Row> = vec![
+        (
+            "a1 to a3 signed v",
+            five(),
+            BOB,
+            rival(&[0xa3, 0xa4]),
+            "proofs 1 | refused 501 1 | accuse a3",
+        ),
+        ("a4 signed only w", five(), BOB, rival(&[0xa4]), "refused 500"),
+        ("nothing is stored to compare with", State::empty(), BOB, rival(&[0xa3]), "refused 500"),
+    ];
+    check(&a1(), rows);
+    let mut forged_share = certified_by(entry(ALICE, 5, "w"), &[0xa4], &one_group());
+    let mut shares = forged_share.collective.shares().to_vec();
+    shares.push(SignatureShare { signer: node(0xa3), signature: forged() });
+    forged_share.collective = CollectiveSignature::new(one_group().digest(), shares);
+    let row = ("a forged share frames nobody", five(), BOB, store(forged_share), "refused 500");
+    check(&a1(), vec![row]);
+}
+
+/// One proof against each is kept and told, however many there are.
+#[test]
+fn a_flood_of_proofs_against_one_key_is_kept_once() {
+    let mut member = a1();
+    let all = |t| State::empty().holds(&valid(entry(ALICE, t, "v")));
+    let rival = |t| store(valid(entry(ALICE, t, "w")));
+    member.convicted = nodes([0xa1, 0xa2]);
+    member.convicted.insert(ALICE.id());
+    let rows = vec![("", all(5), BOB, rival(5), "proofs 1 | refused 501 4 | accuse a3")];
+    check(&member, rows);
+    member.convicted.insert(node(0xa3));
+    check(&member, vec![("", all(6), BOB, rival(6), "refused 501 4")]);
 }
 
 /// "Two certified entries with one (x,t) are an equivocation (compare with the history too, never

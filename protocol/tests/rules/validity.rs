@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::fixtures::{
     ALICE, CLIQUE, Keys, SECOND, certified, certified_by, entry, forged, node, one_group, share,
-    share_statement, sign, signed, two_cliques, two_groups,
+    share_statement, sign, sign_by_subkey, signed, two_cliques, two_groups,
 };
 
 fn valid(signers: &[u8]) -> Result<(), Invalid> {
@@ -125,9 +125,49 @@ fn a_proof_needs_two_signatures_that_contradict_each_other() {
     assert!(matches!(made_up, Err(ProofError::Signature(_))), "one of them made up");
 }
 
-/// A crash between two attempts leaves two writer signatures over one (x,t): no crime.
+/// A member that lost its memory signs with a fresh key of its certificate.
 #[test]
-fn an_entry_that_is_not_certified_convicts_nobody() {
+fn a_proof_convicts_one_key() {
+    let configuration = one_group();
+    let side = |value, sign: fn(&_, _, &[u8]) -> _| {
+        let statement = share_statement(&signed(entry(ALICE, 1, value)), &configuration);
+        let signature = sign(&node(0xa3), Purpose::Share, &statement.signed_bytes());
+        (statement, signature)
+    };
+    let prove = |a, b| {
+        EquivocationProof::of_shares(node(0xa3), a, b, &Keys::default()).map(|p| p.guilty().clone())
+    };
+    let two = prove(side("one", sign), side("two", sign_by_subkey));
+    assert_eq!(two, Err(ProofError::TwoKeys), "before and after it lost its memory");
+    let one = prove(side("one", sign_by_subkey), side("two", sign_by_subkey));
+    assert_eq!(one, Ok(node(0xa3)));
+}
+
+/// Anybody can make keys that sign everything, and other realms have members of their own.
+#[test]
+fn only_members_of_the_realm_are_convicted_by_shares() {
+    let proof = |realm: &str, signer: u8| {
+        let side = |value| {
+            let mut entry = entry(ALICE, 1, value);
+            entry.realm = bftkv_protocol::Realm::new(realm).unwrap();
+            let entry = signed(entry);
+            let signature = share(&entry, signer, &one_group()).signature;
+            (share_statement(&entry, &one_group()), signature)
+        };
+        let keys = Keys::default();
+        EquivocationProof::of_shares(node(signer), side("one"), side("two"), &keys).unwrap()
+    };
+    let verify = |proof: EquivocationProof| proof.verify(&one_group(), &Keys::default());
+    let own = one_group().realm().clone();
+    assert_eq!(verify(proof(own.as_str(), 0xa3)), Ok(()));
+    assert_eq!(verify(proof("elsewhere", 0xa3)), Err(ProofError::Realm));
+    assert_eq!(verify(proof(own.as_str(), 0xd1)), Err(ProofError::NotMember(node(0xd1))));
+}
+
+/// A crash between two attempts leaves two writer signatures over one (x,t): no crime. A member
+/// that helped both is a traitor all the same.
+#[test]
+fn an_entry_that_is_not_certified_convicts_no_writer() {
     let configuration = one_group();
     let keys = Keys::default();
     let convicted = |a: &_, b: &_| -> BTreeSet<_> {
@@ -138,7 +178,7 @@ fn an_entry_that_is_not_certified_convicts_nobody() {
     let two = certified_by(entry(ALICE, 1, "two"), &[0xa2, 0xa3, 0xa4], &configuration);
     let few = certified_by(entry(ALICE, 1, "two"), &[0xa2, 0xa3], &configuration);
     assert_eq!(convicted(&one, &two), BTreeSet::from([node(0xa2), node(0xa3), ALICE.id()]));
-    assert!(convicted(&one, &few).is_empty());
+    assert_eq!(convicted(&one, &few), BTreeSet::from([node(0xa2), node(0xa3)]));
     assert!(convicted(&one, &one).is_empty());
     let later = certified(entry(ALICE, 2, "two"), &configuration);
     assert!(convicted(&one, &later).is_empty());
