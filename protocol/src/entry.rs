@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::canonical::Canonical;
 use crate::hash::sha256;
 use crate::{
-    Address, CollectiveSignature, Domain, EntryHash, NodeId, Realm, Timestamp, Value, Variable,
-    WriterSignature,
+    Address, CollectiveSignature, Domain, EntryHash, NodeId, Realm, Timestamp, Value, ValueDigest,
+    Variable, WriterSignature,
 };
 
 /// The paper's <x,t,v>, with the realm, the writer and the `Final` mark.
@@ -33,10 +33,40 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The bytes that the writer signs.
+    /// The bytes that the writer signs. They hold the SHA-256 digest of v instead of v itself, so
+    /// that a [`Slot`] proves itself without the value.
     #[must_use]
     pub fn signed_bytes(&self) -> Vec<u8> {
-        Canonical::new(Domain::Entry, &self.realm)
+        self.outline().signed_bytes()
+    }
+
+    fn outline(&self) -> Outline<'_> {
+        Outline {
+            realm: &self.realm,
+            variable: &self.variable,
+            timestamp: self.timestamp,
+            value: self.value.digest(),
+            is_final: self.is_final,
+            writer: &self.writer,
+            owner: &self.owner,
+        }
+    }
+}
+
+/// An entry with the digest of its value only: all that its signature and its name depend on.
+pub(crate) struct Outline<'a> {
+    pub(crate) realm: &'a Realm,
+    pub(crate) variable: &'a Variable,
+    pub(crate) timestamp: Timestamp,
+    pub(crate) value: ValueDigest,
+    pub(crate) is_final: bool,
+    pub(crate) writer: &'a NodeId,
+    pub(crate) owner: &'a Address,
+}
+
+impl Outline<'_> {
+    pub(crate) fn signed_bytes(&self) -> Vec<u8> {
+        Canonical::new(Domain::Entry, self.realm)
             .field(self.variable.as_bytes())
             .number(self.timestamp.get())
             .flag(self.is_final)
@@ -44,6 +74,13 @@ impl Entry {
             .field(self.owner.as_str().as_bytes())
             .field(self.value.as_bytes())
             .into_bytes()
+    }
+
+    pub(crate) fn hash(&self, signature: &WriterSignature) -> EntryHash {
+        let prefix = Canonical::new(Domain::EntryHash, self.realm).into_bytes();
+        let entry = sha256(&[&self.signed_bytes()]);
+        let signature = sha256(&[signature.packet().as_bytes()]);
+        EntryHash::from_bytes(sha256(&[&prefix, &entry, &signature]))
     }
 }
 
@@ -72,10 +109,7 @@ impl SignedEntry {
     /// the same entry are two attempts.
     #[must_use]
     pub fn hash(&self) -> EntryHash {
-        let prefix = Canonical::new(Domain::EntryHash, &self.entry.realm).into_bytes();
-        let entry = sha256(&[&self.entry.signed_bytes()]);
-        let signature = sha256(&[self.signature.packet().as_bytes()]);
-        EntryHash::from_bytes(sha256(&[&prefix, &entry, &signature]))
+        self.entry.outline().hash(&self.signature)
     }
 
     /// The name of the attempt.

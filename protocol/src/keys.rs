@@ -78,6 +78,12 @@ pub trait Identities {
     /// Paper: §3.1, "b+1 members in a quorum must agree on the client's certificate".
     fn has_quorum_certificate(&self, writer: &NodeId, address: &Address) -> bool;
 
+    /// Whether the certificate had such a user ID at any time, whatever has expired or was revoked
+    /// since. What a writer did while it had one still counts for a member that lost its memory.
+    fn had_quorum_certificate(&self, writer: &NodeId, address: &Address) -> bool {
+        self.has_quorum_certificate(writer, address)
+    }
+
     /// Whether the certificate is known here at all (whoever joined is).
     fn is_known(&self, id: &NodeId) -> bool;
 }

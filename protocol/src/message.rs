@@ -8,8 +8,8 @@ use crate::bytes::{Bytes32, hex};
 use crate::hash::digest;
 use crate::limited::{self, MAX_CERTIFICATES, MAX_LIST};
 use crate::{
-    Abandon, CertificateBytes, CertifiedEntry, ConfigurationDigest, EquivocationProof, NodeId,
-    Refusal, SignatureBytes, SignatureShare, SignedEntry, SignedTime, Timestamp, Variable,
+    Abandon, CertificateBytes, CertifiedEntry, ConfigurationDigest, EquivocationProof, Marks,
+    NodeId, Refusal, SignatureBytes, SignatureShare, SignedEntry, SignedTime, Timestamp, Variable,
 };
 
 digest!(
@@ -101,6 +101,14 @@ pub enum Request {
         /// Only proofs against certificates behind this one.
         after: Option<NodeId>,
     },
+    /// A member that lost its memory asks for what others remember, variable by variable in
+    /// ascending order. Members only.
+    Recall {
+        /// Only variables behind this one.
+        after: Option<Variable>,
+        /// At most so many; the server has limits of its own.
+        limit: u16,
+    },
 }
 
 impl Request {
@@ -120,6 +128,7 @@ impl Request {
             Self::Abandoned { .. } => "abandoned",
             Self::Accuse(_) => "accuse",
             Self::Revocations { .. } => "revocations",
+            Self::Recall { .. } => "recall",
         }
     }
 }
@@ -160,6 +169,25 @@ pub enum Answer {
         /// Whether there are more behind the last one.
         more: bool,
     },
+    /// To recall: the variables that follow, ascending.
+    Recalled {
+        /// What is remembered of each.
+        #[serde(deserialize_with = "limited::list::<_, _, MAX_LIST>")]
+        variables: Vec<Recalled>,
+        /// Whether there are more behind the last one.
+        more: bool,
+    },
+}
+
+/// What a member remembers of one variable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recalled {
+    /// x.
+    pub variable: Variable,
+    /// Its signer's memory.
+    pub marks: Marks,
+    /// The newest certified entry.
+    pub latest: Option<Box<CertifiedEntry>>,
 }
 
 /// An answer or a refusal.

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::entry::Outline;
+use crate::limited::{self, MAX_LIST};
 use crate::{
-    Abandon, Address, CertifiedEntry, EntryHash, EntryId, EquivocationProof, NodeId, Timestamp,
-    ValueDigest, Variable,
+    Abandon, Address, CertifiedEntry, EntryHash, EntryId, EquivocationProof, Invalid, NodeId,
+    Purpose, Realm, SignedEntry, Timestamp, ValueDigest, Variable, Verify, WriterSignature,
 };
 
 /// An attempt that this server has signed and whose outcome it does not know yet.
@@ -25,11 +27,60 @@ pub struct Slot {
     pub value: ValueDigest,
     /// Whether the attempt would seal the variable.
     pub is_final: bool,
+    /// s_C: with it the slot proves to others that its writer made the attempt.
+    pub signature: WriterSignature,
 }
 
 impl Slot {
     /// How many slots one owner may have outstanding on one variable at one server.
     pub const MAX_PER_OWNER: usize = 16;
+
+    /// How many slots of one variable one member may report: an honest one has those of one owner,
+    /// and more only where it had to collect them itself.
+    pub const MAX_RECALLED: usize = 64;
+
+    /// The slot that signing this attempt leaves.
+    #[must_use]
+    pub fn of(signed: &SignedEntry) -> Self {
+        let entry = &signed.entry;
+        Self {
+            timestamp: entry.timestamp,
+            hash: signed.hash(),
+            writer: entry.writer.clone(),
+            owner: entry.owner.clone(),
+            value: entry.value.digest(),
+            is_final: entry.is_final,
+            signature: signed.signature.clone(),
+        }
+    }
+
+    /// Checks that the writer signed this very attempt. It does not say that a member signed it.
+    ///
+    /// # Errors
+    /// [`Invalid`]: the fault of whoever showed the slot, unless [`Invalid::missing_certificate`]
+    /// names one.
+    pub fn verify(
+        &self,
+        realm: &Realm,
+        variable: &Variable,
+        keys: &dyn Verify,
+    ) -> Result<(), Invalid> {
+        let outline = Outline {
+            realm,
+            variable,
+            timestamp: self.timestamp,
+            value: self.value,
+            is_final: self.is_final,
+            writer: &self.writer,
+            owner: &self.owner,
+        };
+        if !self.timestamp.is_usable() || outline.hash(&self.signature) != self.hash {
+            return Err(Invalid::Timestamp);
+        }
+        let bytes = outline.signed_bytes();
+        keys.verify(&self.writer, Purpose::Entry, &bytes, self.signature.packet())
+            .map_err(Invalid::Writer)
+    }
 }
 
 /// A signer's memory of one variable. Losing it makes an honest signer equivocate, so it is synced
@@ -39,8 +90,10 @@ pub struct Marks {
     /// seen(x): the largest t signed, stored or abandoned here. A refusal never raises it.
     pub seen: Timestamp,
     /// Attempts signed and not settled, in ascending order of t.
+    #[serde(deserialize_with = "limited::list::<_, _, MAX_LIST>")]
     pub slots: Vec<Slot>,
     /// Abandon messages, kept until an entry is certified so that others can relay them.
+    #[serde(deserialize_with = "limited::list::<_, _, MAX_LIST>")]
     pub abandons: Vec<Abandon>,
 }
 
@@ -149,6 +202,13 @@ pub trait Store: Send + Sync {
         after: Option<&Variable>,
         limit: usize,
     ) -> Result<Vec<Variable>, StoreError>;
+
+    /// All variables of which the store holds anything, signer's memories alone included, in
+    /// ascending order, after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn known(&self, after: Option<&Variable>, limit: usize) -> Result<Vec<Variable>, StoreError>;
 
     /// Makes a batch durable, atomically. On return it is synced to disk.
     ///

@@ -273,6 +273,21 @@ impl Store for RecordStore {
         Ok(found)
     }
 
+    fn known(&self, after: Option<&Variable>, limit: usize) -> Result<Vec<Variable>, StoreError> {
+        self.inner.require_complete()?;
+        let mut from = key::start_of_prefix(b"").max(after.map(key::end_of).unwrap_or_default());
+        let end = key::end_of_prefix(b"");
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let pairs = self.inner.backend.scan(&from, &end, 1)?;
+            let Some(first) = pairs.first() else { break };
+            let variable = open_variable(first)?;
+            from = key::end_of(&variable);
+            found.push(variable);
+        }
+        Ok(found)
+    }
+
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         if batch.is_empty() {
             return Ok(());

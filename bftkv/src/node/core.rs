@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bftkv_protocol::server::{
-    Admitted, Context, Loaded, Reply, Server, ServerAction, Ticket, admit,
+    Admitted, Context, Loaded, Reply, Server, ServerAction, Ticket, admit, page,
 };
 use bftkv_protocol::{
     Answer, CertifiedEntry, Configuration, EquivocationProof, NodeId, Outcome, Purpose, Refusal,
@@ -127,6 +127,11 @@ impl Core {
                 let listed = self.store.versions(&variable, below, usize::from(limit));
                 note_failure(&listed);
                 lock(&self.server).handle_listed(ticket, listed);
+            }
+            ServerAction::Recall { ticket, after, limit } => {
+                let page = page(&*self.store, after.as_ref(), limit);
+                note_failure(&page);
+                lock(&self.server).handle_recalled(ticket, page);
             }
             ServerAction::Persist { ticket, batch } => {
                 let persisted = self.store.commit(batch);

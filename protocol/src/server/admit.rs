@@ -70,6 +70,10 @@ pub(super) enum Task {
     Accuse {
         proof: EquivocationProof,
     },
+    Recall {
+        after: Option<Variable>,
+        limit: u16,
+    },
 }
 
 /// Evidence that was verified.
@@ -113,6 +117,12 @@ pub fn admit(
         Request::Accuse(proof) => {
             proof.verify(context.configuration, context.keys).map_err(|_| Refusal::Malformed)?;
             Task::Accuse { proof: *proof }
+        }
+        Request::Recall { after, limit } => {
+            if !context.configuration.has_member(sender) {
+                return Err(Refusal::NotMember);
+            }
+            Task::Recall { after, limit: limit.clamp(1, super::MAX_RECALLED) }
         }
         Request::Join { .. }
         | Request::Introduce { .. }

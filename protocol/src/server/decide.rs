@@ -93,6 +93,6 @@ pub(super) fn decide(
             Decision::answer(Answer::Abandons(abandons))
         }
         // Versions are listed and accusations kept by the machine, which needs no state for them.
-        Task::Versions { .. } | Task::Accuse { .. } => Decision::refuse(Refusal::Malformed),
+        Task::Versions { .. } | Task::Accuse { .. } | Task::Recall { .. } => Decision::refuse(Refusal::Malformed),
     }
 }

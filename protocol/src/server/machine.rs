@@ -39,6 +39,16 @@ pub enum ServerAction {
         /// At most so many.
         limit: u16,
     },
+    /// Put a page of everything together (see [`super::page`]); then call
+    /// [`Server::handle_recalled`].
+    Recall {
+        /// For which request.
+        ticket: Ticket,
+        /// Only variables behind this one.
+        after: Option<Variable>,
+        /// At most so many.
+        limit: u16,
+    },
     /// Make the batch durable; then call [`Server::handle_persisted`]. The answer is held until
     /// then: nothing is signed that a crash could forget.
     Persist {
@@ -106,6 +116,9 @@ impl Server {
             Task::Versions { variable, below, limit } => {
                 self.actions.push_back(ServerAction::List { ticket, variable, below, limit });
             }
+            Task::Recall { after, limit } => {
+                self.actions.push_back(ServerAction::Recall { ticket, after, limit });
+            }
             Task::Accuse { proof } => self.keep_proof(ticket, proof),
             Task::Time { ref variable, .. } | Task::Abandoned { ref variable } => {
                 let variable = variable.clone();
@@ -161,6 +174,12 @@ impl Server {
     /// Takes what [`ServerAction::List`] asked for.
     pub fn handle_listed(&mut self, ticket: Ticket, listed: Result<Vec<Timestamp>, StoreError>) {
         let outcome = listed.map(Answer::Versions).map_err(|_| Refusal::StorageUnavailable);
+        self.actions.push_back(ServerAction::Reply { ticket, reply: Reply::Plain(outcome) });
+    }
+
+    /// Takes what [`ServerAction::Recall`] asked for.
+    pub fn handle_recalled(&mut self, ticket: Ticket, page: Result<Answer, StoreError>) {
+        let outcome = page.map_err(|_| Refusal::StorageUnavailable);
         self.actions.push_back(ServerAction::Reply { ticket, reply: Reply::Plain(outcome) });
     }
 

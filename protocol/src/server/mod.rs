@@ -12,11 +12,13 @@
 mod admit;
 mod decide;
 mod machine;
+mod recall;
 mod sign_rule;
 mod store_rule;
 
 pub use admit::{Admitted, Context, admit};
 pub use decide::{Loaded, Reply};
+pub use recall::{MIN_PAGE_BYTES, page};
 pub use machine::{Server, ServerAction, Ticket};
 
 /// How far a timestamp may be ahead of what the request proves: 2^20 (rule R3).
@@ -29,3 +31,6 @@ pub const MAX_QUEUE: usize = 256;
 
 /// How many versions one answer lists.
 pub const MAX_VERSIONS_LISTED: u16 = 1024;
+
+/// How many variables one answer to recall holds.
+pub const MAX_RECALLED: u16 = 256;

@@ -34,7 +34,7 @@ pub(super) fn sign(
     }
     let marks = &mut loaded.state.marks;
     marks.seen = attempt.timestamp;
-    marks.slots.push(slot_of(&entry.entry, attempt));
+    marks.slots.push(Slot::of(entry));
     decision.batch.marks = vec![(attempt.variable.clone(), loaded.state.marks)];
     decision
 }
@@ -61,17 +61,6 @@ fn make_room(entry: &Entry, loaded: &mut Loaded) {
         if let Some(oldest) = slots.iter().position(is_oldest) {
             slots.remove(oldest);
         }
-    }
-}
-
-fn slot_of(entry: &Entry, attempt: &EntryId) -> Slot {
-    Slot {
-        timestamp: attempt.timestamp,
-        hash: attempt.hash,
-        writer: entry.writer.clone(),
-        owner: entry.owner.clone(),
-        value: entry.value.digest(),
-        is_final: entry.is_final,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bftkv_protocol::{
     Abandon, Address, Answer, CertificateBytes, CertifiedEntry, CollectiveSignature,
-    ConfigurationDigest, Entry, EntryHash, EntryId, Evidence, NodeId, Realm, Refusal, Request,
+    ConfigurationDigest, Entry, EntryHash, EntryId, Evidence, Marks, NodeId, Realm, Recalled, Refusal, Request,
     Response, SignatureBytes, SignatureShare, SignedEntry, SignedTime, Slot, Timestamp, Value,
     ValueDigest, Variable, WriterSignature,
 };
@@ -106,16 +106,27 @@ fn abandon() -> impl Strategy<Value = Abandon> {
 }
 
 fn slot() -> impl Strategy<Value = Slot> {
-    (time(), hash(), id(), owner(), any::<[u8; 32]>(), any::<bool>()).prop_map(
-        |(timestamp, hash, writer, owner, value, is_final)| Slot {
+    (time(), hash(), id(), owner(), any::<[u8; 32]>(), any::<bool>(), signature()).prop_map(
+        |(timestamp, hash, writer, owner, value, is_final, signature)| Slot {
             timestamp,
             hash,
             writer,
             owner,
             value: ValueDigest::from_bytes(value),
             is_final,
+            signature: WriterSignature::new(signature),
         },
     )
+}
+
+fn recalled() -> impl Strategy<Value = Recalled> {
+    let marks = (time(), vec(slot(), 0..3), vec(abandon(), 0..3))
+        .prop_map(|(seen, slots, abandons)| Marks { seen, slots, abandons });
+    (variable(), marks, option::of(boxed())).prop_map(|(variable, marks, latest)| Recalled {
+        variable,
+        marks,
+        latest,
+    })
 }
 
 /// Every request. Accusations have no arbitrary form: a proof is made by checking it.
@@ -150,6 +161,8 @@ fn answer() -> impl Strategy<Value = Answer> {
         option::of(boxed()).prop_map(Answer::Entry),
         vec(time(), 0..20).prop_map(Answer::Versions),
         vec(abandon(), 0..4).prop_map(Answer::Abandons),
+        (vec(recalled(), 0..3), any::<bool>())
+            .prop_map(|(variables, more)| Answer::Recalled { variables, more }),
     ]
 }
 

@@ -57,14 +57,7 @@ impl State {
 
 /// The slot that signing an entry leaves.
 pub(crate) fn slot(entry: &SignedEntry) -> Slot {
-    Slot {
-        timestamp: entry.entry.timestamp,
-        hash: entry.hash(),
-        writer: entry.entry.writer.clone(),
-        owner: entry.entry.owner.clone(),
-        value: ValueDigest::of(entry.entry.value.as_bytes()),
-        is_final: entry.entry.is_final,
-    }
+    Slot::of(entry)
 }
 
 /// One server and what it knows of the others.

@@ -2,8 +2,8 @@
 
 use bftkv_protocol::server::{self};
 use bftkv_protocol::{
-    Answer, CertificateBytes, Configuration, EquivocationProof, Evidence, Refusal, Request,
-    Response, Slot, ValueDigest, encode,
+    Answer, CertificateBytes, Configuration, EquivocationProof, Evidence, Marks, Recalled, Refusal,
+    Request, Response, Slot, encode,
 };
 
 use crate::fixtures::{
@@ -46,15 +46,17 @@ pub(crate) fn evidence(configuration: &Configuration) -> Evidence {
 }
 
 fn slot() -> Slot {
-    let attempt = signed(final_entry(BOB, 7, "his"));
-    Slot {
-        timestamp: t(7),
-        hash: attempt.hash(),
-        writer: BOB.id(),
-        owner: BOB.owner(),
-        value: ValueDigest::of(b"his"),
-        is_final: true,
-    }
+    Slot::of(&signed(final_entry(BOB, 7, "his")))
+}
+
+fn recalled() -> Recalled {
+    let marks = Marks {
+        seen: t(8),
+        slots: vec![slot()],
+        abandons: vec![abandon(ALICE, signed(entry(ALICE, 8, "mine")).id())],
+    };
+    let latest = Some(Box::new(certified(entry(ALICE, 6, "old"), &one_group())));
+    Recalled { variable: variable("x"), marks, latest }
 }
 
 fn certificate() -> CertificateBytes {
@@ -80,6 +82,7 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("Versions", Request::Versions { variable: x(), below: Some(t(300)), limit: 200 }),
         ("Abandon", Request::Abandon { abandon, evidence }),
         ("Abandoned", Request::Abandoned { variable: x() }),
+        ("Recall", Request::Recall { after: Some(x()), limit: 200 }),
         ("Accuse member", Request::Accuse(Box::new(member_proof()))),
         ("Accuse writer", Request::Accuse(Box::new(writer_proof()))),
         ("Revocations all", Request::Revocations { after: None }),
@@ -105,6 +108,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("Abandons", Answer::Abandons(vec![abandon(ALICE, attempt.id())])),
         ("Proofs none", Answer::Proofs { proofs: vec![], more: false }),
         ("Proofs", Answer::Proofs { proofs: vec![writer_proof(), member_proof()], more: true }),
+        ("Recalled", Answer::Recalled { variables: vec![recalled()], more: true }),
     ]
 }
 

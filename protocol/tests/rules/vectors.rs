@@ -97,7 +97,7 @@ fn entry_vector(entry: &Entry) -> Vector {
         Field { kind: "flag", meaning: "final", text: "1".into() },
         bytes("writer", entry.writer.as_bytes()),
         text("owner", entry.owner.as_str()),
-        bytes("v", entry.value.as_bytes()),
+        bytes("SHA-256 of v", entry.value.digest().as_bytes()),
     ];
     Vector { domain: "entry", fields, made: Made::Bytes(entry.signed_bytes()) }
 }

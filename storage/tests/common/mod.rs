@@ -75,6 +75,7 @@ pub fn marks(seen: u64) -> Marks {
         owner: Address::new("alice@example.org").unwrap(),
         value: ValueDigest::of(b"v"),
         is_final: false,
+        signature: WriterSignature::new(signature(9)),
     };
     Marks { seen: at(seen), slots: vec![slot], abandons: vec![] }
 }

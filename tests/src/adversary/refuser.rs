@@ -29,14 +29,11 @@ impl ByzantineServer for Refuser {
 fn refusal(lair: &mut Lair<'_>, entry: &SignedEntry) -> Option<Refusal> {
     let old = lair.some_certified(&entry.entry.variable).map(Box::new);
     let owner = Address::new("nobody@example.org").ok()?;
-    let EntryId { timestamp, hash, .. } = entry.id();
     let slot = Slot {
-        timestamp,
-        hash,
         writer: lair.signer.id().clone(),
         owner: owner.clone(),
-        value: entry.entry.value.digest(),
         is_final: true,
+        ..Slot::of(entry)
     };
     Some(match (lair.rng.below(7), old) {
         (0, Some(old)) => Refusal::NotOwner(old),

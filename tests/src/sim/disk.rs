@@ -159,6 +159,12 @@ impl Store for Disk {
         Ok(wanted.take(limit).cloned().collect())
     }
 
+    fn known(&self, after: Option<&Variable>, limit: usize) -> Result<Vec<Variable>, StoreError> {
+        let synced = self.lock();
+        let wanted = synced.variables.keys().filter(|name| after.is_none_or(|a| *name > a));
+        Ok(wanted.take(limit).cloned().collect())
+    }
+
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let mut guard = self.lock();
         let synced = &mut *guard;

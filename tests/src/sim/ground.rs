@@ -64,6 +64,7 @@ pub(crate) enum Event {
 pub(crate) enum DiskWork {
     Load { variable: Variable, version: Option<Timestamp> },
     List { variable: Variable, below: Option<Timestamp>, limit: u16 },
+    Recall { after: Option<Variable>, limit: u16 },
     Sync,
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bftkv_protocol::server::{Context, Reply, Server, ServerAction, Ticket, admit};
+use bftkv_protocol::server::{Context, Reply, Server, ServerAction, Ticket, admit, page};
 use bftkv_protocol::{
     Address, Answer, EquivocationProof, Identities, NodeId, Outcome, Purpose, Refusal, Request,
     Response, ShareStatement, Sign, SignatureShare, Store, TimeStatement,
@@ -107,6 +107,10 @@ impl Node {
                 let listed = self.disk.versions(&variable, below, usize::from(limit));
                 self.server.handle_listed(ticket, listed);
             }
+            DiskWork::Recall { after, limit } => {
+                let recalled = page(&self.disk, after.as_ref(), limit);
+                self.server.handle_recalled(ticket, recalled);
+            }
             DiskWork::Sync => {
                 let fails = !ground.healed && ground.rng.percent(ground.disk_failures);
                 let persisted = self.disk.end(ticket, fails, &mut ground.rng);
@@ -158,6 +162,9 @@ impl Node {
                 }
                 ServerAction::List { ticket, variable, below, limit } => {
                     self.later(ground, 3, ticket, DiskWork::List { variable, below, limit });
+                }
+                ServerAction::Recall { ticket, after, limit } => {
+                    self.later(ground, 3, ticket, DiskWork::Recall { after, limit });
                 }
                 ServerAction::Persist { ticket, batch } => {
                     let early = is_early(ground.plant, &batch);
