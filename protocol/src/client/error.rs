@@ -20,6 +20,9 @@ pub enum Fault {
     /// It gave an answer that does not fit the question, or could not be authenticated.
     #[error("sent an answer that does not fit the question")]
     BadAnswer,
+    /// It claimed to remember an attempt that its writer did not sign.
+    #[error("claimed to remember what nobody signed")]
+    BadMemory,
     /// It signed two different entries for one timestamp.
     #[error("signed two entries for one timestamp")]
     Equivocation,

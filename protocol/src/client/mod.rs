@@ -12,6 +12,7 @@
 //! ```
 
 mod ask;
+mod catch_up;
 mod error;
 mod jitter;
 mod read;
@@ -20,6 +21,7 @@ mod timestamp_choice;
 mod versions;
 mod write;
 
+pub use catch_up::{CatchUp, CatchUpAction, CatchUpOptions, MAX_UNCERTIFIED, Recovered};
 pub use error::{ClientError, Fault, Phase, Problem};
 pub use read::{Found, Read, ReadOptions};
 pub use versions::ListVersions;

@@ -93,6 +93,8 @@ pub(super) fn decide(
             Decision::answer(Answer::Abandons(abandons))
         }
         // Versions are listed and accusations kept by the machine, which needs no state for them.
-        Task::Versions { .. } | Task::Accuse { .. } | Task::Recall { .. } => Decision::refuse(Refusal::Malformed),
+        Task::Versions { .. } | Task::Accuse { .. } | Task::Recall { .. } => {
+            Decision::refuse(Refusal::Malformed)
+        }
     }
 }

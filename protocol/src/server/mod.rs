@@ -18,8 +18,8 @@ mod store_rule;
 
 pub use admit::{Admitted, Context, admit};
 pub use decide::{Loaded, Reply};
-pub use recall::{MIN_PAGE_BYTES, page};
 pub use machine::{Server, ServerAction, Ticket};
+pub use recall::{MIN_PAGE_BYTES, page};
 
 /// How far a timestamp may be ahead of what the request proves: 2^20 (rule R3).
 ///

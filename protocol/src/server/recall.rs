@@ -11,11 +11,7 @@ pub const MIN_PAGE_BYTES: usize = 1024 * 1024;
 ///
 /// # Errors
 /// [`StoreError`]: the world's or the disk's fault.
-pub fn page(
-    store: &dyn Store,
-    after: Option<&Variable>,
-    limit: u16,
-) -> Result<Answer, StoreError> {
+pub fn page(store: &dyn Store, after: Option<&Variable>, limit: u16) -> Result<Answer, StoreError> {
     // One more than asked for shows whether there is more.
     let names = store.known(after, usize::from(limit).saturating_add(1))?;
     let mut variables = Vec::new();

@@ -2,9 +2,9 @@
 
 use bftkv_protocol::{
     Abandon, Address, Answer, CertificateBytes, CertifiedEntry, CollectiveSignature,
-    ConfigurationDigest, Entry, EntryHash, EntryId, Evidence, Marks, NodeId, Realm, Recalled, Refusal, Request,
-    Response, SignatureBytes, SignatureShare, SignedEntry, SignedTime, Slot, Timestamp, Value,
-    ValueDigest, Variable, WriterSignature,
+    ConfigurationDigest, Entry, EntryHash, EntryId, Evidence, Marks, NodeId, Realm, Recalled,
+    Refusal, Request, Response, SignatureBytes, SignatureShare, SignedEntry, SignedTime, Slot,
+    Timestamp, Value, ValueDigest, Variable, WriterSignature,
 };
 use proptest::collection::vec;
 use proptest::option;

@@ -13,6 +13,7 @@
 )]
 
 mod arbitrary;
+mod catch_up;
 mod codec;
 mod desk;
 mod fixtures;

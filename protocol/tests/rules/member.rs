@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bftkv_protocol::server::{Admitted, Context, Loaded, Reply, Server, ServerAction, admit};
 use bftkv_protocol::{
     Abandon, Answer, Batch, CertifiedEntry, Configuration, Marks, NodeId, Outcome, Refusal,
-    Request, SignedEntry, Slot, Timestamp, ValueDigest, VariableState,
+    Request, SignedEntry, Slot, Timestamp, VariableState,
 };
 
 use crate::fixtures::{Keys, People, Person, node, t};
