@@ -1,6 +1,6 @@
 //! Refuses with lies.
 
-use bftkv_protocol::{Address, EntryId, Outcome, Refusal, Request, Sign, SignedEntry, Slot};
+use bftkv_protocol::{Address, Outcome, Refusal, Request, Sign, SignedEntry, Slot};
 
 use super::{ByzantineServer, Lair};
 

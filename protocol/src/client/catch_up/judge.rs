@@ -254,8 +254,8 @@ fn unite(certified: Timestamp, all: impl IntoIterator<Item = Marks>) -> Marks {
         !slot.is_final && united.abandons.iter().any(gives_up)
     };
     united.slots.retain(|slot| slot.timestamp > certified && !gone(slot));
-    united.slots.sort_by(|a, b| (a.timestamp, a.hash).cmp(&(b.timestamp, b.hash)));
-    united.slots.dedup_by(|a, b| (a.timestamp, a.hash) == (b.timestamp, b.hash));
+    united.slots.sort_by_key(|slot| (slot.timestamp, slot.hash));
+    united.slots.dedup_by_key(|slot| (slot.timestamp, slot.hash));
     united.abandons.retain(|abandon| abandon.attempt.timestamp > certified);
     keep_newest(&mut united.slots, crate::limited::MAX_LIST);
     keep_newest(&mut united.abandons, Marks::MAX_ABANDONS);

@@ -56,7 +56,7 @@ pub enum CatchUpAction {
     /// Join this with what the store has (see [`Recovered::join`]) and make it durable.
     Persist(Vec<Recovered>),
     /// Somebody is convicted.
-    Accuse(EquivocationProof),
+    Accuse(Box<EquivocationProof>),
 }
 
 /// Where one member is.
@@ -309,7 +309,7 @@ impl CatchUp {
         for (liar, fault) in verdict.culprits {
             self.culprits.entry(liar).or_insert(fault);
         }
-        self.actions.extend(verdict.proofs.into_iter().map(CatchUpAction::Accuse));
+        self.actions.extend(verdict.proofs.into_iter().map(Box::new).map(CatchUpAction::Accuse));
         Ok(verdict.recovered)
     }
 
