@@ -1,18 +1,18 @@
 //! The certificates that a node or a client knows, and the folder where it keeps them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bftkv_protocol::{Address, CertificateBytes, Configuration, NodeId, Seal, Verify};
+use bftkv_protocol::{Address, CertificateBytes, Configuration, NodeId, Seal, Sign, Verify};
 use bftkv_wot::{
     CertificateError, CertificateRecord, ConfigurationOptions, Keyring, KeyringOptions, Origin,
-    OwnKey, QuorumCertificates, Sealer, derive_configuration, read_folder,
+    OwnKey, QuorumCertificates, Sealer, Statement, derive_configuration, read_folder,
 };
 
 use crate::config::RealmConfig;
-use crate::{Error, HomeError};
+use crate::files::replace;
+use crate::{Error, HomeError, Revoked};
 
 /// A keyring and, if it has one, the folder that it is kept in: one file for each certificate.
 ///
@@ -23,6 +23,7 @@ pub struct Certificates {
     keyring: Keyring,
     folder: Option<PathBuf>,
     kept: Arc<Mutex<BTreeSet<NodeId>>>,
+    revoked: Revoked,
 }
 
 impl Certificates {
@@ -44,19 +45,52 @@ impl Certificates {
                 Err(error) => tracing::warn!(%id, %error, "a certificate was passed over"),
             }
         }
-        Ok(Self { keyring, folder: Some(folder.to_owned()), kept: Arc::new(Mutex::new(kept)) })
+        let (folder, kept) = (Some(folder.to_owned()), Arc::new(Mutex::new(kept)));
+        Ok(Self { revoked: Revoked::in_memory(keyring.clone()), keyring, folder, kept })
+    }
+
+    /// The same, with the revocations that a folder keeps: they are cut out of the graph.
+    ///
+    /// # Errors
+    /// When the folder cannot be read; it need not exist.
+    pub fn with_revoked(self, folder: &Path) -> Result<Self, HomeError> {
+        Ok(Self { revoked: Revoked::open(self.keyring.clone(), folder)?, ..self })
     }
 
     /// Certificates that are in memory only.
     #[must_use]
     pub fn in_memory(keyring: Keyring) -> Self {
-        Self { keyring, folder: None, kept: Arc::default() }
+        let revoked = Revoked::in_memory(keyring.clone());
+        Self { keyring, folder: None, kept: Arc::default(), revoked }
     }
 
     /// The keyring.
     #[must_use]
     pub fn keyring(&self) -> &Keyring {
         &self.keyring
+    }
+
+    /// Who was cut out of the graph, and why.
+    #[must_use]
+    pub fn revoked(&self) -> &Revoked {
+        &self.revoked
+    }
+
+    /// Revokes, with the own key, its certifications of a certificate: ordinary OpenPGP
+    /// certification revocations, which `gpg --check-sigs` shows. The result is kept here and handed
+    /// out with the certificate. Returns whether there was anything to revoke.
+    ///
+    /// # Errors
+    /// The own key cannot certify, or the disk refuses.
+    pub fn revoke_edge(&self, key: &OwnKey, of: &NodeId, reason: &str) -> Result<bool, Error> {
+        let addresses = self.keyring.vouched_for(key.id(), of);
+        for address in &addresses {
+            let Some(bytes) = self.bytes(of) else { continue };
+            let revoked = key.certify(&bytes, address, Statement::Revoke { reason });
+            let record = CertificateRecord::new(&revoked.map_err(HomeError::Key)?);
+            self.import(record.map_err(HomeError::Certificate)?)?;
+        }
+        Ok(!addresses.is_empty())
     }
 
     /// Checks signatures.
@@ -69,12 +103,22 @@ impl Certificates {
         Arc::new(Sealer::new(self.keyring.clone(), key.clone()))
     }
 
-    /// Takes a certificate from a peer.
+    /// Takes a certificate from a peer. What is new in a copy of one that is kept on disk (a
+    /// revocation above all) is kept as well; if the disk refuses, that is told in the log.
     ///
     /// # Errors
     /// The peer's fault: it is no certificate, or too large.
     pub fn add(&self, certificate: &CertificateBytes) -> Result<NodeId, CertificateError> {
-        self.keyring.add_stranger(certificate)
+        let record = CertificateRecord::new(certificate)?;
+        let id = record.id().clone();
+        let changed = self.keyring.add(record, Origin::Stranger)?;
+        if changed
+            && self.is_kept(&id)
+            && let Err(error) = self.save(&id)
+        {
+            tracing::warn!(%id, %error, "cannot keep a certificate on disk");
+        }
+        Ok(id)
     }
 
     /// Adds a certificate of one's own and writes it to the folder.
@@ -94,7 +138,7 @@ impl Certificates {
     /// # Errors
     /// When it cannot be written.
     pub fn keep(&self, id: &NodeId) -> Result<(), HomeError> {
-        if self.kept.lock().unwrap_or_else(PoisonError::into_inner).contains(id) {
+        if self.is_kept(id) {
             return Ok(());
         }
         if self.keyring.keep(id) {
@@ -103,17 +147,13 @@ impl Certificates {
         Ok(())
     }
 
+    fn is_kept(&self, id: &NodeId) -> bool {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
     fn save(&self, id: &NodeId) -> Result<(), HomeError> {
         if let (Some(folder), Some(bytes)) = (&self.folder, self.bytes(id)) {
-            let path = folder.join(format!("{id}.pgp"));
-            let write = || -> std::io::Result<()> {
-                let mut file = tempfile::NamedTempFile::new_in(folder)?;
-                file.write_all(bytes.as_bytes())?;
-                file.as_file().sync_all()?;
-                file.persist(&path)?;
-                std::fs::File::open(folder)?.sync_all()
-            };
-            write().map_err(|error| HomeError::Io { path: path.clone(), error })?;
+            replace(&folder.join(format!("{id}.pgp")), bytes.as_bytes())?;
         }
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
         Ok(())

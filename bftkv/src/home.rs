@@ -16,6 +16,7 @@ use crate::{Certificates, Config, Error};
 /// config.toml   settings, every one commented
 /// key.pgp       the own key with its secret parts (0600)
 /// certs/        certificates, one file each
+/// revoked/      who was cut out of the web of trust: a proof or a command each
 /// store/        a node's data
 /// writer.*      what this key has signed as a writer (never copy it to another home)
 /// ```
@@ -79,6 +80,8 @@ impl Home {
     pub const KEY: &'static str = "key.pgp";
     /// The certificates.
     pub const CERTIFICATES: &'static str = "certs";
+    /// Who was cut out of the web of trust.
+    pub const REVOKED: &'static str = "revoked";
     /// A node's data.
     pub const STORE: &'static str = "store";
 
@@ -152,12 +155,13 @@ impl Home {
         self.key.clone()
     }
 
-    /// Reads the certificates.
+    /// Reads the certificates, and who was cut out.
     ///
     /// # Errors
-    /// When the folder cannot be read.
+    /// When a folder cannot be read.
     pub fn certificates(&self) -> Result<Certificates, HomeError> {
-        Certificates::open(&self.path.join(Self::CERTIFICATES))
+        let certificates = Certificates::open(&self.path.join(Self::CERTIFICATES))?;
+        certificates.with_revoked(&self.path.join(Self::REVOKED))
     }
 
     /// Opens the store.

@@ -42,10 +42,14 @@ mod certificates;
 mod client;
 mod config;
 mod error;
+mod files;
 mod home;
+mod malice_file;
 mod node;
 mod peers;
 mod proof_file;
+mod publish;
+mod revoked;
 
 pub use bftkv_protocol as protocol;
 pub use bftkv_storage as storage;
@@ -62,5 +66,8 @@ pub use config::{
 };
 pub use error::Error;
 pub use home::{Home, HomeError, NewHome};
+pub use malice_file::{MaliceFile, MaliceFileError};
 pub use node::{Node, NodeParts, RunningNode};
 pub use proof_file::{DetachedSignature, ProofFile, ProofFileError};
+pub use publish::publish;
+pub use revoked::{Cause, Revoked};

@@ -54,6 +54,18 @@ pub enum ProofError {
     NotCertified(#[from] Invalid),
 }
 
+impl ProofError {
+    /// A certificate that is missing here; with it, the verdict may change.
+    #[must_use]
+    pub fn missing_certificate(&self) -> Option<&NodeId> {
+        match self {
+            Self::Signature(VerifyError::UnknownCertificate(id)) => Some(id),
+            Self::NotCertified(invalid) => invalid.missing_certificate(),
+            _ => None,
+        }
+    }
+}
+
 impl EquivocationProof {
     /// A member signed shares for two signed entries of one (realm, x, t).
     ///

@@ -28,6 +28,27 @@ pub struct Generated {
     pub revocation: Vec<u8>,
 }
 
+impl Generated {
+    /// The revocation as a file that explains itself, like those that GnuPG keeps in its folder
+    /// `openpgp-revocs.d`. `gpg --import` of it revokes the key.
+    ///
+    /// # Errors
+    /// [`CertificateError`], never for a key that was just made.
+    pub fn revocation_file(&self) -> Result<String, CertificateError> {
+        let certificate = CertificateBytes::new(self.revocation.clone())
+            .map_err(|_| CertificateError::too_large(self.revocation.len()))?;
+        let text = format!(
+            "This is a revocation certificate for the OpenPGP key\n\n    {}\n\n\
+             Keep it in a safe place, away from the key. Whoever publishes it declares the key\n\
+             lost or stolen, for ever: nobody accepts anything from it any more. To publish it:\n\n    \
+             bftkv cert revoke --self FILE        (tells the nodes of the realm)\n    \
+             gpg --import FILE                    (for GnuPG)\n\n",
+            self.key.certificate().id()
+        );
+        Ok(text + &armor(&certificate)?)
+    }
+}
+
 /// Makes a key that GnuPG can read: version 4, an Ed25519 primary key that certifies and signs, a
 /// Cv25519 encryption subkey, an Ed25519 authentication subkey.
 ///
@@ -63,14 +84,17 @@ pub fn generate_key(user_id: &str, passphrase: Option<&Passphrase>) -> Result<Ge
 /// What a statement about a user ID says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Statement {
+pub enum Statement<'a> {
     /// "This address belongs to this key", for ever or for a time.
     Certify {
         /// How long it holds.
         valid_for: Option<Duration>,
     },
     /// "I no longer say so": cuts the edge of the trust graph.
-    Revoke,
+    Revoke {
+        /// Why, in a few words; everybody can read it.
+        reason: &'a str,
+    },
 }
 
 impl OwnKey {
@@ -84,7 +108,7 @@ impl OwnKey {
         &self,
         certificate: &CertificateBytes,
         address: &Address,
-        statement: Statement,
+        statement: Statement<'_>,
     ) -> Result<CertificateBytes, KeyError> {
         let now = SystemTime::now();
         let target = Certificate::parse(certificate)?;
@@ -120,7 +144,7 @@ impl OwnKey {
     }
 }
 
-fn builder(statement: Statement) -> sequoia_openpgp::Result<SignatureBuilder> {
+fn builder(statement: Statement<'_>) -> sequoia_openpgp::Result<SignatureBuilder> {
     match statement {
         Statement::Certify { valid_for: None } => {
             Ok(SignatureBuilder::new(SignatureType::GenericCertification))
@@ -129,8 +153,10 @@ fn builder(statement: Statement) -> sequoia_openpgp::Result<SignatureBuilder> {
             SignatureBuilder::new(SignatureType::GenericCertification)
                 .set_signature_validity_period(time)
         }
-        Statement::Revoke => SignatureBuilder::new(SignatureType::CertificationRevocation)
-            .set_reason_for_revocation(ReasonForRevocation::Unspecified, b""),
+        Statement::Revoke { reason } => {
+            SignatureBuilder::new(SignatureType::CertificationRevocation)
+                .set_reason_for_revocation(ReasonForRevocation::Unspecified, reason.as_bytes())
+        }
     }
 }
 
@@ -219,7 +245,8 @@ mod tests {
         let valid_for = Some(Duration::from_secs(3600));
         let short = a.certify(bytes, &address, Statement::Certify { valid_for }).unwrap();
         assert!(edge(&short, 0) && !edge(&short, 3700));
-        let cut = a.certify(&certified, &address, Statement::Revoke).unwrap();
+        let revoke = Statement::Revoke { reason: "it lied" };
+        let cut = a.certify(&certified, &address, revoke).unwrap();
         assert!(!edge(&cut, 0), "a revocation of the same second wins");
         let other = Address::new("http://h:3").unwrap();
         let nothing = a.certify(bytes, &other, Statement::Certify { valid_for: None });
@@ -244,6 +271,54 @@ mod tests {
         assert_eq!(ring.url(a.key.id()), None, "revoked: no node");
         let verdict = ring.verify(a.key.id(), Purpose::Share, b"m", &signature);
         assert_eq!(verdict, Ok(()), "rule R4");
+    }
+
+    #[test]
+    fn the_file_of_a_revocation_explains_itself_and_can_be_read() {
+        let new = generate("a <a@b.c>");
+        let text = new.revocation_file().unwrap();
+        assert!(text.starts_with("This is a revocation certificate"));
+        assert!(!text.contains("PRIVATE"), "it revokes; it cannot sign");
+        let read = crate::read_certificates(text.as_bytes()).unwrap().pop().unwrap().unwrap();
+        let certificate = Certificate::from_record(&read).unwrap();
+        assert_eq!(certificate.id(), new.key.certificate().id());
+        assert_eq!(certificate.standing(SystemTime::now()), Standing::Revoked);
+    }
+
+    #[test]
+    fn who_was_cut_out_has_no_edges_and_vouches_for_nobody() {
+        let keys = ["a (http://h:1)", "b (http://h:2)", "c (http://h:3)"].map(|n| generate(n).key);
+        let ring = Keyring::new(KeyringOptions::default());
+        for (n, key) in (1..).zip(&keys) {
+            let address = Address::new(format!("http://h:{n}")).unwrap();
+            let mut bytes = key.certificate_bytes().clone();
+            for other in
+                keys.iter().filter(|other| other.certificate().id() != key.certificate().id())
+            {
+                bytes = other
+                    .certify(&bytes, &address, Statement::Certify { valid_for: None })
+                    .unwrap();
+            }
+            ring.add_stranger(&bytes).unwrap();
+        }
+        let [a, b, c] = keys.each_ref().map(|key| key.certificate().id());
+        let edges = |ring: &Keyring| {
+            let graph = ring.graph();
+            [(a, b), (b, a), (a, c), (c, a), (b, c)].map(|(from, to)| graph.certifies(from, to))
+        };
+        assert_eq!(edges(&ring), [true; 5]);
+        assert!(ring.cut_out(a.clone()) && !ring.cut_out(a.clone()));
+        assert_eq!(edges(&ring), [false, false, false, false, true]);
+        assert!(!ring.graph().nodes().any(|node| node == a), "no node any more");
+        assert_eq!(ring.vouched_for(b, a).len(), 1, "an edge that b should revoke");
+
+        let reason = "signed two values for one timestamp";
+        let address = Address::new("http://h:1").unwrap();
+        let known = ring.record(a).unwrap().bytes().clone();
+        let revoked = keys[1].certify(&known, &address, Statement::Revoke { reason }).unwrap();
+        ring.add_stranger(&revoked).unwrap();
+        assert!(ring.vouched_for(b, a).is_empty(), "b has revoked it");
+        assert_eq!(edges(&ring), [false, false, false, false, true], "cut for ever");
     }
 
     #[test]

@@ -14,17 +14,23 @@ use crate::record::node_id;
 use crate::{Certificate, CertificateRecord, IdentityKind, Keyring, Origin};
 
 /// Builds the graph of a keyring at a time. Strangers who do not claim to be nodes stay unparsed:
-/// they are vertices, but nobody needs to know who certified them.
+/// they are vertices, but nobody needs to know who certified them. Who was cut out is a vertex
+/// without edges, and no node.
 pub(crate) fn build(keyring: &Keyring, time: SystemTime) -> TrustGraph {
     let mut graph = TrustGraph::new();
     let mut targets = Vec::new();
+    let cut = keyring.cut();
     for (record, origin) in keyring.records() {
         let wanted = record.claims_node() || origin == Origin::Local;
         let parsed = if wanted { Certificate::from_record(&record).ok() } else { None };
-        graph.add_vertex(record.id().clone(), vertex(&record, parsed.as_ref(), time));
-        targets.extend(parsed);
+        let is_cut = cut.contains(record.id());
+        let vertex = vertex(&record, parsed.as_ref(), time);
+        let is_node = vertex.is_node && !is_cut;
+        graph.add_vertex(record.id().clone(), Vertex { is_node, ..vertex });
+        targets.extend(parsed.filter(|_| !is_cut));
     }
-    let issuers = Issuers { keyring, time, known: RefCell::default() };
+    let known = cut.into_iter().map(|id| (id, None)).collect();
+    let issuers = Issuers { keyring, time, known: RefCell::new(known) };
     for target in targets {
         let is_node = graph.vertex(target.id()).is_some_and(|vertex| vertex.is_node);
         let lookup = |handle: &KeyHandle| issuers.find(handle);
@@ -48,7 +54,7 @@ fn vertex(record: &CertificateRecord, parsed: Option<&Certificate>, time: System
     }
 }
 
-/// Issuers by what signatures say of them, each parsed once.
+/// Issuers by what signatures say of them, each parsed once. Those that were cut out are none.
 struct Issuers<'a> {
     keyring: &'a Keyring,
     time: SystemTime,

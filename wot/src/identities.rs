@@ -30,10 +30,13 @@ impl QuorumCertificates {
     }
 
     /// The members of the cliques that have certified a user ID of `writer` with this address,
-    /// valid now.
+    /// valid now. Members that were cut out vouch for nobody, and nobody for who was cut out.
     #[must_use]
     pub fn certifiers(&self, writer: &NodeId, address: &Address) -> BTreeSet<NodeId> {
         let Some(certificate) = self.keyring.certificate(writer) else { return BTreeSet::new() };
+        if self.keyring.is_cut(writer) {
+            return BTreeSet::new();
+        }
         let time = self.keyring.now();
         let lookup = |handle: &KeyHandle| self.members(handle);
         let counts = |identity: &crate::Identity| identity.address == *address;
@@ -42,10 +45,31 @@ impl QuorumCertificates {
 
     fn members(&self, handle: &KeyHandle) -> Vec<Arc<Issuer>> {
         let named = self.cliques.iter().flat_map(Group::members).filter(|id| names(handle, id));
+        let named = named.filter(|id| !self.keyring.is_cut(id));
         named
             .filter_map(|id| Issuer::new(&*self.keyring.certificate(id)?, self.keyring.now()))
             .map(Arc::new)
             .collect()
+    }
+}
+
+impl Keyring {
+    /// The addresses of `of` that `by` vouches for now, whether or not either was cut out of the
+    /// graph: what `by` has to revoke.
+    #[must_use]
+    pub fn vouched_for(&self, by: &NodeId, of: &NodeId) -> BTreeSet<Address> {
+        let Some(target) = self.certificate(of) else { return BTreeSet::new() };
+        let time = self.now();
+        let issuer = self.certificate(by).and_then(|cert| Issuer::new(&cert, time)).map(Arc::new);
+        let lookup = |handle: &KeyHandle| -> Vec<Arc<Issuer>> {
+            issuer.iter().filter(|_| names(handle, by)).cloned().collect()
+        };
+        let vouches = |address: &Address| {
+            let counts = |identity: &crate::Identity| identity.address == *address;
+            !certifiers(&target, time, counts, &lookup, self.signatures()).is_empty()
+        };
+        let addresses = target.identities(time).into_iter().map(|identity| identity.address);
+        addresses.filter(vouches).collect()
     }
 }
 

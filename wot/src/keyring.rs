@@ -16,7 +16,7 @@ use crate::cache::{CacheKey, SignatureCache};
 use crate::graph::TrustGraph;
 use crate::known_certificates::KnownCertificates;
 use crate::record::{node_id, strip, strip_unknown};
-use crate::signature::{bad, verify_detached};
+use crate::signature::{bad, maker, verify_detached};
 use crate::{Certificate, CertificateError, CertificateRecord, Identity, graph_builder};
 
 /// Bounds of a keyring, and the time at which it judges.
@@ -186,6 +186,27 @@ impl Keyring {
             self.insert((*record).clone(), Origin::Local);
             true
         })
+    }
+
+    /// Cuts a certificate out of the trust graph: from now on it is no node, and has no edge to or
+    /// from anybody. For ever, whatever is added later; it need not be known yet. What it signed
+    /// stays checkable. Returns whether it was not cut before.
+    ///
+    /// Paper: §3.2, revocation.
+    pub fn cut_out(&self, id: NodeId) -> bool {
+        self.write().cut_out(id)
+    }
+
+    /// Whether the certificate was cut out.
+    #[must_use]
+    pub fn is_cut(&self, id: &NodeId) -> bool {
+        self.read().cut().contains(id)
+    }
+
+    /// Everybody who was cut out.
+    #[must_use]
+    pub fn cut(&self) -> BTreeSet<NodeId> {
+        self.read().cut().clone()
     }
 
     /// The certificate as it is kept.
@@ -422,6 +443,10 @@ impl Verify for Keyring {
         self.signatures()
             .check(key, || verify_detached(&certificate, purpose, message, signature))
             .map_err(|reason| bad(signer, reason))
+    }
+
+    fn made_by(&self, _: &NodeId, signature: &SignatureBytes) -> Option<NodeId> {
+        node_id(&maker(signature)?).ok()
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct KnownCertificates {
     subkeys: BTreeMap<NodeId, BTreeSet<NodeId>>,
     strangers: VecDeque<NodeId>,
     stranger_bytes: usize,
+    /// Who was cut out of the graph; a certificate need not be known to be cut.
+    cut: BTreeSet<NodeId>,
     pub(crate) generation: u64,
 }
 
@@ -34,6 +36,20 @@ impl KnownCertificates {
         }
         self.records.insert(id, (Arc::new(record), origin));
         self.generation = self.generation.saturating_add(1);
+    }
+
+    /// Cuts a certificate out of the graph, for ever. Returns whether it was not cut before.
+    pub(crate) fn cut_out(&mut self, id: NodeId) -> bool {
+        let is_new = self.cut.insert(id);
+        if is_new {
+            self.generation = self.generation.saturating_add(1);
+        }
+        is_new
+    }
+
+    /// Who was cut out.
+    pub(crate) fn cut(&self) -> &BTreeSet<NodeId> {
+        &self.cut
     }
 
     /// Who names a subkey: local certificates, and those of strangers.

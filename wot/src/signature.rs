@@ -95,6 +95,11 @@ fn issuer(signature: &Signature) -> Result<Fingerprint, Reason> {
     }
 }
 
+/// The key that a protocol signature names in its hashed area as its maker.
+pub(crate) fn maker(bytes: &SignatureBytes) -> Option<Fingerprint> {
+    issuer(&parse(bytes).ok()?).ok()
+}
+
 /// Checks a detached protocol signature over `message`.
 pub(crate) fn verify_detached(
     certificate: &Certificate,

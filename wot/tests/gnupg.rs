@@ -101,11 +101,54 @@ fn gpg_checks_our_certifications() {
     let good = |line: &str| line.starts_with("sig:!:") && line.contains(&key_id);
     assert!(lines.lines().any(good), "{lines}");
 
-    let revoked = certifier.certify(&certified, &address, Statement::Revoke).unwrap();
+    let revoke = Statement::Revoke { reason: "signed two values" };
+    let revoked = certifier.certify(&certified, &address, revoke).unwrap();
     gpg.import(&revoked);
     let lines = gpg.ok(&["--with-colons", "--check-sigs", "bob@example.org"]);
     let cut = |line: &str| line.starts_with("rev:!:") && line.contains(&key_id);
     assert!(lines.lines().any(cut), "{lines}");
+    let packets = gpg.file("revoked.pgp", revoked.as_bytes());
+    let packets = gpg.ok(&["--list-packets", "--verbose", &packets]);
+    assert!(packets.contains("signed two values"), "the reason can be read: {packets}");
+}
+
+/// As with the files of openpgp-revocs.d: whoever imports it has a revoked key.
+#[test]
+fn gpg_takes_the_revocation_that_comes_with_a_key() {
+    let Some(gpg) = Gpg::new() else { return };
+    let new = generate_key("n1 (http://127.0.0.1:1)", None).unwrap();
+    gpg.import(new.key.certificate_bytes());
+    let standing = |gpg: &Gpg| {
+        let lines = gpg.ok(&["--with-colons", "--list-keys"]);
+        let line = lines.lines().find(|line| line.starts_with("pub:")).unwrap().to_owned();
+        line.split(':').nth(1).unwrap().to_owned()
+    };
+    assert_ne!(standing(&gpg), "r");
+    let file = gpg.file("n1.rev", new.revocation_file().unwrap().as_bytes());
+    gpg.ok(&["--import", &file]);
+    assert_eq!(standing(&gpg), "r", "revoked");
+}
+
+/// Sequoia's own program sees the cut edge too. In CI it may be missing: GnuPG judges there.
+#[test]
+fn sq_shows_a_cut_edge() {
+    if Command::new("sq").arg("version").output().is_err() {
+        eprintln!("\n*** skipped: sq missing ***\n");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let certifier = generate_key("a (http://127.0.0.1:1)", None).unwrap().key;
+    let target = generate_key("bob <bob@example.org>", None).unwrap().key;
+    let address = Address::new("bob@example.org").unwrap();
+    let revoke = Statement::Revoke { reason: "signed two values" };
+    let revoked = certifier.certify(target.certificate_bytes(), &address, revoke).unwrap();
+    let path = folder.path().join("bob.pgp");
+    std::fs::write(&path, revoked.as_bytes()).unwrap();
+    let output = Command::new("sq").args(["packet", "dump"]).arg(&path).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("CertificationRevocation"), "{text}");
+    assert!(text.contains("signed two values"), "{text}");
 }
 
 #[test]

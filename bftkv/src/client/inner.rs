@@ -1,13 +1,13 @@
 //! What a client has: certificates, a key, a way to the nodes, and its own memory.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bftkv_protocol::client::Reserve;
 use bftkv_protocol::{
     Abandon, Address, Answer, Configuration, Entry, EntryId, EquivocationProof, Evidence, Group,
-    NodeId, Purpose, Request, Response, Sign, SignedEntry, Verify, WriterSignature,
+    NodeId, ProofError, Purpose, Request, Response, Sign, SignedEntry, Verify, WriterSignature,
 };
 use bftkv_storage::{ReserveError, WriterLog};
 use bftkv_wot::OwnKey;
@@ -16,6 +16,10 @@ use tokio::sync::mpsc;
 use crate::config::{ClientConfig, RealmConfig};
 use crate::peers::{Heard, Patience, Peers};
 use crate::{Certificates, Error, HomeError};
+
+/// How many pages of proofs are taken from one node. One holds two million bytes, so that a liar
+/// who sends pages for ever is heard for a while only.
+const MAX_PAGES: usize = 64;
 
 /// Everything that operations share.
 pub(super) struct Inner {
@@ -26,7 +30,6 @@ pub(super) struct Inner {
     pub(super) realm: RealmConfig,
     pub(super) settings: ClientConfig,
     pub(super) configuration: RwLock<Option<Arc<Configuration>>>,
-    pub(super) cut: Mutex<BTreeSet<NodeId>>,
     pub(super) began: Instant,
 }
 
@@ -60,7 +63,7 @@ impl Inner {
     }
 
     pub(super) fn cut(&self) -> BTreeSet<NodeId> {
-        self.cut.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.certificates.keyring().cut()
     }
 
     // ----- messages -----
@@ -183,14 +186,61 @@ impl Inner {
         Ok(Abandon { realm, attempt: attempt.clone(), writer, owner, signature })
     }
 
-    /// Cuts out whoever is convicted, and tells the nodes.
+    /// Cuts out whoever is convicted, keeps the proof, and tells the nodes, once.
     ///
     /// Paper: §4.1 read, "revoke the signer on the spot, and write back a proof of malicious work".
     pub(super) fn accuse(&self, proof: EquivocationProof) {
-        tracing::warn!(guilty = %proof.guilty(), "signed two entries for one timestamp");
-        let guilty = proof.guilty().clone();
-        self.cut.lock().unwrap_or_else(PoisonError::into_inner).insert(guilty);
-        self.peers.post(self.everyone(), Request::Accuse(Box::new(proof)));
+        if self.certificates.revoked().convict(&proof) {
+            tracing::warn!(guilty = %proof.guilty(), "signed two entries for one timestamp");
+            self.peers.post(self.everyone(), Request::Accuse(Box::new(proof)));
+        }
+    }
+
+    /// Asks all nodes whom they have convicted, and checks what they say.
+    pub(super) async fn learn_revocations(&self) {
+        let mut asked: BTreeMap<NodeId, Option<NodeId>> =
+            self.everyone().into_iter().map(|node| (node, None)).collect();
+        for _ in 0..MAX_PAGES {
+            let mut next = BTreeMap::new();
+            for (after, nodes) in by_place(asked) {
+                let mut answers = self.ask(nodes, Request::Revocations { after }, false);
+                while let Some((node, response)) = answers.recv().await {
+                    let Ok(Response { outcome: Ok(Answer::Proofs { proofs, more }), .. }) =
+                        response
+                    else {
+                        continue;
+                    };
+                    let last = proofs.last().map(|proof| proof.guilty().clone());
+                    for proof in proofs {
+                        self.believe(&node, proof).await;
+                    }
+                    if more && last.is_some() {
+                        next.insert(node, last);
+                    }
+                }
+            }
+            if next.is_empty() {
+                return;
+            }
+            asked = next;
+        }
+    }
+
+    /// Takes a proof from a node, if it is one.
+    async fn believe(&self, node: &NodeId, proof: EquivocationProof) {
+        if self.certificates.revoked().proof(proof.guilty()).is_some() {
+            return;
+        }
+        let Ok(configuration) = self.configuration() else { return };
+        let mut verdict = proof.verify(&configuration, self.keys());
+        if let Some(missing) = verdict.as_ref().err().and_then(ProofError::missing_certificate) {
+            self.fetch(BTreeSet::from([missing.clone()])).await;
+            verdict = proof.verify(&configuration, self.keys());
+        }
+        match verdict {
+            Ok(()) => drop(self.certificates.revoked().convict(&proof)),
+            Err(error) => tracing::warn!(%node, %error, "sent a proof that proves nothing"),
+        }
     }
 
     /// A seed for waiting times.
@@ -205,4 +255,13 @@ impl Inner {
     pub(super) fn deadline(&self, wanted: Option<Duration>) -> Duration {
         self.now() + wanted.unwrap_or_else(|| self.settings.deadline())
     }
+}
+
+/// Nodes by the place from which they are asked to go on.
+fn by_place(asked: BTreeMap<NodeId, Option<NodeId>>) -> BTreeMap<Option<NodeId>, BTreeSet<NodeId>> {
+    let mut places: BTreeMap<Option<NodeId>, BTreeSet<NodeId>> = BTreeMap::new();
+    for (node, after) in asked {
+        places.entry(after).or_default().insert(node);
+    }
+    places
 }

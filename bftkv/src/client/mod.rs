@@ -4,7 +4,7 @@ mod drive;
 mod inner;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bftkv_protocol::client::{
@@ -134,13 +134,13 @@ impl Client {
             realm: parts.realm,
             settings: parts.settings,
             configuration: RwLock::new(configuration),
-            cut: Mutex::new(BTreeSet::new()),
             began: Instant::now(),
         };
         let client = Self { inner: Arc::new(inner) };
         if derived.is_err() {
             client.join().await;
             client.reconfigure()?;
+            client.inner.learn_revocations().await;
         }
         Ok(client)
     }
@@ -160,7 +160,7 @@ impl Client {
     }
 
     /// Hands the own certificate to every node that is known, and learns the certificates that
-    /// they know. Paper: §4.2 join.
+    /// they know and whom they have convicted. Paper: §4.2 join.
     pub async fn join(&self) -> JoinReport {
         let mut report = JoinReport::default();
         let mut asked = BTreeSet::new();
@@ -169,7 +169,7 @@ impl Client {
             let known: BTreeSet<NodeId> = self.inner.certificates.nodes();
             let new: BTreeSet<NodeId> = known.difference(&asked).cloned().collect();
             let Some(request) = self.inner.peers.join_request().filter(|_| !new.is_empty()) else {
-                return report;
+                break;
             };
             asked.extend(new.iter().cloned());
             let mut answers = self.inner.ask(new, request, false);
@@ -185,6 +185,7 @@ impl Client {
                 }
             }
         }
+        self.inner.learn_revocations().await;
         report
     }
 
@@ -349,7 +350,13 @@ impl Client {
     /// Who has been convicted of signing two entries, as far as this client knows.
     #[must_use]
     pub fn convicted(&self) -> BTreeSet<NodeId> {
-        self.inner.cut()
+        self.inner.certificates.revoked().convicted()
+    }
+
+    /// The certificates that it knows, and who was cut out of the graph.
+    #[must_use]
+    pub fn certificates(&self) -> &Certificates {
+        &self.inner.certificates
     }
 
     /// The names of nodes, for messages to people.

@@ -2,21 +2,22 @@
 //!
 //! There are no decisions in here; they are in `bftkv_protocol::server`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bftkv_protocol::server::{
     Admitted, Context, Loaded, Reply, Server, ServerAction, Ticket, admit, page,
 };
 use bftkv_protocol::{
-    Answer, CertifiedEntry, Configuration, EquivocationProof, NodeId, Outcome, Purpose, Refusal,
-    Request, Sign, SignatureShare, Store, StoreError, Variable,
+    Answer, CertifiedEntry, Configuration, NodeId, Outcome, Purpose, Refusal, Request, Sign,
+    SignatureShare, Store, StoreError, Variable,
 };
 use bftkv_wot::{OwnKey, QuorumCertificates};
 
 use tokio::sync::oneshot;
 
+use super::revocation::Revocation;
 use crate::Certificates;
 
 /// The rules, a store and a key.
@@ -27,7 +28,7 @@ pub(super) struct Core {
     writers: QuorumCertificates,
     key: OwnKey,
     store: Arc<dyn Store>,
-    cut: RwLock<BTreeSet<NodeId>>,
+    revocation: Revocation,
     server: Mutex<Server>,
     waiting: Mutex<BTreeMap<Ticket, oneshot::Sender<Outcome>>>,
     next_ticket: AtomicU64,
@@ -35,22 +36,22 @@ pub(super) struct Core {
 
 impl Core {
     /// A core over an opened store. Whoever was convicted before stays cut out.
-    pub(super) fn new(
-        configuration: Arc<Configuration>,
-        certificates: Certificates,
-        key: OwnKey,
-        store: Arc<dyn Store>,
-    ) -> Result<Self, StoreError> {
-        let cut = store.proofs()?.iter().map(|proof| proof.guilty().clone()).collect();
+    pub(super) fn new(revocation: Revocation, store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        let Revocation { configuration, certificates, key, .. } = revocation.clone();
+        let mut server = Server::new(Arc::clone(&configuration));
+        for proof in store.proofs()? {
+            certificates.revoked().convict(&proof);
+            server.note_convicted([proof.guilty().clone()]);
+        }
         Ok(Self {
             me: key.id().clone(),
-            server: Mutex::new(Server::new(Arc::clone(&configuration))),
+            server: Mutex::new(server),
             writers: certificates.quorum_certificates(&configuration, key.id()),
             configuration,
             certificates,
             key,
             store,
-            cut: RwLock::new(cut),
+            revocation,
             waiting: Mutex::new(BTreeMap::new()),
             next_ticket: AtomicU64::new(0),
         })
@@ -85,7 +86,7 @@ impl Core {
     }
 
     fn admit(&self, sender: &NodeId, request: Request) -> Result<Admitted, Refusal> {
-        let cut = self.cut.read().unwrap_or_else(PoisonError::into_inner);
+        let cut = self.certificates.keyring().cut();
         let context = Context {
             me: &self.me,
             configuration: &self.configuration,
@@ -144,7 +145,7 @@ impl Core {
                     let _ = waiting.send(self.sign(reply));
                 }
             }
-            ServerAction::Accuse(proof) => self.cut_out(&proof),
+            ServerAction::Accuse(proof) => self.revocation.convict(proof),
             other => tracing::error!(?other, "an action of the protocol is not known here"),
         }
     }
@@ -160,11 +161,6 @@ impl Core {
             None => None,
         };
         Ok(Loaded { state, version })
-    }
-
-    fn cut_out(&self, proof: &EquivocationProof) {
-        tracing::warn!(guilty = %proof.guilty(), "signed two entries for one timestamp: cut out");
-        self.cut.write().unwrap_or_else(PoisonError::into_inner).insert(proof.guilty().clone());
     }
 
     /// Signs what the machine decided to state. The slot behind it is durable by now.

@@ -1,6 +1,7 @@
 //! The node: open, serve, shut down.
 
 mod core;
+mod revocation;
 mod service;
 
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -12,6 +13,7 @@ use bftkv_transport::{ClientLimits, Handler, HttpServer, HttpTransport, ServerLi
 use bftkv_wot::OwnKey;
 
 use self::core::Core;
+use self::revocation::Revocation;
 use self::service::Service;
 use crate::config::NodeConfig;
 use crate::peers::Peers;
@@ -20,6 +22,8 @@ use crate::{Certificates, Error, Home};
 /// A member of a realm that is ready to serve.
 pub struct Node {
     service: Arc<Service>,
+    core: Arc<Core>,
+    revocation: Revocation,
     certificates: Certificates,
     key: OwnKey,
     peers: Peers,
@@ -83,15 +87,24 @@ impl Node {
         certificates.keep_members(&configuration);
         let configuration = Arc::new(configuration);
         let peers = Peers::new(certificates.clone(), key.clone(), transport);
-        let core = Core::new(Arc::clone(&configuration), certificates.clone(), key.clone(), store)?;
-        let service = Service::new(core, certificates.clone(), configuration);
-        Ok(Self { service: Arc::new(service), certificates, key, peers, settings })
+        let revocation = Revocation {
+            configuration: Arc::clone(&configuration),
+            certificates: certificates.clone(),
+            key: key.clone(),
+            peers: peers.clone(),
+        };
+        let core = Arc::new(Core::new(revocation.clone(), store)?);
+        let service = Service::new(Arc::clone(&core), certificates.clone(), configuration);
+        let service = Arc::new(service);
+        Ok(Self { service, core, revocation, certificates, key, peers, settings })
     }
 
     /// Begins what a node does by itself: talking to the other members. [`Node::serve`] calls it;
     /// a program that puts [`Node::handler`] behind a transport of its own calls it once that
     /// transport works. Needs a Tokio runtime.
-    pub fn begin(&self) {}
+    pub fn begin(&self) {
+        self.revocation.begin(&self.core);
+    }
 
     /// Ends what [`Node::begin`] began.
     pub fn stop(&self) {
@@ -108,6 +121,12 @@ impl Node {
     #[must_use]
     pub fn configuration(&self) -> &Arc<Configuration> {
         self.service.configuration()
+    }
+
+    /// The certificates that it knows, and who was cut out of the graph.
+    #[must_use]
+    pub fn certificates(&self) -> &Certificates {
+        &self.certificates
     }
 
     /// What answers requests, to be put behind another transport.

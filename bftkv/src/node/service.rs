@@ -16,6 +16,10 @@ const MAX_CERTIFICATES_ASKED: usize = 64;
 /// The most bytes of certificates in one answer.
 const MAX_CERTIFICATES_BYTES: usize = 2 * 1024 * 1024;
 
+/// The most bytes of proofs in one answer, unless one proof alone is larger: that of a writer has
+/// two values of up to 1 MiB.
+const MAX_PROOFS_BYTES: usize = 2 * 1024 * 1024;
+
 /// What stands behind the transport.
 pub(super) struct Service {
     core: Arc<Core>,
@@ -25,11 +29,11 @@ pub(super) struct Service {
 
 impl Service {
     pub(super) fn new(
-        core: Core,
+        core: Arc<Core>,
         certificates: Certificates,
         configuration: Arc<Configuration>,
     ) -> Self {
-        Self { core: Arc::new(core), certificates, configuration }
+        Self { core, certificates, configuration }
     }
 
     pub(super) fn configuration(&self) -> &Arc<Configuration> {
@@ -47,6 +51,11 @@ impl Service {
             Request::Certificates { ids } => {
                 self.blocking(move |service| service.certificates(&ids)).await
             }
+            Request::Revocations { after } => {
+                self.blocking(move |service| service.revocations(after.as_ref())).await
+            }
+            // One proof against each is enough: another need not even be checked.
+            Request::Accuse(proof) if self.is_convicted(proof.guilty()) => Ok(Answer::Done),
             other => self.core.answer(sender, other).await,
         }
     }
@@ -80,6 +89,15 @@ impl Service {
     fn introduce(&self, certificate: &CertificateBytes) -> Outcome {
         self.certificates.add(certificate).map_err(|_| Refusal::Malformed)?;
         Ok(Answer::Done)
+    }
+
+    fn is_convicted(&self, id: &NodeId) -> bool {
+        self.certificates.revoked().proof(id).is_some()
+    }
+
+    fn revocations(&self, after: Option<&NodeId>) -> Outcome {
+        let (proofs, more) = self.certificates.revoked().page(after, MAX_PROOFS_BYTES);
+        Ok(Answer::Proofs { proofs, more })
     }
 
     fn certificates(&self, ids: &[NodeId]) -> Outcome {

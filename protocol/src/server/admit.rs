@@ -115,7 +115,11 @@ pub fn admit(
             Task::Abandoned { variable }
         }
         Request::Accuse(proof) => {
-            proof.verify(context.configuration, context.keys).map_err(|_| Refusal::Malformed)?;
+            let verdict = proof.verify(context.configuration, context.keys);
+            verdict.map_err(|error| match error.missing_certificate() {
+                Some(id) => Refusal::UnknownWriter(id.clone()),
+                None => Refusal::Malformed,
+            })?;
             Task::Accuse { proof: *proof }
         }
         Request::Recall { after, limit } => {
