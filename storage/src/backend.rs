@@ -63,13 +63,15 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// caller commits no more. Reads go on.
     fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError>;
 
-    /// Checks the files as far as the backend can by itself. The caller sees to it that no commit
-    /// runs meanwhile; reads may.
+    /// Begins a check of the files as far as the backend can by itself, and gives the rest of it,
+    /// which takes long. The caller sees to it that no commit runs during this call; while the
+    /// rest runs, reads and commits may.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`], or [`StoreError::Io`] if the check could not be made.
-    fn check(&self) -> Result<Checked, StoreError> {
-        Ok(Checked::Nothing)
+    /// [`StoreError::Corrupt`], or [`StoreError::Io`] if the check could not be made; both also
+    /// from the rest of the check.
+    fn begin_check(&self) -> Result<Checking<'_>, StoreError> {
+        Ok(Box::new(|| Ok(Checked::Nothing)))
     }
 
     /// Whether reads may be served while the check runs: only where the backend's own checksums
@@ -78,6 +80,9 @@ pub trait Backend: fmt::Debug + Send + Sync {
         false
     }
 }
+
+/// The rest of a check of a backend's files.
+pub type Checking<'a> = Box<dyn FnOnce() -> Result<Checked, StoreError> + Send + 'a>;
 
 /// What a backend's own check vouches for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //!
 //! A checksum shows that a record is damaged; it cannot show that one is gone. So each commit
 //! writes, in the same atomic batch, how many records there are and the sum of their
-//! fingerprints; and it notes the number of the commit in a small file outside of the backend,
+//! fingerprints, and the same of the heads alone, which a signer depends upon; and it notes the number of the commit in a small file outside of the backend,
 //! the anchor, so that a backend that fell back to an older state is noticed too.
 
 use std::path::Path;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::{corrupt, io_error};
 use crate::disk::{Disk, DiskFile, OpenMode, replace_file};
+use crate::key;
 
 /// What all records together must amount to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -23,31 +24,55 @@ pub(crate) struct Census {
     pub(crate) records: u64,
     /// The sum of the records' fingerprints, modulo 2^64.
     pub(crate) sum: u64,
+    /// How many of the records are heads.
+    pub(crate) heads: u64,
+    /// The sum of the heads' fingerprints, modulo 2^64.
+    pub(crate) heads_sum: u64,
 }
 
 impl Census {
-    pub(crate) fn add(&mut self, fingerprint: u64) {
+    /// Counts a record.
+    pub(crate) fn add(&mut self, key: &[u8], fingerprint: u64) {
         self.records = self.records.saturating_add(1);
         self.sum = self.sum.wrapping_add(fingerprint);
+        if key::is_head(key) {
+            self.heads = self.heads.saturating_add(1);
+            self.heads_sum = self.heads_sum.wrapping_add(fingerprint);
+        }
     }
 
-    pub(crate) fn remove(&mut self, fingerprint: u64) {
+    /// Counts a record no more.
+    pub(crate) fn remove(&mut self, key: &[u8], fingerprint: u64) {
         self.records = self.records.saturating_sub(1);
         self.sum = self.sum.wrapping_sub(fingerprint);
+        if key::is_head(key) {
+            self.heads = self.heads.saturating_sub(1);
+            self.heads_sum = self.heads_sum.wrapping_sub(fingerprint);
+        }
     }
 
     /// Compares what the store says with what is there.
     pub(crate) fn check(&self, found: &Self) -> Result<(), StoreError> {
-        if (self.records, self.sum) == (found.records, found.sum) {
-            return Ok(());
-        }
-        let reason = format!(
-            "{} records were found where {} were committed; salvage the store or fetch from the \
-             other nodes",
-            found.records, self.records
-        );
-        Err(corrupt("census", reason))
+        self.check_heads(found)?;
+        compare("records", (self.records, self.sum), (found.records, found.sum))
     }
+
+    /// The same for the heads alone.
+    pub(crate) fn check_heads(&self, found: &Self) -> Result<(), StoreError> {
+        compare("heads", (self.heads, self.heads_sum), (found.heads, found.heads_sum))
+    }
+}
+
+fn compare(what: &str, committed: (u64, u64), found: (u64, u64)) -> Result<(), StoreError> {
+    if committed == found {
+        return Ok(());
+    }
+    let reason = format!(
+        "{} {what} were found where {} were committed, or others; salvage the store or fetch from \
+         the other nodes",
+        found.0, committed.0
+    );
+    Err(corrupt("census", reason))
 }
 
 /// The anchor: the number of the last commit, in two slots, so that a torn write leaves the other.

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bftkv_protocol::{StoreError, ValueDigest};
 
-use crate::backend::{Backend, Change, Checked, Page, Pair, corrupt, io_error};
+use crate::backend::{Backend, Change, Checked, Checking, Page, Pair, corrupt, io_error};
 use crate::disk::{Disk, TEMPORARY, read_file, replace_file};
 use crate::journal;
 
@@ -184,10 +184,10 @@ impl Backend for FilesBackend {
         self.apply(changes)
     }
 
-    fn check(&self) -> Result<Checked, StoreError> {
+    fn begin_check(&self) -> Result<Checking<'_>, StoreError> {
         match &self.read_state().damaged {
             Some(path) => Err(corrupt(path.display().to_string(), "no key fits this file")),
-            None => Ok(Checked::Nothing),
+            None => Ok(Box::new(|| Ok(Checked::Nothing))),
         }
     }
 }

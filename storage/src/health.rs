@@ -4,7 +4,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use bftkv_protocol::StoreError;
 
-/// Commits and checks exclude each other; a failed commit or check ends all commits.
+/// One commit, or the beginning of one check, runs at a time; a failed one ends all commits. The
+/// rest of a check runs beside commits.
 #[derive(Debug)]
 pub(crate) struct Health {
     state: Mutex<State>,
@@ -13,33 +14,45 @@ pub(crate) struct Health {
 
 #[derive(Debug)]
 struct State {
+    /// A commit runs, or what of a check must not run beside one.
     is_busy: bool,
+    is_checking: bool,
     /// A check found this.
     damage: Option<StoreError>,
     is_stopped: bool,
 }
 
 impl Health {
-    /// A store whose first check is still to come: commits wait for it.
+    /// A store whose first check is still to come: commits wait for its beginning.
     pub(crate) fn unchecked() -> Self {
-        let state = State { is_busy: true, damage: None, is_stopped: false };
+        let state = State { is_busy: true, is_checking: true, damage: None, is_stopped: false };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// The outcome of a check that had the store for itself.
-    pub(crate) fn end_check(&self, outcome: Result<(), StoreError>) {
-        let mut state = self.lock();
-        state.is_busy = false;
-        if let Err(damage) = outcome {
-            state.damage.get_or_insert(damage);
-        }
-        drop(state);
+    /// Waits until neither a commit nor a check runs, then begins a check and keeps commits out.
+    pub(crate) fn begin_check(&self) {
+        let mut state = self.wait_until(|state| !state.is_busy && !state.is_checking);
+        (state.is_busy, state.is_checking) = (true, true);
+    }
+
+    /// From now on the check runs beside commits.
+    pub(crate) fn let_commits_in(&self) {
+        self.lock().is_busy = false;
         self.changed.notify_all();
     }
 
-    /// Waits until no commit runs, then keeps commits out until [`Health::end_check`].
-    pub(crate) fn begin_check(&self) {
-        self.idle().is_busy = true;
+    /// The outcome of a check. Commits were let in before.
+    pub(crate) fn end_check(&self, outcome: Result<(), StoreError>) {
+        if let Err(damage) = outcome {
+            self.report(damage);
+        }
+        self.lock().is_checking = false;
+        self.changed.notify_all();
+    }
+
+    /// Something is damaged: no more commits.
+    pub(crate) fn report(&self, damage: StoreError) {
+        self.lock().damage.get_or_insert(damage);
     }
 
     /// Waits for a running check; tells whether the store may be written.
@@ -47,12 +60,20 @@ impl Health {
     /// # Errors
     /// What a check found, or [`StoreError::Stopped`].
     pub(crate) fn wait(&self) -> Result<(), StoreError> {
-        self.idle().verdict()
+        self.wait_until(|state| !state.is_busy && !state.is_checking).verdict()
     }
 
-    /// Like [`Health::wait`], and keeps checks out until [`Health::end_commit`].
+    /// Waits until commits may run; tells whether the store may be written.
+    ///
+    /// # Errors
+    /// As [`Health::wait`].
+    pub(crate) fn wait_for_commits(&self) -> Result<(), StoreError> {
+        self.wait_until(|state| !state.is_busy).verdict()
+    }
+
+    /// Like [`Health::wait_for_commits`], and keeps checks out until [`Health::end_commit`].
     pub(crate) fn begin_commit(&self) -> Result<(), StoreError> {
-        let mut state = self.idle();
+        let mut state = self.wait_until(|state| !state.is_busy);
         state.verdict()?;
         state.is_busy = true;
         Ok(())
@@ -71,15 +92,15 @@ impl Health {
         self.lock().damage.clone()
     }
 
-    fn idle(&self) -> MutexGuard<'_, State> {
+    fn wait_until(&self, condition: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
         let state = self.lock();
         self.changed
-            .wait_while(state, |state| state.is_busy)
+            .wait_while(state, |state| !condition(state))
             .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is two flags and an error: whole at every moment.
+        // The state is three flags and an error: whole at every moment.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

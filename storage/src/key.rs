@@ -2,28 +2,26 @@
 
 use bftkv_protocol::{Timestamp, Variable};
 
-/// The first byte of a key says what kind of record it is.
+/// The first byte of a key says what kind of record it is. All heads lie side by side, apart from
+/// the entries, so that they can be read and counted in a moment.
 const CENSUS: u8 = b'c';
+const HEAD: u8 = b'h';
 const PROOF: u8 = b'p';
-const VARIABLE: u8 = b'v';
-
-/// After the variable's name: marks come before versions, so that one scan from the start of a
-/// variable finds its marks and its newest version side by side.
-const MARKS: u8 = 0;
-const VERSION: u8 = 1;
+const VERSION: u8 = b'v';
 
 /// Every NUL of a name becomes NUL, 0xFF; NUL, 0x01 ends the name. So no name's key begins with
 /// another name's key, and keys sort as names do.
 const ESCAPED_NUL: [u8; 2] = [0, 0xff];
 const END_OF_NAME: [u8; 2] = [0, 1];
+const BEHIND_NAME: [u8; 2] = [0, 2];
 
 /// A key, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Key {
     /// How many records there are.
     Census,
-    /// A signer's memory.
-    Marks(Variable),
+    /// A signer's memory, and which version is the newest.
+    Head(Variable),
     /// A certified entry.
     Version(Variable, Timestamp),
     /// A proof of equivocation, numbered in the order of arrival.
@@ -34,11 +32,7 @@ impl Key {
     pub(crate) fn encode(&self) -> Vec<u8> {
         match self {
             Self::Census => vec![CENSUS],
-            Self::Marks(variable) => {
-                let mut key = start_of(variable);
-                key.push(MARKS);
-                key
-            }
+            Self::Head(variable) => named(HEAD, variable.as_bytes(), END_OF_NAME),
             Self::Version(variable, timestamp) => {
                 let mut key = start_of_versions(variable);
                 key.extend_from_slice(&(!timestamp.get()).to_be_bytes());
@@ -58,64 +52,74 @@ impl Key {
         match *kind {
             CENSUS => rest.is_empty().then_some(Self::Census),
             PROOF => Some(Self::Proof(u64::from_be_bytes(rest.try_into().ok()?))),
-            VARIABLE => {
-                let (variable, rest) = split_name(rest)?;
-                match rest.split_first()? {
-                    (&MARKS, []) => Some(Self::Marks(variable)),
-                    (&VERSION, t) => {
-                        let t = !u64::from_be_bytes(t.try_into().ok()?);
-                        Some(Self::Version(variable, Timestamp::new(t)))
-                    }
-                    _ => None,
-                }
+            HEAD => match split_name(rest)? {
+                (variable, []) => Some(Self::Head(variable)),
+                _ => None,
+            },
+            VERSION => {
+                let (variable, t) = split_name(rest)?;
+                let t = !u64::from_be_bytes(t.try_into().ok()?);
+                Some(Self::Version(variable, Timestamp::new(t)))
             }
             _ => None,
         }
     }
+
+    /// The variable that the record belongs to.
+    pub(crate) fn variable(&self) -> Option<&Variable> {
+        match self {
+            Self::Head(variable) | Self::Version(variable, _) => Some(variable),
+            Self::Census | Self::Proof(_) => None,
+        }
+    }
 }
 
-/// Where the records of a variable begin.
-pub(crate) fn start_of(variable: &Variable) -> Vec<u8> {
-    let mut key = start_of_prefix(variable.as_bytes());
-    key.extend_from_slice(&END_OF_NAME);
-    key
+/// Whether a key is that of a head.
+pub(crate) fn is_head(key: &[u8]) -> bool {
+    key.first() == Some(&HEAD)
 }
 
 /// Where the versions of a variable begin, newest first.
 pub(crate) fn start_of_versions(variable: &Variable) -> Vec<u8> {
-    let mut key = start_of(variable);
-    key.push(VERSION);
-    key
+    named(VERSION, variable.as_bytes(), END_OF_NAME)
 }
 
-/// Behind all records of a variable, and before those of the next one.
-pub(crate) fn end_of(variable: &Variable) -> Vec<u8> {
-    let mut key = start_of(variable);
-    key.push(VERSION + 1);
-    key
+/// Behind all versions of a variable, and before those of the next one.
+pub(crate) fn end_of_versions(variable: &Variable) -> Vec<u8> {
+    named(VERSION, variable.as_bytes(), BEHIND_NAME)
 }
 
-/// Where the variables begin whose names begin with `prefix`.
-pub(crate) fn start_of_prefix(prefix: &[u8]) -> Vec<u8> {
-    let mut key = vec![VARIABLE];
-    for byte in prefix {
-        match byte {
-            0 => key.extend_from_slice(&ESCAPED_NUL),
-            other => key.push(*other),
-        }
-    }
-    key
+/// Where the heads begin of variables whose names begin with `prefix`.
+pub(crate) fn start_of_heads(prefix: &[u8]) -> Vec<u8> {
+    named(HEAD, prefix, [])
 }
 
-/// Behind all variables whose names begin with `prefix`.
-pub(crate) fn end_of_prefix(prefix: &[u8]) -> Vec<u8> {
-    let mut key = start_of_prefix(prefix);
+/// Behind all heads of variables whose names begin with `prefix`.
+pub(crate) fn end_of_heads(prefix: &[u8]) -> Vec<u8> {
+    let mut key = start_of_heads(prefix);
     while let Some(last) = key.pop() {
         if let Some(next) = last.checked_add(1) {
             key.push(next);
             break;
         }
     }
+    key
+}
+
+/// Where the heads begin that come after this variable's.
+pub(crate) fn after_head(variable: &Variable) -> Vec<u8> {
+    named(HEAD, variable.as_bytes(), BEHIND_NAME)
+}
+
+fn named<const N: usize>(kind: u8, name: &[u8], end: [u8; N]) -> Vec<u8> {
+    let mut key = vec![kind];
+    for byte in name {
+        match byte {
+            0 => key.extend_from_slice(&ESCAPED_NUL),
+            other => key.push(*other),
+        }
+    }
+    key.extend_from_slice(&end);
     key
 }
 
@@ -161,7 +165,7 @@ mod tests {
         prop_oneof![
             Just(Key::Census),
             any::<u64>().prop_map(Key::Proof),
-            names().prop_map(Key::Marks),
+            names().prop_map(Key::Head),
             (names(), any::<u64>()).prop_map(|(x, t)| Key::Version(x, Timestamp::new(t))),
         ]
     }
@@ -180,9 +184,11 @@ mod tests {
         #[test]
         fn names_sort_as_bytes_and_never_shadow(a in names(), b in names(), t in any::<u64>()) {
             let key = Key::Version(b.clone(), Timestamp::new(t)).encode();
-            let within = start_of(&a) <= key && key < end_of(&a);
+            let within = start_of_versions(&a) <= key && key < end_of_versions(&a);
             prop_assert_eq!(within, a == b);
-            prop_assert_eq!(start_of(&a).cmp(&start_of(&b)), a.as_bytes().cmp(b.as_bytes()));
+            let (first, second) = (Key::Head(a.clone()).encode(), Key::Head(b.clone()).encode());
+            prop_assert_eq!(first.cmp(&second), a.as_bytes().cmp(b.as_bytes()));
+            prop_assert_eq!(after_head(&a) <= second, a.as_bytes() < b.as_bytes());
         }
 
         #[test]
@@ -190,8 +196,8 @@ mod tests {
             prefix in vec(prop_oneof![Just(0u8), Just(1), Just(b'a'), Just(0xff)], 0..4),
             name in names(),
         ) {
-            let key = Key::Marks(name.clone()).encode();
-            let within = start_of_prefix(&prefix) <= key && key < end_of_prefix(&prefix);
+            let key = Key::Head(name.clone()).encode();
+            let within = start_of_heads(&prefix) <= key && key < end_of_heads(&prefix);
             prop_assert_eq!(within, name.as_bytes().starts_with(&prefix));
         }
 
@@ -199,7 +205,6 @@ mod tests {
         fn newer_versions_come_first(x in names(), a in any::<u64>(), b in any::<u64>()) {
             let key = |t| Key::Version(x.clone(), Timestamp::new(t)).encode();
             prop_assert_eq!(key(a).cmp(&key(b)), b.cmp(&a));
-            prop_assert!(Key::Marks(x.clone()).encode() < key(a));
         }
 
         #[test]

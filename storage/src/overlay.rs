@@ -1,6 +1,7 @@
 //! A disk whose changes stay in memory: for reading a store that must not be changed any more.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -104,17 +105,18 @@ pub(crate) struct OverlayFile {
     overlay: Mutex<Overlay>,
 }
 
+const PAGE_BYTES: u64 = 4096;
+
 #[derive(Debug, Default)]
 struct Overlay {
     length: u64,
     pages: BTreeMap<u64, Vec<u8>>,
 }
 
-const PAGE_BYTES: u64 = 4096;
 const EMPTY_PAGE: [u8; 4096] = [0; 4096];
 
 impl OverlayFile {
-    /// Nobody else changes the file meanwhile.
+    /// Whoever changes the file meanwhile calls [`OverlayFile::preserve`] before.
     pub(crate) fn new(file: Box<dyn DiskFile>) -> io::Result<Self> {
         let overlay = Overlay { length: file.length()?, pages: BTreeMap::new() };
         Ok(Self { file: Some(file), overlay: Mutex::new(overlay) })
@@ -131,6 +133,19 @@ impl OverlayFile {
 
     fn original(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         self.file.as_ref().map_or(Ok(0), |file| file.read_at(offset, buffer))
+    }
+
+    /// Keeps these bytes as they are, before somebody else changes the file. Gives how many pages
+    /// are kept by now.
+    pub(crate) fn preserve(&self, offset: u64, length: usize) -> io::Result<usize> {
+        let mut overlay = self.overlay();
+        let end = (offset + length as u64).min(overlay.length);
+        for page in offset / PAGE_BYTES..end.div_ceil(PAGE_BYTES) {
+            if let Entry::Vacant(place) = overlay.pages.entry(page) {
+                place.insert(self.original_page(page)?);
+            }
+        }
+        Ok(overlay.pages.len())
     }
 
     /// A page as it is in the file; zeros behind its end.
@@ -176,13 +191,14 @@ impl DiskFile for OverlayFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let end = offset + bytes.len() as u64;
+        // Held all the time: the file must not be changed between a page's being read and kept.
+        let mut overlay = self.overlay();
         for page in offset / PAGE_BYTES..end.div_ceil(PAGE_BYTES) {
-            let known = self.overlay().pages.get(&page).cloned();
+            let known = overlay.pages.remove(&page);
             let mut changed = known.map_or_else(|| self.original_page(page), Ok)?;
             copy_common(bytes, offset, &mut changed, page * PAGE_BYTES);
-            self.overlay().pages.insert(page, changed);
+            overlay.pages.insert(page, changed);
         }
-        let mut overlay = self.overlay();
         overlay.length = overlay.length.max(end);
         Ok(())
     }

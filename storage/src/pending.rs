@@ -1,19 +1,23 @@
 //! Batches as records, and records as what they hold.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use bftkv_protocol::{Batch, CertifiedEntry, EquivocationProof, Marks, StoreError, Variable};
+use bftkv_protocol::{Batch, CertifiedEntry, EquivocationProof, StoreError, Variable};
 
 use crate::backend::{Pair, corrupt};
+use crate::head::{Head, HeadChange, Newest};
 use crate::key::Key;
 use crate::record;
 
 /// One caller's commit, encoded.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
+    /// The entries.
     pub(crate) records: BTreeMap<Vec<u8>, Vec<u8>>,
-    pub(crate) variables: BTreeSet<Variable>,
+    pub(crate) heads: BTreeMap<Variable, HeadChange>,
     pub(crate) proofs: Vec<EquivocationProof>,
+    /// How much is to be written, in bytes.
+    pub(crate) bytes: usize,
 }
 
 impl Pending {
@@ -26,14 +30,17 @@ impl Pending {
         for entry in &batch.entries {
             let key = Key::Version(entry.variable().clone(), entry.timestamp()).encode();
             let record = record::seal(&key, entry)?;
+            let head = pending.heads.entry(entry.variable().clone()).or_default();
+            head.add(Newest::of(&key, &record, entry)?);
+            pending.bytes += key.len() + record.len();
             pending.records.insert(key, record);
-            pending.variables.insert(entry.variable().clone());
         }
         for (variable, marks) in batch.marks {
-            let key = Key::Marks(variable.clone()).encode();
-            let record = record::seal(&key, &marks)?;
-            pending.records.insert(key, record);
-            pending.variables.insert(variable);
+            // Only for its limit: the rest of the head is known when it is written.
+            let newest = Some(Newest { timestamp: marks.seen, fingerprint: u64::MAX });
+            let head = Head { marks, newest };
+            pending.bytes += record::seal(&[], &head)?.len();
+            pending.heads.entry(variable).or_default().marks = Some(head.marks);
         }
         Ok(pending)
     }
@@ -41,7 +48,9 @@ impl Pending {
     /// Adds a later commit: where both change one record, the later one counts.
     pub(crate) fn merge(&mut self, later: Self) {
         self.records.extend(later.records);
-        self.variables.extend(later.variables);
+        for (variable, change) in later.heads {
+            self.heads.entry(variable).or_default().merge(change);
+        }
         self.proofs.extend(later.proofs);
     }
 }
@@ -57,25 +66,14 @@ pub(crate) fn open_entry((key, record): &Pair) -> Result<CertifiedEntry, StoreEr
     }
 }
 
-/// The variable that a record belongs to; the record's checksum vouches for the key.
-pub(crate) fn open_variable((key, record): &Pair) -> Result<Variable, StoreError> {
-    if record::fingerprint(key, record).is_none() {
-        return Err(corrupt(record::name(key), "the checksum does not fit"));
-    }
-    match Key::decode(key) {
-        Some(Key::Marks(variable) | Key::Version(variable, _)) => Ok(variable),
-        _ => Err(corrupt(record::name(key), "it is no key of a variable")),
-    }
-}
-
 /// Puts what a record holds into a batch for another store.
 pub(crate) fn add_to(batch: &mut Batch, pair: &Pair) -> Result<(), StoreError> {
     let (key, record) = pair;
     match Key::decode(key) {
         Some(Key::Census) => {}
-        Some(Key::Marks(variable)) => {
-            let marks: Marks = record::open(key, record)?;
-            batch.marks.push((variable, marks));
+        Some(Key::Head(variable)) => {
+            let head: Head = record::open(key, record)?;
+            batch.marks.push((variable, head.marks));
         }
         Some(Key::Version(..)) => batch.entries.push(open_entry(pair)?),
         Some(Key::Proof(_)) => batch.proofs.push(record::open(key, record)?),

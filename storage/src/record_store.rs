@@ -1,23 +1,21 @@
 //! Entries, marks and proofs as records in a backend.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 
 use bftkv_protocol::{
-    Batch, CertifiedEntry, EquivocationProof, Store, StoreError, Timestamp, ValueDigest, Variable,
-    VariableState, encode,
+    Batch, CertifiedEntry, EquivocationProof, Store, StoreError, Timestamp, Variable, VariableState,
 };
 
-use crate::backend::{Backend, Change, Checked, Pair, corrupt};
-use crate::cache::Cache;
-use crate::census::{Anchor, Census};
+use crate::backend::Backend;
+use crate::census::Anchor;
+use crate::check::ScrubStep;
 use crate::disk::DiskLock;
-use crate::group_commit::GroupCommit;
-use crate::health::Health;
+use crate::head::Head;
+use crate::inner::{Inner, behind};
 use crate::key::{self, Key};
-use crate::pending::{Pending, add_to, open_entry, open_variable};
+use crate::pending::{Pending, add_to, open_entry};
 use crate::record;
 use crate::{Opening, StoreIdentity};
 
@@ -35,33 +33,6 @@ pub struct RecordStore {
     /// Released last: the fields are dropped in this order.
     _lock: Option<DiskLock>,
 }
-
-#[derive(Debug)]
-struct Inner {
-    backend: Box<dyn Backend>,
-    anchor: Option<Anchor>,
-    ledger: Mutex<Ledger>,
-    queue: GroupCommit<Pending>,
-    cache: Cache,
-    health: Health,
-    is_closing: AtomicBool,
-}
-
-/// What the next commit builds upon.
-#[derive(Debug, Default)]
-struct Ledger {
-    census: Census,
-    next_proof: u64,
-    /// Proofs that are kept already: a proof that is gossiped again is not stored again.
-    proofs: BTreeSet<ValueDigest>,
-}
-
-/// How many bytes one sync carries at most: bounds memory and the time that a reader of the
-/// plain-file backend waits. Single commits may be larger.
-const MAX_GROUP_BYTES: usize = 16 * 1024 * 1024;
-
-/// How many records a check takes at once, and after how many it looks whether to give up.
-const CHECK_PAGE: usize = 4096;
 
 /// How many versions or proofs a listing takes from the backend at once.
 const LIST_PAGE: usize = 256;
@@ -87,15 +58,7 @@ impl RecordStore {
         opening: Opening,
     ) -> Self {
         let (anchor, anchored) = anchor.map_or((None, 0), |(anchor, n)| (Some(anchor), n));
-        let inner = Arc::new(Inner {
-            backend,
-            anchor,
-            ledger: Mutex::default(),
-            queue: GroupCommit::new(MAX_GROUP_BYTES),
-            cache: Cache::new(cache_bytes),
-            health: Health::unchecked(),
-            is_closing: AtomicBool::new(false),
-        });
+        let inner = Arc::new(Inner::new(backend, anchor, cache_bytes));
         let checker = inner.start_check(anchored);
         Self { inner, opening, checker, _lock: lock }
     }
@@ -132,24 +95,39 @@ impl RecordStore {
         self.inner.ledger().census.commits
     }
 
-    /// Waits until the check after opening is done. A node waits before it signs for the first
-    /// time; commits wait by themselves.
+    /// Waits until all that a signature depends upon is checked: the signer's memory of every
+    /// variable, and which entry is its newest. Commits wait for it by themselves.
     ///
     /// # Errors
     /// What the check found, or [`StoreError::Stopped`] after a failed commit.
+    pub fn wait_ready(&self) -> Result<(), StoreError> {
+        self.inner.health.wait_for_commits()
+    }
+
+    /// Waits until the check after opening is wholly done, the rest of the store included.
+    ///
+    /// # Errors
+    /// As [`RecordStore::wait_ready`].
     pub fn wait_checked(&self) -> Result<(), StoreError> {
         self.inner.health.wait()
     }
 
-    /// Checks the whole store again, and every record in it. Commits wait meanwhile; reads do not.
+    /// Checks the whole store again, and every record in it. Reads and commits go on meanwhile.
     ///
     /// # Errors
     /// What the check found; the store then takes no more commits.
     pub fn scrub(&self) -> Result<(), StoreError> {
-        self.inner.health.begin_check();
-        let outcome = self.inner.backend.check().and_then(|_| self.inner.count_all());
-        self.inner.health.end_check(outcome);
-        self.inner.health.wait()
+        self.inner.scrub()
+    }
+
+    /// Checks the next `limit` records, and at the end of the store that none is missing; the step
+    /// after the last one begins anew. The caller chooses the rate; commits wait for the length of
+    /// a step. After damage the store takes no more commits, and further steps go on listing.
+    ///
+    /// # Errors
+    /// Those of reading the files; [`StoreError::Corrupt`] when records are missing.
+    pub fn scrub_some(&self, limit: usize) -> Result<ScrubStep, StoreError> {
+        self.inner.scrub_some(limit)
     }
 
     /// Copies every intact record into `target`; gives the names of the damaged ones. For a store
@@ -163,7 +141,7 @@ impl RecordStore {
         loop {
             let page = self.inner.backend.scan(&from, key::END, LIST_PAGE)?;
             let Some((last, _)) = page.last() else { return Ok(damaged) };
-            from = after(last);
+            from = behind(last);
             let mut batch = Batch::default();
             for pair in &page {
                 if add_to(&mut batch, pair).is_err() {
@@ -192,23 +170,7 @@ impl Store for RecordStore {
             Err(ticket) => ticket,
         };
         self.inner.require_complete()?;
-        let (from, end) = (key::start_of(variable), key::end_of(variable));
-        let pairs = self.inner.backend.scan(&from, &end, 2)?;
-        let mut state = VariableState::default();
-        let mut bytes = 0;
-        for pair in &pairs {
-            bytes += pair.1.len();
-            match Key::decode(&pair.0) {
-                Some(Key::Marks(_)) => state.marks = record::open(&pair.0, &pair.1)?,
-                _ if state.latest.is_none() => state.latest = Some(open_entry(pair)?),
-                _ => {}
-            }
-        }
-        if let ([only], None) = (pairs.as_slice(), &state.latest) {
-            // Marks may be so large that they came alone.
-            let page = self.inner.backend.scan(&after(&only.0), &end, 1)?;
-            state.latest = page.first().map(open_entry).transpose()?;
-        }
+        let (state, bytes) = self.inner.read(variable)?;
         self.inner.cache.fill(ticket, variable, &state, bytes);
         Ok(state)
     }
@@ -237,13 +199,13 @@ impl Store for RecordStore {
             Some(None) => return Ok(Vec::new()),
             Some(Some(newest)) => Key::Version(variable.clone(), Timestamp::new(newest)).encode(),
         };
-        let end = key::end_of(variable);
+        let end = key::end_of_versions(variable);
         let mut found = Vec::new();
         while found.len() < limit {
             let page = (limit - found.len()).min(LIST_PAGE);
             let page = self.inner.backend.scan(&from, &end, page)?;
             let Some((last, _)) = page.last() else { break };
-            from = after(last);
+            from = behind(last);
             for pair in &page {
                 found.push(open_entry(pair)?.timestamp());
             }
@@ -258,18 +220,22 @@ impl Store for RecordStore {
         limit: usize,
     ) -> Result<Vec<Variable>, StoreError> {
         self.inner.require_complete()?;
-        let mut from = key::start_of_prefix(prefix).max(after.map(key::end_of).unwrap_or_default());
-        let end = key::end_of_prefix(prefix);
+        let mut from =
+            key::start_of_heads(prefix).max(after.map(key::after_head).unwrap_or_default());
+        let end = key::end_of_heads(prefix);
         let mut found = Vec::new();
         while found.len() < limit {
-            let pairs = self.inner.backend.scan(&from, &end, 2)?;
-            let Some(first) = pairs.first() else { break };
-            let variable = open_variable(first)?;
-            from = key::end_of(&variable);
-            if self.inner.has_entry(&variable, &pairs)? {
-                found.push(variable);
+            let page = self.inner.backend.scan(&from, &end, LIST_PAGE.min(limit))?;
+            let Some((last, _)) = page.last() else { break };
+            from = behind(last);
+            for (key, record) in &page {
+                let head: Head = record::open(key, record)?;
+                if let (Some(Key::Head(variable)), Some(_)) = (Key::decode(key), head.newest) {
+                    found.push(variable);
+                }
             }
         }
+        found.truncate(limit);
         Ok(found)
     }
 
@@ -293,7 +259,7 @@ impl Store for RecordStore {
             return Ok(());
         }
         let pending = Pending::encode(batch)?;
-        let bytes = pending.records.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let bytes = pending.bytes;
         self.inner.queue.submit(pending, bytes, |group| self.inner.commit_group(group))
     }
 
@@ -304,208 +270,10 @@ impl Store for RecordStore {
         loop {
             let page = self.inner.backend.scan(&from, key::PROOFS.1, LIST_PAGE)?;
             let Some((last, _)) = page.last() else { return Ok(proofs) };
-            from = after(last);
+            from = behind(last);
             for (key, record) in &page {
                 proofs.push(record::open(key, record)?);
             }
         }
     }
-}
-
-impl Inner {
-    /// Runs the check, in the background if the backend may serve meanwhile.
-    fn start_check(self: &Arc<Self>, anchored: u64) -> Option<JoinHandle<()>> {
-        let inner = Arc::clone(self);
-        let check = move || {
-            let outcome = inner.read_ledger(anchored).and_then(|()| inner.check_after_opening());
-            inner.health.end_check(outcome);
-        };
-        if !self.backend.serves_while_checking() {
-            check();
-            return None;
-        }
-        match thread::Builder::new().name("storage-check".into()).spawn(check) {
-            Ok(handle) => Some(handle),
-            Err(e) => {
-                self.health.end_check(Err(crate::backend::io_error("starting the check", &e)));
-                None
-            }
-        }
-    }
-
-    /// Learns where the last commit left off.
-    fn read_ledger(&self, anchored: u64) -> Result<(), StoreError> {
-        let mut ledger = Ledger::default();
-        let key = Key::Census.encode();
-        if let Some(record) = self.backend.get(&key)? {
-            ledger.census = record::open(&key, &record)?;
-        }
-        let commits = ledger.census.commits;
-        if commits < anchored {
-            let reason = format!(
-                "the store fell back to commit {commits} although commit {anchored} was \
-                 acknowledged; this node must not sign: salvage the store or make a new one"
-            );
-            return Err(corrupt("census", reason));
-        }
-        self.read_proofs(&mut ledger)?;
-        *self.ledger() = ledger;
-        Ok(())
-    }
-
-    fn read_proofs(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
-        let mut from = key::PROOFS.0.to_vec();
-        loop {
-            let page = self.backend.scan(&from, key::PROOFS.1, LIST_PAGE)?;
-            let Some((last, _)) = page.last() else { return Ok(()) };
-            from = after(last);
-            for (key, record) in &page {
-                let proof: EquivocationProof = record::open(key, record)?;
-                ledger.proofs.insert(digest_of(&proof));
-                if let Some(Key::Proof(number)) = Key::decode(key) {
-                    ledger.next_proof = number.saturating_add(1);
-                }
-            }
-        }
-    }
-
-    /// Makes sure that nothing is missing. Each record's checksum is looked at when it is read.
-    fn check_after_opening(&self) -> Result<(), StoreError> {
-        match self.backend.check()? {
-            Checked::Completeness => Ok(()),
-            Checked::Nothing => self.count_all(),
-        }
-    }
-
-    /// Reads every record and compares all with the census.
-    fn count_all(&self) -> Result<(), StoreError> {
-        let mut found = Census::default();
-        let mut from = Vec::new();
-        while !self.is_closing.load(Ordering::Relaxed) {
-            let page = self.backend.scan(&from, key::END, CHECK_PAGE)?;
-            let Some((last, _)) = page.last() else {
-                return self.ledger().census.check(&found);
-            };
-            from = after(last);
-            for (key, record) in &page {
-                let damaged = || corrupt(record::name(key), "the checksum does not fit");
-                let fingerprint = record::fingerprint(key, record).ok_or_else(damaged)?;
-                match Key::decode(key) {
-                    Some(Key::Census) => {}
-                    Some(_) => found.add(fingerprint),
-                    None => return Err(corrupt(record::name(key), "it is no key of ours")),
-                }
-            }
-        }
-        Err(StoreError::Stopped)
-    }
-
-    fn commit_group(&self, group: Vec<Pending>) -> Result<(), StoreError> {
-        self.health.begin_commit()?;
-        let mut all = Pending::default();
-        group.into_iter().for_each(|pending| all.merge(pending));
-        // A panic counts as a failed commit.
-        let mut end = EndOfCommit { health: &self.health, succeeded: false };
-        self.cache.begin_commit(all.variables.iter());
-        let variables = std::mem::take(&mut all.variables);
-        let outcome = self.write(all);
-        self.cache.end_commit(variables.iter());
-        end.succeeded = outcome.is_ok();
-        outcome
-    }
-
-    fn write(&self, mut all: Pending) -> Result<(), StoreError> {
-        let mut ledger = self.ledger();
-        for proof in std::mem::take(&mut all.proofs) {
-            if ledger.proofs.insert(digest_of(&proof)) {
-                let key = Key::Proof(ledger.next_proof).encode();
-                ledger.next_proof = ledger.next_proof.saturating_add(1);
-                let record = record::seal(&key, &proof)?;
-                all.records.insert(key, record);
-            }
-        }
-        let mut changes = self.count(&mut ledger.census, all.records)?;
-        if changes.is_empty() {
-            return Ok(());
-        }
-        ledger.census.commits += 1;
-        let key = Key::Census.encode();
-        let value = Some(record::seal(&key, &ledger.census)?);
-        changes.push(Change { key, value });
-        self.backend.commit(changes)?;
-        self.anchor.as_ref().map_or(Ok(()), |anchor| anchor.note(ledger.census.commits))
-    }
-
-    /// Brings the census up to date; leaves out what is on disk already.
-    fn count(
-        &self,
-        census: &mut Census,
-        records: BTreeMap<Vec<u8>, Vec<u8>>,
-    ) -> Result<Vec<Change>, StoreError> {
-        let mut changes = Vec::with_capacity(records.len() + 1);
-        for (key, record) in records {
-            let damaged = || corrupt(record::name(&key), "the checksum does not fit");
-            let old = self.backend.get(&key)?;
-            if old.as_ref() == Some(&record) {
-                continue;
-            }
-            if let Some(old) = old {
-                census.remove(record::fingerprint(&key, &old).ok_or_else(damaged)?);
-            }
-            census.add(record::fingerprint(&key, &record).ok_or_else(damaged)?);
-            changes.push(Change { key, value: Some(record) });
-        }
-        Ok(changes)
-    }
-
-    /// Whether what is not found can be said to be absent.
-    fn require_complete(&self) -> Result<(), StoreError> {
-        self.health.damage().map_or(Ok(()), Err)
-    }
-
-    /// Whether a variable has a certified entry; `pairs` are the first two records from its start.
-    fn has_entry(&self, variable: &Variable, pairs: &[Pair]) -> Result<bool, StoreError> {
-        let is_entry = |pair: &Pair| match Key::decode(&pair.0) {
-            Some(Key::Version(name, _)) if name == *variable => open_entry(pair).map(|_| true),
-            _ => Ok(false),
-        };
-        match pairs {
-            [only] if !is_entry(only)? => {
-                let (from, end) = (key::start_of_versions(variable), key::end_of(variable));
-                let page = self.backend.scan(&from, &end, 1)?;
-                page.first().map_or(Ok(false), is_entry)
-            }
-            [first, second, ..] => Ok(is_entry(first)? || is_entry(second)?),
-            _ => Ok(!pairs.is_empty()),
-        }
-    }
-
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        // A panic while the ledger was held ended all commits (see `EndOfCommit`).
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Tells the health of the store how a commit ended, also when it ends by a panic.
-#[derive(Debug)]
-struct EndOfCommit<'a> {
-    health: &'a Health,
-    succeeded: bool,
-}
-
-impl Drop for EndOfCommit<'_> {
-    fn drop(&mut self) {
-        self.health.end_commit(self.succeeded);
-    }
-}
-
-fn digest_of(proof: &EquivocationProof) -> ValueDigest {
-    ValueDigest::of(&encode(proof))
-}
-
-/// The smallest key behind `key`.
-fn after(key: &[u8]) -> Vec<u8> {
-    let mut next = key.to_vec();
-    next.push(0);
-    next
 }

@@ -13,11 +13,11 @@ use redb::{
     TableDefinition,
 };
 
-use crate::backend::{Backend, Change, Checked, Page, Pair, corrupt};
+use crate::backend::{Backend, Change, Checked, Checking, Page, Pair, corrupt};
 use crate::disk::{Disk, OpenMode, TEMPORARY};
 use crate::key::Key;
 use crate::overlay::OverlayFile;
-use crate::redb_file::RedbFile;
+use crate::redb_file::{Controls, RedbFile, Snapshot};
 
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 
@@ -28,8 +28,8 @@ const CHECK_CACHE_BYTES: usize = 4 * 1024 * 1024;
 pub(crate) struct RedbBackend {
     /// Replaced, after a failed commit, by a handle that only reads.
     database: RwLock<Option<Arc<Database>>>,
-    /// Set after a failure: the file is changed no more, not even when it is closed.
-    is_sealed: Arc<AtomicBool>,
+    /// Seals the file after a failure: it is changed no more, not even when it is closed.
+    controls: Arc<Controls>,
     /// Whether redb walked the whole file on opening, as it does if a crash left no list of free
     /// pages: then the first check has nothing to add. A walk that met damage goes back to the
     /// commit before; that shows in the anchor.
@@ -50,8 +50,8 @@ impl RedbBackend {
             make(&*disk, path)?;
         }
         let file = disk.open(path, OpenMode::Write).map_err(|e| failed(path, &e))?;
-        let is_sealed = Arc::new(AtomicBool::new(false));
-        let file = RedbFile::new(file, Arc::clone(&is_sealed));
+        let controls = Arc::new(Controls::default());
+        let file = RedbFile::new(file, Arc::clone(&controls));
         let is_walked = Arc::new(AtomicBool::new(false));
         let open = || {
             let walked = Arc::clone(&is_walked);
@@ -62,7 +62,7 @@ impl RedbBackend {
         };
         let database = contain(path, || open().map_err(|e| open_error(path, e)))?;
         let database = RwLock::new(Some(Arc::new(database)));
-        Ok(Self { database, is_sealed, is_walked, cache_bytes, disk, path: path.to_owned() })
+        Ok(Self { database, controls, is_walked, cache_bytes, disk, path: path.to_owned() })
     }
 
     fn database(&self) -> Result<Arc<Database>, redb::Error> {
@@ -105,7 +105,7 @@ impl RedbBackend {
     /// After an error redb reads no more either. A second handle, whose writes stay in memory,
     /// finds the last complete commit as after a crash, and serves it.
     fn fall_back_to_reading(&self) {
-        self.is_sealed.store(true, Ordering::SeqCst);
+        self.controls.seal();
         let open = || {
             let file = overlaid(&*self.disk, &self.path).ok()?;
             let mut builder = Builder::new();
@@ -129,16 +129,19 @@ impl RedbBackend {
         }
     }
 
-    /// The whole file's checksums, through a second handle whose writes stay in memory: redb
-    /// checks a file only while nobody reads, and this way nobody has to wait.
-    fn check_through_second_handle(&self) -> Result<(), StoreError> {
-        let file = overlaid(&*self.disk, &self.path).map_err(|e| failed(&self.path, &e))?;
+    /// The whole file's checksums and lists of free pages, through a second handle on the file as
+    /// it was: redb checks a file only while nobody uses it, and this way nobody has to wait.
+    fn check_through_second_handle(
+        &self,
+        snapshot: &Snapshot,
+        census: Option<Vec<u8>>,
+    ) -> Result<(), StoreError> {
         let walked = Arc::new(AtomicBool::new(false));
         let note = Arc::clone(&walked);
         let mut second = Builder::new()
             .set_cache_size(CHECK_CACHE_BYTES)
             .set_repair_callback(move |_| note.store(true, Ordering::Relaxed))
-            .create_with_backend(file)
+            .create_with_backend(snapshot.file())
             .map_err(|e| open_error(&self.path, e))?;
         // Opening walks the file if no allocator state was saved since the last commit.
         if !walked.load(Ordering::Relaxed)
@@ -147,10 +150,10 @@ impl RedbBackend {
             return Err(self.damaged());
         }
         // A walk that met damage goes back to the commit before; that one differs.
-        let census = Key::Census.encode();
         let table = || -> Result<_, redb::Error> { Ok(second.begin_read()?.open_table(RECORDS)?) };
-        let seen = table().and_then(|table| get(&table, &census)).map_err(|e| self.error(e))?;
-        if seen == self.get(&census)? { Ok(()) } else { Err(self.damaged()) }
+        let key = Key::Census.encode();
+        let seen = table().and_then(|table| get(&table, &key)).map_err(|e| self.error(e))?;
+        if seen == census { Ok(()) } else { Err(self.damaged()) }
     }
 
     fn damaged(&self) -> StoreError {
@@ -185,12 +188,19 @@ impl Backend for RedbBackend {
             .inspect_err(|_| self.fall_back_to_reading())
     }
 
-    fn check(&self) -> Result<Checked, StoreError> {
-        if !self.is_walked.swap(false, Ordering::SeqCst) {
-            contain(&self.path, || self.check_through_second_handle())
-                .inspect_err(|_| self.is_sealed.store(true, Ordering::SeqCst))?;
+    fn begin_check(&self) -> Result<Checking<'_>, StoreError> {
+        if self.is_walked.swap(false, Ordering::SeqCst) {
+            return Ok(Box::new(|| Ok(Checked::Completeness)));
         }
-        Ok(Checked::Completeness)
+        let file =
+            self.disk.open(&self.path, OpenMode::Read).map_err(|e| failed(&self.path, &e))?;
+        let snapshot = self.controls.snapshot(file).map_err(|e| failed(&self.path, &e))?;
+        let census = self.get(&Key::Census.encode())?;
+        Ok(Box::new(move || {
+            contain(&self.path, || self.check_through_second_handle(&snapshot, census))
+                .inspect_err(|_| self.controls.seal())?;
+            Ok(Checked::Completeness)
+        }))
     }
 
     fn serves_while_checking(&self) -> bool {

@@ -119,7 +119,7 @@ fn what_is_intact_can_be_salvaged() {
     let victim = disk
         .sizes()
         .into_iter()
-        .find(|(path, _)| path.file_name().unwrap().to_string_lossy().starts_with("vb%00%01%01"));
+        .find(|(path, _)| path.file_name().unwrap().to_string_lossy().starts_with("vb%00%01"));
     let (path, size) = victim.unwrap();
     disk.flip(&path, size * 8 - 1);
     let store = open_on(&config(StorageKind::Files), Arc::new(disk)).unwrap();

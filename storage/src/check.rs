@@ -1,0 +1,245 @@
+//! Checks of a store: after opening, and from time to time.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+
+use bftkv_protocol::{EquivocationProof, StoreError, Variable};
+
+use crate::backend::{Checked, Checking, corrupt, io_error};
+use crate::census::Census;
+use crate::head_index::HeadIndex;
+use crate::inner::{Inner, behind};
+use crate::key::{self, Key};
+use crate::ledger::{Ledger, Pass};
+use crate::record;
+
+/// How many records a check takes at once, and after how many it looks whether to give up.
+const CHECK_PAGE: usize = 4096;
+
+/// How many proofs are read at once.
+const PROOF_PAGE: usize = 256;
+
+/// A record that is not what was committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Damaged {
+    /// Which record, in words.
+    pub record: String,
+    /// The variable that it belongs to, if that can be told.
+    pub variable: Option<Variable>,
+    /// Whether it is the signer's memory of the variable, or may be.
+    pub is_memory: bool,
+}
+
+impl Damaged {
+    pub(crate) fn of(key: &[u8]) -> Self {
+        let known = Key::decode(key);
+        Self {
+            record: record::name(key),
+            is_memory: !matches!(known, Some(Key::Version(..) | Key::Proof(_))),
+            variable: known.and_then(|key| key.variable().cloned()),
+        }
+    }
+}
+
+/// What one step of a scrub found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ScrubStep {
+    /// How many records were read.
+    pub checked: u64,
+    /// Those that are damaged. The store takes no more commits from the first one on.
+    pub damaged: Vec<Damaged>,
+    /// Whether all records were read; the next step begins anew.
+    pub is_last: bool,
+}
+
+impl Inner {
+    /// Runs the check after opening; the part of it that may run while the store serves, in the
+    /// background.
+    pub(crate) fn start_check(self: &Arc<Self>, anchored: u64) -> Option<JoinHandle<()>> {
+        if !self.backend.serves_while_checking() {
+            self.check_after_opening(anchored);
+            return None;
+        }
+        let inner = Arc::clone(self);
+        let check = move || inner.check_after_opening(anchored);
+        match thread::Builder::new().name("storage-check".into()).spawn(check) {
+            Ok(handle) => Some(handle),
+            Err(e) => {
+                self.health.report(io_error("starting the check", &e));
+                self.health.let_commits_in();
+                self.health.end_check(Ok(()));
+                None
+            }
+        }
+    }
+
+    fn check_after_opening(&self, anchored: u64) {
+        let begun = self.read_ledger(anchored).and_then(|()| self.prepare_to_sign());
+        let rest = begun.map_err(|damage| self.health.report(damage));
+        // Commits see the damage, if there is any.
+        self.health.let_commits_in();
+        let outcome = rest.map_or(Ok(()), |rest| rest().map(|_| ()));
+        if outcome.is_ok() {
+            *self.index_mut() = None;
+        }
+        self.health.end_check(outcome);
+    }
+
+    /// Makes sure of what a signer depends upon; gives the rest of the check.
+    fn prepare_to_sign(&self) -> Result<Checking<'_>, StoreError> {
+        let rest = self.backend.begin_check()?;
+        if !self.backend.serves_while_checking() {
+            return match rest()? {
+                Checked::Nothing => self.count_all(),
+                Checked::Completeness => Ok(()),
+            }
+            .map(|()| -> Checking<'_> { Box::new(|| Ok(Checked::Completeness)) });
+        }
+        let mut index = HeadIndex::default();
+        let mut found = Census::default();
+        let (from, end) = (key::start_of_heads(&[]), key::end_of_heads(&[]));
+        self.read_range(from, &end, |key, fingerprint| {
+            found.add(key, fingerprint);
+            index.count(key, fingerprint);
+        })?;
+        self.ledger().census.check_heads(&found)?;
+        index.finish();
+        *self.index_mut() = Some(index);
+        Ok(rest)
+    }
+
+    /// Learns where the last commit left off.
+    fn read_ledger(&self, anchored: u64) -> Result<(), StoreError> {
+        let mut ledger = Ledger::default();
+        let key = Key::Census.encode();
+        if let Some(record) = self.backend.get(&key)? {
+            ledger.census = record::open(&key, &record)?;
+        }
+        let commits = ledger.census.commits;
+        if commits < anchored {
+            let reason = format!(
+                "the store fell back to commit {commits} although commit {anchored} was \
+                 acknowledged; this node must not sign: salvage the store or make a new one"
+            );
+            return Err(corrupt("census", reason));
+        }
+        self.read_proofs(&mut ledger)?;
+        *self.ledger() = ledger;
+        Ok(())
+    }
+
+    fn read_proofs(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
+        let mut from = key::PROOFS.0.to_vec();
+        loop {
+            let page = self.backend.scan(&from, key::PROOFS.1, PROOF_PAGE)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            from = behind(last);
+            for (key, record) in &page {
+                let proof: EquivocationProof = record::open(key, record)?;
+                ledger.is_new_proof(&proof);
+                if let Some(Key::Proof(number)) = Key::decode(key) {
+                    ledger.next_proof = number.saturating_add(1);
+                }
+            }
+        }
+    }
+
+    /// Reads every record and compares all with the census.
+    fn count_all(&self) -> Result<(), StoreError> {
+        let mut found = Census::default();
+        self.read_range(Vec::new(), key::END, |key, fingerprint| found.add(key, fingerprint))?;
+        self.ledger().census.check(&found)
+    }
+
+    /// Reads the records of a range, the census apart.
+    fn read_range(
+        &self,
+        mut from: Vec<u8>,
+        end: &[u8],
+        mut each: impl FnMut(&[u8], u64),
+    ) -> Result<(), StoreError> {
+        while !self.is_closing.load(Ordering::Relaxed) {
+            let page = self.backend.scan(&from, end, CHECK_PAGE)?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            from = behind(last);
+            for (key, record) in &page {
+                if let Some(fingerprint) = sound(key, record)? {
+                    each(key, fingerprint);
+                }
+            }
+        }
+        Err(StoreError::Stopped)
+    }
+
+    /// Checks everything again.
+    pub(crate) fn scrub(&self) -> Result<(), StoreError> {
+        self.health.begin_check();
+        let begun = self.backend.begin_check();
+        self.ledger().pass = None;
+        self.health.let_commits_in();
+        let outcome = begun.and_then(|rest| rest()).and_then(|_| self.scrub_to_end());
+        self.health.end_check(outcome);
+        self.health.wait_for_commits()
+    }
+
+    fn scrub_to_end(&self) -> Result<(), StoreError> {
+        while !self.is_closing.load(Ordering::Relaxed) {
+            if self.scrub_some(CHECK_PAGE)?.is_last {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Stopped)
+    }
+
+    /// Checks the next records. Commits wait meanwhile, so that a record is either counted here or
+    /// by its commit.
+    pub(crate) fn scrub_some(&self, limit: usize) -> Result<ScrubStep, StoreError> {
+        let mut ledger = self.ledger();
+        let mut pass = ledger.pass.take().unwrap_or_default();
+        let page = self.backend.scan(&pass.reached, key::END, limit)?;
+        let mut step = ScrubStep { checked: page.len() as u64, ..ScrubStep::default() };
+        for (key, record) in &page {
+            match sound(key, record) {
+                Ok(Some(fingerprint)) => pass.found.add(key, fingerprint),
+                Ok(None) => {}
+                Err(damage) => {
+                    self.health.report(damage);
+                    pass.has_damage = true;
+                    step.damaged.push(Damaged::of(key));
+                }
+            }
+        }
+        match page.last() {
+            Some((last, _)) => {
+                pass.reached = behind(last);
+                ledger.pass = Some(pass);
+            }
+            None => {
+                step.is_last = true;
+                self.end_of_pass(&ledger, &pass)?;
+            }
+        }
+        Ok(step)
+    }
+
+    fn end_of_pass(&self, ledger: &Ledger, pass: &Pass) -> Result<(), StoreError> {
+        if pass.has_damage {
+            return Ok(());
+        }
+        ledger.census.check(&pass.found).inspect_err(|damage| self.health.report(damage.clone()))
+    }
+}
+
+/// The fingerprint of a record that is as it was committed; `None` for the census.
+fn sound(key: &[u8], record: &[u8]) -> Result<Option<u64>, StoreError> {
+    let damaged = || corrupt(record::name(key), "the checksum does not fit");
+    let fingerprint = record::fingerprint(key, record).ok_or_else(damaged)?;
+    match Key::decode(key) {
+        Some(Key::Census) => Ok(None),
+        Some(_) => Ok(Some(fingerprint)),
+        None => Err(corrupt(record::name(key), "it is no key of ours")),
+    }
+}

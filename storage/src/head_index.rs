@@ -1,0 +1,67 @@
+//! All heads in a few bytes each, for as long as the backend's file is not wholly checked.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+/// Which record each head has, as it was counted after opening and changed since.
+///
+/// A file that is damaged in its lists of free pages may overwrite a head that was sound when it
+/// was counted. Until the check of the file has shown that this cannot be, every head that is read
+/// is compared with this index.
+#[derive(Debug, Default)]
+pub(crate) struct HeadIndex {
+    /// Names cannot be chosen so that two of them have one hash.
+    hasher: RandomState,
+    /// Hash of the key, and fingerprint; in order once [`HeadIndex::finish`] was called.
+    counted: Vec<(u64, u64)>,
+    changed: HashMap<u64, u64>,
+}
+
+impl HeadIndex {
+    /// Adds a head that was counted.
+    pub(crate) fn count(&mut self, key: &[u8], fingerprint: u64) {
+        self.counted.push((self.hasher.hash_one(key), fingerprint));
+    }
+
+    /// All were counted.
+    pub(crate) fn finish(&mut self) {
+        self.counted.sort_unstable();
+    }
+
+    /// Notes a head that was committed.
+    pub(crate) fn change(&mut self, key: &[u8], fingerprint: u64) {
+        self.changed.insert(self.hasher.hash_one(key), fingerprint);
+    }
+
+    /// The fingerprint of this head's record; `None` if there is no such head.
+    pub(crate) fn find(&self, key: &[u8]) -> Option<u64> {
+        let hash = self.hasher.hash_one(key);
+        let counted = || {
+            let place = self.counted.binary_search_by_key(&hash, |(hash, _)| *hash).ok()?;
+            self.counted.get(place).map(|(_, fingerprint)| *fingerprint)
+        };
+        self.changed.get(&hash).copied().or_else(counted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_found_as_they_were_noted_last() {
+        let mut index = HeadIndex::default();
+        for n in 0..1000u64 {
+            index.count(&n.to_be_bytes(), n);
+        }
+        index.finish();
+        index.change(&7u64.to_be_bytes(), 70);
+        index.change(&2000u64.to_be_bytes(), 1);
+        let find = |n: u64| index.find(&n.to_be_bytes());
+        assert_eq!(
+            [find(6), find(7), find(999), find(2000)],
+            [Some(6), Some(70), Some(999), Some(1)]
+        );
+        assert_eq!(find(1000), None);
+    }
+}
