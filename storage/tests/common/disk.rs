@@ -159,6 +159,12 @@ impl TestDisk {
         state.names.iter().map(|(path, id)| (path.clone(), state.files[*id].bytes.len())).collect()
     }
 
+    /// The bytes of a file.
+    pub fn bytes(&self, path: &Path) -> Vec<u8> {
+        let state = self.state();
+        state.files[state.names[path]].bytes.clone()
+    }
+
     pub fn flip(&self, path: &Path, bit: usize) {
         let mut state = self.state();
         let id = state.names[path];
