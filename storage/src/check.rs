@@ -38,7 +38,7 @@ impl Damaged {
         Self {
             record: record::name(key),
             is_memory: !matches!(known, Some(Key::Version(..) | Key::Proof(_))),
-            variable: known.and_then(|key| key.variable().cloned()),
+            variable: known.and_then(Key::into_variable),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::group_commit::GroupCommit;
 use crate::head::{Head, HeadChange, Newest};
 use crate::head_index::HeadIndex;
 use crate::health::Health;
-use crate::key::Key;
+use crate::key::{self, Key};
 use crate::ledger::Ledger;
 use crate::pending::{Pending, open_entry};
 use crate::record;
@@ -34,6 +34,9 @@ pub(crate) struct Inner {
 /// How many bytes one sync carries at most: bounds memory and the time that a reader of the
 /// plain-file backend waits. Single commits may be larger.
 const MAX_GROUP_BYTES: usize = 16 * 1024 * 1024;
+
+/// How many heads a listing takes from the backend at once.
+const NAMES_PAGE: usize = 256;
 
 impl Inner {
     pub(crate) fn new(
@@ -97,6 +100,34 @@ impl Inner {
             }
         }
         Ok(record)
+    }
+
+    /// The variables behind `after` whose names begin with `prefix` and whose heads are wanted.
+    pub(crate) fn names(
+        &self,
+        prefix: &[u8],
+        after: Option<&Variable>,
+        limit: usize,
+        is_wanted: impl Fn(&Head) -> bool,
+    ) -> Result<Vec<Variable>, StoreError> {
+        self.require_complete()?;
+        let mut from =
+            key::start_of_heads(prefix).max(after.map(key::after_head).unwrap_or_default());
+        let end = key::end_of_heads(prefix);
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let page = self.backend.scan(&from, &end, NAMES_PAGE.min(limit))?;
+            let Some((last, _)) = page.last() else { break };
+            from = behind(last);
+            for (key, record) in &page {
+                let head: Head = record::open(key, record)?;
+                found.extend(
+                    Key::decode(key).and_then(Key::into_variable).filter(|_| is_wanted(&head)),
+                );
+            }
+        }
+        found.truncate(limit);
+        Ok(found)
     }
 
     /// Commits a group.
@@ -180,7 +211,7 @@ impl Inner {
         if self.index().is_none() {
             return Vec::new();
         }
-        let heads = changes.iter().filter(|change| crate::key::is_head(&change.key));
+        let heads = changes.iter().filter(|change| key::is_head(&change.key));
         heads
             .filter_map(|Change { key, value }| {
                 Some((key.clone(), record::fingerprint(key, value.as_deref()?)?))

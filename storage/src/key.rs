@@ -66,7 +66,7 @@ impl Key {
     }
 
     /// The variable that the record belongs to.
-    pub(crate) fn variable(&self) -> Option<&Variable> {
+    pub(crate) fn into_variable(self) -> Option<Variable> {
         match self {
             Self::Head(variable) | Self::Version(variable, _) => Some(variable),
             Self::Census | Self::Proof(_) => None,

@@ -12,7 +12,6 @@ use crate::backend::Backend;
 use crate::census::Anchor;
 use crate::check::ScrubStep;
 use crate::disk::DiskLock;
-use crate::head::Head;
 use crate::inner::{Inner, behind};
 use crate::key::{self, Key};
 use crate::pending::{Pending, add_to, open_entry};
@@ -23,8 +22,9 @@ use crate::{Opening, StoreIdentity};
 ///
 /// Every record carries a checksum over its key and value, and every commit a count of all
 /// records: a damaged record is an error, never an answer, and a missing one is found by the
-/// check that runs after opening. Commits wait for that check. If it finds damage, the store takes no more commits, and
-/// answers only what cannot be wrong: an entry that is asked for by its timestamp and is there.
+/// check that runs after opening. Commits wait for the part of it that a signature depends upon. If
+/// it finds damage, the store takes no more commits, and answers only what cannot be wrong: an
+/// entry that is asked for by its timestamp and is there.
 #[derive(Debug)]
 pub struct RecordStore {
     inner: Arc<Inner>,
@@ -219,39 +219,11 @@ impl Store for RecordStore {
         after: Option<&Variable>,
         limit: usize,
     ) -> Result<Vec<Variable>, StoreError> {
-        self.inner.require_complete()?;
-        let mut from =
-            key::start_of_heads(prefix).max(after.map(key::after_head).unwrap_or_default());
-        let end = key::end_of_heads(prefix);
-        let mut found = Vec::new();
-        while found.len() < limit {
-            let page = self.inner.backend.scan(&from, &end, LIST_PAGE.min(limit))?;
-            let Some((last, _)) = page.last() else { break };
-            from = behind(last);
-            for (key, record) in &page {
-                let head: Head = record::open(key, record)?;
-                if let (Some(Key::Head(variable)), Some(_)) = (Key::decode(key), head.newest) {
-                    found.push(variable);
-                }
-            }
-        }
-        found.truncate(limit);
-        Ok(found)
+        self.inner.names(prefix, after, limit, |head| head.newest.is_some())
     }
 
     fn known(&self, after: Option<&Variable>, limit: usize) -> Result<Vec<Variable>, StoreError> {
-        self.inner.require_complete()?;
-        let mut from = key::start_of_prefix(b"").max(after.map(key::end_of).unwrap_or_default());
-        let end = key::end_of_prefix(b"");
-        let mut found = Vec::new();
-        while found.len() < limit {
-            let pairs = self.inner.backend.scan(&from, &end, 1)?;
-            let Some(first) = pairs.first() else { break };
-            let variable = open_variable(first)?;
-            from = key::end_of(&variable);
-            found.push(variable);
-        }
-        Ok(found)
+        self.inner.names(&[], after, limit, |_| true)
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {

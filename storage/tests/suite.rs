@@ -156,7 +156,7 @@ fn values_of_no_byte_and_of_a_mebibyte() {
 #[test]
 fn marks_of_any_size_do_not_hide_the_entry_beside_them() {
     each_kind(|kind| {
-        let large = Marks { slots: vec![marks(1).slots[0].clone(); 35_000], ..marks(1) };
+        let large = Marks { slots: vec![marks(1).slots[0].clone(); 12_000], ..marks(1) };
         let x = name("x");
         let store = kind.open();
         store.commit(put(&x, 1, &vec![1; 1 << 20])).unwrap();
