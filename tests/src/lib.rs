@@ -5,7 +5,7 @@
 //! runs, the [`invariants`] watch; at the end the [`oracle`] judges the history of the clients.
 //! `docs/simulation.md` tells what is simulated and how a failing seed is replayed.
 
-pub(crate) mod adversary;
+pub mod adversary;
 pub mod invariants;
 pub mod oracle;
 pub mod sim;

@@ -5,32 +5,58 @@
 //! ([`Loot`]), and Byzantine servers sign whatever Byzantine writers want. They cannot forge: each
 //! holds its own key only.
 
+mod abandon_then_store;
+mod amnesia;
 mod careless;
+mod catalogue;
+mod collector;
 mod equivocating_server;
 mod equivocating_writer;
+mod error_spam;
+mod false_accuser;
+mod foreign_signatures;
 mod foreign_writer;
 mod forger;
+mod forked_view;
 mod garbage;
 mod giving_up;
+mod honest_core;
+mod huge_answer;
 mod huge_timestamp;
 mod lurking_writer;
 mod mixed;
+mod other_variable;
+mod overtaker;
 mod parked;
 mod refuser;
+mod repeated_signatures;
+mod replayer;
+mod replaying_writer;
+mod revoked;
+mod seal_breaker;
 mod silent;
+mod slow_drip;
+mod squatter;
 mod stale_reader;
 mod thief;
 mod timestamp_jumper;
+mod twin;
+mod wrong_value;
+
+pub use catalogue::Adversary;
+pub(crate) use catalogue::{any_server, any_writer, silent_server};
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bftkv_protocol::{
-    Address, CertifiedEntry, CollectiveSignature, Configuration, Entry, EntryHash, Evidence,
-    NodeId, Outcome, Purpose, Request, ShareStatement, Sign, SignatureShare, SignedEntry,
-    Timestamp, Value, Variable, Verify, WriterSignature,
+    Abandon, Address, CertifiedEntry, CollectiveSignature, Configuration, ConfigurationDigest,
+    Entry, EntryHash, EquivocationProof, Evidence, NodeId, Outcome, Purpose, Request,
+    ShareStatement, Sign, SignatureShare, SignedEntry, Timestamp, Value, Variable, Verify,
+    WriterSignature,
 };
 
-use crate::sim::{FakeSigner, Rng};
+use crate::sim::{Disk, FakeKeys, FakeSigner, Rng};
 
 /// How many things traitors remember of each kind.
 const MAX_LOOT: usize = 64;
@@ -126,6 +152,18 @@ fn share_by(
     Some(SignatureShare { signer: signer.id().clone(), signature })
 }
 
+/// A true proof that this server signed two things: a member's entry, and a changed one.
+fn own_proof(lair: &Lair<'_>, entry: &SignedEntry) -> Option<EquivocationProof> {
+    let mut other = entry.clone();
+    other.entry.value = Value::new(*b"the other").ok()?;
+    let count = |entry: &SignedEntry| {
+        let share = share_by(lair.signer, entry, lair.configuration)?;
+        Some((statement_of(entry, lair.configuration), share.signature))
+    };
+    let (first, second) = (count(entry)?, count(&other)?);
+    EquivocationProof::of_shares(lair.signer.id().clone(), first, second, lair.keys).ok()
+}
+
 /// What one Byzantine server remembers of one variable.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Remembered {
@@ -141,6 +179,16 @@ pub(crate) struct Lair<'a> {
     pub(crate) rng: &'a mut Rng,
     pub(crate) loot: &'a mut Loot,
     pub(crate) memory: &'a mut BTreeMap<Variable, Remembered>,
+    /// Everybody's public keys.
+    pub(crate) keys: &'a FakeKeys,
+    /// Keys that belong to nobody.
+    pub(crate) sybils: &'a [FakeSigner],
+    /// Who asks.
+    pub(crate) sender: &'a NodeId,
+    /// How long it waits before it answers.
+    pub(crate) delay: Duration,
+    /// The configuration under which it pretends to answer.
+    pub(crate) digest: ConfigurationDigest,
     /// Requests that it sends in its own name.
     pub(crate) posts: Vec<(NodeId, Request)>,
 }
@@ -149,26 +197,6 @@ pub(crate) struct Lair<'a> {
 pub(crate) trait ByzantineServer: std::fmt::Debug {
     /// Answers, or not.
     fn answer(&mut self, lair: &mut Lair<'_>, request: &Request) -> Option<Outcome>;
-}
-
-/// A Byzantine server behaviour, by chance.
-pub(crate) fn any_server(rng: &mut Rng) -> Box<dyn ByzantineServer> {
-    match rng.below(12) {
-        0 => Box::new(silent::Silent),
-        1 => Box::new(stale_reader::StaleReader),
-        2 => Box::new(equivocating_server::EquivocatingServer),
-        3 => Box::new(huge_timestamp::HugeTimestamp),
-        4 => Box::new(forger::Forger),
-        5 => Box::new(garbage::Garbage),
-        6 => Box::new(refuser::Refuser),
-        7 => Box::new(thief::Thief),
-        _ => Box::new(mixed::Mixed),
-    }
-}
-
-/// A server that never answers.
-pub(crate) fn silent_server() -> Box<dyn ByzantineServer> {
-    Box::new(silent::Silent)
 }
 
 /// What a Byzantine writer has at hand.
@@ -231,6 +259,37 @@ impl Hand<'_> {
         self.posts.extend(members.iter().map(|id| (id.clone(), request.clone())));
     }
 
+    /// Signs a new attempt `step` above all that was seen, and asks these members for shares.
+    fn begin(&mut self, step: u64, is_final: bool, members: &[NodeId]) {
+        let (t, owner, text) = (self.top.saturating_add(step), self.owner.clone(), self.text());
+        if let Some(entry) = self.attempt(t, &text, is_final, &owner) {
+            self.ask(members, &entry);
+        }
+    }
+
+    /// Says that an attempt is given up.
+    fn give_up(&mut self, entry: &SignedEntry, members: Vec<NodeId>) {
+        let (realm, attempt) = (self.configuration.realm().clone(), entry.id());
+        let (writer, owner) = (self.signer.id().clone(), self.owner.clone());
+        let bytes = Abandon::statement(&realm, &attempt, &writer, &owner);
+        let Ok(signature) = self.signer.sign(Purpose::Abandon, &bytes) else { return };
+        let abandon = Abandon { realm, attempt, writer, owner, signature };
+        let request = Request::Abandon { abandon, evidence: Evidence::default() };
+        self.posts.extend(members.into_iter().map(|id| (id, request.clone())));
+    }
+
+    /// Makes a certified entry of an attempt, if there are enough shares.
+    fn assemble(&mut self, attempt: &SignedEntry) -> Option<CertifiedEntry> {
+        self.loot.assemble(attempt, self.helpers, self.configuration)
+    }
+
+    /// Some nodes, of all groups.
+    fn some_nodes(&mut self) -> Vec<NodeId> {
+        let all: Vec<NodeId> = self.configuration.everyone().into_iter().collect();
+        let count = self.rng.index(all.len()).saturating_add(1);
+        self.rng.sample(&all, count)
+    }
+
     fn members(&self) -> Vec<NodeId> {
         self.configuration.authority().into_iter().collect()
     }
@@ -251,16 +310,4 @@ impl Hand<'_> {
 pub(crate) trait ByzantineWriter: std::fmt::Debug {
     /// Does something.
     fn act(&mut self, hand: &mut Hand<'_>);
-}
-
-/// One act of a Byzantine writer, by chance.
-pub(crate) fn any_writer(rng: &mut Rng) -> Box<dyn ByzantineWriter> {
-    match rng.below(10) {
-        0..=2 => Box::new(equivocating_writer::EquivocatingWriter),
-        3 | 4 => Box::new(parked::Parked),
-        5 => Box::new(giving_up::GivingUp),
-        6 => Box::new(timestamp_jumper::TimestampJumper),
-        7 => Box::new(foreign_writer::ForeignWriter),
-        _ => Box::new(lurking_writer::LurkingWriter),
-    }
 }

@@ -4,6 +4,7 @@
 //! explore --seed 17 --verbose          one seed, with its trace
 //! explore --seeds 0..200000 --threads 2
 //! explore --seeds 0..1000 --shape 3 --plant 2
+//! explore --seeds 0..1000 --shape 2 --adversary twin,amnesia
 //! ```
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use bftkv_tests::adversary::Adversary;
 use bftkv_tests::invariants::Violation;
 use bftkv_tests::sim::{Counts, Plant, Report, Settings, Shape, run};
 
@@ -43,7 +45,8 @@ fn main() -> ExitCode {
 }
 
 const USAGE: &str = "usage: explore --seed N | --seeds A..B [--threads N] [--shape 0..7] \
-                     [--plant 0..10] [--over-budget] [--verbose]";
+                     [--plant 0..10] \
+                     [--adversary NAME[,NAME]] [--over-budget] [--verbose]";
 
 fn parse(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
     let mut wanted = Wanted {
@@ -76,6 +79,11 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
                     Some(*Plant::ALL.get(choice(&text)?).ok_or("no such plant")?);
                 wanted.extra.push_str(&format!(" --plant {text}"));
             }
+            "--adversary" => {
+                let text = value()?;
+                wanted.settings.adversaries = adversaries(&text)?;
+                wanted.extra.push_str(&format!(" --adversary {text}"));
+            }
             "--over-budget" => {
                 wanted.settings.over_budget = true;
                 wanted.extra.push_str(" --over-budget");
@@ -85,6 +93,20 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
         }
     }
     Ok(wanted)
+}
+
+/// One behaviour, or two with a comma between them.
+fn adversaries(text: &str) -> Result<[Option<Adversary>; 2], String> {
+    let named = |name: &str| {
+        Adversary::named(name).ok_or_else(|| {
+            let all: Vec<&str> = Adversary::all().into_iter().map(Adversary::name).collect();
+            format!("no adversary is called {name}; there are: {}", all.join(", "))
+        })
+    };
+    match text.split_once(',') {
+        Some((first, second)) => Ok([Some(named(first)?), Some(named(second)?)]),
+        None => Ok([Some(named(text)?), None]),
+    }
 }
 
 fn number(text: &str) -> Result<u64, String> {

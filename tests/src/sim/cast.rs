@@ -10,6 +10,7 @@ use super::process::{Process, Todo};
 use super::rng::Rng;
 use super::shape::node;
 use super::traitor::Traitor;
+use crate::adversary::Adversary;
 
 /// Numbers of the certificates of users.
 const A1: u8 = 200;
@@ -51,14 +52,14 @@ fn users() -> BTreeMap<NodeId, Address> {
 }
 
 impl Cast {
-    pub(crate) fn choose(keys: &mut FakeKeys, rng: &mut Rng) -> Self {
+    pub(crate) fn choose(keys: &mut FakeKeys, habits: &[Adversary], rng: &mut Rng) -> Self {
         let users = users();
         users.iter().for_each(|(key, owner)| keys.certify(key, owner));
         let count = if rng.percent(75) { 1 } else { 2 };
         let names = ["x", "y"].into_iter().take(count);
         let variables: Vec<Variable> =
             names.filter_map(|name| Variable::new(name.as_bytes()).ok()).collect();
-        let traitors = Self::traitors(keys, rng);
+        let traitors = Self::traitors(keys, habits, rng);
         let processes = Self::processes(keys, &variables, &users, rng);
         Self { variables, processes, traitors, users }
     }
@@ -93,12 +94,16 @@ impl Cast {
         all
     }
 
-    fn traitors(keys: &FakeKeys, rng: &mut Rng) -> Vec<Traitor> {
+    /// Byzantine users: by chance, or both of them if they have habits.
+    fn traitors(keys: &FakeKeys, habits: &[Adversary], rng: &mut Rng) -> Vec<Traitor> {
         let both = [(MALLORY, 'm', 'a', 40), (STOLEN_DEVICE, 'a', 'b', 30)];
         let mut traitors = Vec::new();
+        let mut habits = habits.iter().copied().cycle();
         for (key, own, victim, percent) in both {
-            if rng.percent(percent) {
+            let habit = habits.next();
+            if habit.is_some() || rng.percent(percent) {
                 traitors.push(Traitor {
+                    habit,
                     signer: keys.signer(&node(key)),
                     owner: address(own),
                     victim: address(victim),

@@ -19,10 +19,10 @@ use super::network::Network;
 use super::node::Node;
 use super::process::Process;
 use super::rng::Rng;
-use super::shape::{Shape, traitors};
+use super::shape::{Shape, node, traitors};
 use super::trace::Trace;
 use super::traitor::{Liar, Traitor};
-use crate::adversary::{Loot, any_server, silent_server};
+use crate::adversary::{Adversary, ByzantineServer, Loot, any_server, silent_server};
 use crate::invariants::{Facts, Watch};
 use crate::oracle::History;
 
@@ -31,6 +31,10 @@ const LIMIT: Duration = Duration::from_secs(600);
 
 /// A run with more events than this is stuck in a circle.
 const MAX_EVENTS: u64 = 400_000;
+
+/// Keys that belong to nobody, from this number on: more than any quorum of the shapes.
+const FIRST_SYBIL: u8 = 230;
+const SYBILS: u8 = 12;
 
 /// All who play, and the ground on which they play.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub(crate) struct Cluster {
     pub(crate) processes: BTreeMap<ProcessId, Process>,
     pub(crate) traitors: Vec<Traitor>,
     helpers: Vec<FakeSigner>,
+    /// How the Byzantine nodes behave, in turn; nothing here: by chance.
+    behaviours: Vec<Adversary>,
 }
 
 impl Cluster {
@@ -51,9 +57,13 @@ impl Cluster {
         let drawn = rng.pick(&Shape::ALL).copied().unwrap_or(Shape::Alone(4));
         let configuration = settings.shape.unwrap_or(drawn).configuration();
         let more = if settings.over_budget { 2 } else { 0 };
-        let false_nodes = traitors(&configuration, more, &mut rng);
+        let (habits, behaviours): (Vec<Adversary>, Vec<Adversary>) =
+            settings.adversaries.into_iter().flatten().partition(|a| a.is_writer());
+        let false_nodes = traitors(&configuration, more, !behaviours.is_empty(), &mut rng);
         let mut keys = FakeKeys::new(rng.number(), configuration.everyone());
-        let cast = Cast::choose(&mut keys, &mut rng);
+        let cast = Cast::choose(&mut keys, &habits, &mut rng);
+        let sybils = (0..SYBILS).map(|i| keys.signer(&node(FIRST_SYBIL.saturating_add(i))));
+        let sybils = sybils.collect();
         let false_users = cast.traitors.iter().map(|t| t.signer.id().clone());
         let facts = Facts {
             configuration: Arc::clone(&configuration),
@@ -66,6 +76,7 @@ impl Cluster {
             clock: Clock::new(),
             network: weather(&mut rng),
             keys,
+            sybils,
             homes: BTreeMap::new(),
             loot: Loot::default(),
             history: History::default(),
@@ -77,16 +88,23 @@ impl Cluster {
             healed: false,
             rng,
         };
-        Self::assemble(ground, cast, &false_nodes)
+        Self::assemble(ground, cast, &false_nodes, behaviours)
     }
 
-    fn assemble(mut ground: Ground, cast: Cast, false_nodes: &BTreeSet<NodeId>) -> Self {
+    fn assemble(
+        mut ground: Ground,
+        cast: Cast,
+        false_nodes: &BTreeSet<NodeId>,
+        behaviours: Vec<Adversary>,
+    ) -> Self {
         let everyone = ground.configuration.everyone();
         let (mut nodes, mut liars) = (BTreeMap::new(), BTreeMap::new());
         for id in everyone {
             let signer = ground.keys.signer(&id);
             if false_nodes.contains(&id) {
-                liars.insert(id, Liar::new(signer, any_server(&mut ground.rng)));
+                let chosen = chosen(&behaviours, liars.len());
+                let behaviour = chosen.unwrap_or_else(|| any_server(&mut ground.rng));
+                liars.insert(id, Liar::new(signer, behaviour));
             } else {
                 nodes.insert(id, Node::new(signer, &ground));
             }
@@ -94,7 +112,8 @@ impl Cluster {
         let helpers = false_nodes.iter().map(|id| ground.keys.signer(id)).collect();
         let processes = cast.processes.into_iter().map(|p| (p.id(), p)).collect();
         let (variables, traitors) = (cast.variables, cast.traitors);
-        let mut cluster = Self { ground, variables, nodes, liars, processes, traitors, helpers };
+        let mut cluster =
+            Self { ground, variables, nodes, liars, processes, traitors, helpers, behaviours };
         cluster.plan_events();
         cluster
     }
@@ -293,9 +312,14 @@ impl Cluster {
             node.restart_if_stopped(ground);
         }
         let silent = ground.rng.percent(50);
-        for liar in self.liars.values_mut() {
-            let next = if silent { silent_server() } else { any_server(&mut ground.rng) };
-            liar.become_another(next);
+        for (number, liar) in self.liars.values_mut().enumerate() {
+            if silent {
+                liar.become_another(silent_server());
+            } else if self.behaviours.is_empty() {
+                liar.become_another(any_server(&mut ground.rng));
+            } else if let Some(behaviour) = chosen(&self.behaviours, number) {
+                liar.become_another(behaviour);
+            }
         }
     }
 
@@ -316,6 +340,12 @@ impl Cluster {
         }
         self.liars.get_mut(id)?.answer(&mut self.ground, request)
     }
+}
+
+/// The behaviour of the so-many-th Byzantine node.
+fn chosen(behaviours: &[Adversary], number: usize) -> Option<Box<dyn ByzantineServer>> {
+    let index = number.checked_rem(behaviours.len())?;
+    behaviours.get(index).and_then(|behaviour| behaviour.server())
 }
 
 fn weather(rng: &mut Rng) -> Network {

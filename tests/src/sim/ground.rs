@@ -11,7 +11,7 @@ use bftkv_protocol::{
 };
 
 use super::clock::Clock;
-use super::fake_keys::FakeKeys;
+use super::fake_keys::{FakeKeys, FakeSigner};
 use super::home::Home;
 use super::network::Network;
 use super::plant::Plant;
@@ -83,6 +83,8 @@ pub(crate) struct Ground {
     pub(crate) network: Network,
     pub(crate) rng: Rng,
     pub(crate) keys: FakeKeys,
+    /// Keys that traitors made up.
+    pub(crate) sybils: Vec<FakeSigner>,
     pub(crate) homes: BTreeMap<(NodeId, ProcessId), Home>,
     pub(crate) loot: Loot,
     pub(crate) history: History,
@@ -122,12 +124,13 @@ impl Ground {
         }
     }
 
-    /// Sends an answer over the network.
+    /// Sends an answer over the network, so much later.
     pub(crate) fn respond(
         &mut self,
         from: &NodeId,
         to: &NodeId,
         caller: Caller,
+        later: Duration,
         response: &Response,
     ) {
         if caller == Caller::Nobody {
@@ -136,7 +139,7 @@ impl Ground {
         for delay in self.network.arrivals(from, to, &mut self.rng) {
             let response = Ok(self.response_over_the_wire(response));
             let event = Event::Response { from: from.clone(), caller: caller.clone(), response };
-            self.clock.after(delay, event);
+            self.clock.after(delay.saturating_add(later), event);
         }
     }
 

@@ -28,7 +28,8 @@ mod shape;
 mod trace;
 mod traitor;
 
-pub(crate) use fake_keys::FakeSigner;
+pub(crate) use disk::Disk;
+pub(crate) use fake_keys::{FakeKeys, FakeSigner};
 pub(crate) use rng::Rng;
 
 pub use plant::Plant;
@@ -37,6 +38,7 @@ pub use shape::Shape;
 use closing::Closing;
 use cluster::Cluster;
 
+use crate::adversary::Adversary;
 use crate::invariants::Violation;
 use crate::oracle::{Kind, Outcome};
 
@@ -51,6 +53,8 @@ pub struct Settings {
     /// More nodes lie than the configuration tolerates. Then everything may go wrong, but nobody
     /// honest may be accused.
     pub over_budget: bool,
+    /// The Byzantine servers and users behave like this; `None` twice lets the seed choose.
+    pub adversaries: [Option<Adversary>; 2],
     /// Keep the trace as lines.
     pub record: bool,
 }

@@ -194,7 +194,7 @@ impl Node {
 
     fn answer(&self, ground: &mut Ground, (caller, to): &(Caller, NodeId), outcome: Outcome) {
         let response = Response { configuration: ground.configuration.digest(), outcome };
-        ground.respond(self.signer.id(), to, caller.clone(), &response);
+        ground.respond(self.signer.id(), to, caller.clone(), Duration::ZERO, &response);
     }
 
     fn sign(&self, ground: &mut Ground, reply: Reply) -> Outcome {

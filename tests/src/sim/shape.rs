@@ -60,10 +60,11 @@ pub(crate) fn node(number: u8) -> NodeId {
     NodeId::from_bytes(&[number; 20]).expect("20 bytes are a fingerprint")
 }
 
-/// Traitors: b of each group, or none, and `more` than that if it is to be too many.
+/// Traitors: b of each group, or none unless `always`, and `more` than that if it is to be too many.
 pub(crate) fn traitors(
     configuration: &Configuration,
     more: usize,
+    always: bool,
     rng: &mut Rng,
 ) -> BTreeSet<NodeId> {
     let mut traitors = BTreeSet::new();
@@ -71,7 +72,7 @@ pub(crate) fn traitors(
         configuration.cliques().iter().chain([configuration.store()]).collect();
     for group in &groups {
         let most = group.thresholds().b().saturating_add(more);
-        let wanted = if rng.percent(12) { 0 } else { most };
+        let wanted = if rng.percent(12) && !always { 0 } else { most };
         let members: Vec<NodeId> = group.members().cloned().collect();
         for id in rng.sample(&members, members.len()) {
             let fits = |g: &&Group| {

@@ -1,6 +1,7 @@
 //! Byzantine nodes and users at work: what the adversaries want, sent over the network.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bftkv_protocol::{
     Address, ConfigurationDigest, NodeId, Outcome, Request, Response, Sign, SignedEntry, Timestamp,
@@ -9,7 +10,7 @@ use bftkv_protocol::{
 
 use super::fake_keys::FakeSigner;
 use super::ground::{Caller, Event, Ground};
-use crate::adversary::{ByzantineServer, Hand, Lair, Remembered, any_writer};
+use crate::adversary::{Adversary, ByzantineServer, Hand, Lair, Remembered, any_writer};
 
 /// A Byzantine node.
 #[derive(Debug)]
@@ -36,22 +37,35 @@ impl Liar {
         sender: &NodeId,
         request: &Request,
     ) {
-        let outcome = self.answer(ground, request);
+        let (outcome, delay, mut configuration) = self.act(ground, sender, request);
         if let Some(outcome) = outcome {
-            let odd = ground.rng.percent(2);
-            let configuration = if odd {
-                ConfigurationDigest::from_bytes([7; 32])
-            } else {
-                ground.configuration.digest()
-            };
+            if ground.rng.percent(2) {
+                configuration = ConfigurationDigest::from_bytes([7; 32]);
+            }
             let response = Response { configuration, outcome };
-            ground.respond(self.signer.id(), sender, caller, &response);
+            ground.respond(self.signer.id(), sender, caller, delay, &response);
         }
     }
 
-    /// What it answers, and what it sends on the side.
+    /// What it answers to somebody outside the network.
     pub(crate) fn answer(&mut self, ground: &mut Ground, request: &Request) -> Option<Outcome> {
+        let somebody = self.signer.id().clone();
+        self.act(ground, &somebody, request).0
+    }
+
+    /// What it answers, when, and under which configuration; what it does besides is sent.
+    fn act(
+        &mut self,
+        ground: &mut Ground,
+        sender: &NodeId,
+        request: &Request,
+    ) -> (Option<Outcome>, Duration, ConfigurationDigest) {
         let mut lair = Lair {
+            keys: &ground.keys,
+            sybils: &ground.sybils,
+            sender,
+            delay: Duration::ZERO,
+            digest: ground.configuration.digest(),
             signer: &self.signer,
             configuration: &ground.configuration,
             rng: &mut ground.rng,
@@ -60,10 +74,11 @@ impl Liar {
             posts: Vec::new(),
         };
         let outcome = self.behaviour.answer(&mut lair, request);
+        let (delay, digest) = (lair.delay, lair.digest);
         for (to, request) in lair.posts {
             ground.request(self.signer.id(), &to, Caller::Traitor, &request);
         }
-        outcome
+        (outcome, delay, digest)
     }
 }
 
@@ -75,6 +90,8 @@ pub(crate) struct Traitor {
     pub(crate) victim: Address,
     pub(crate) acts: u32,
     pub(crate) attempts: Vec<SignedEntry>,
+    /// What it does each time; `None`: whatever it likes.
+    pub(crate) habit: Option<Adversary>,
 }
 
 impl Traitor {
@@ -87,7 +104,8 @@ impl Traitor {
         top: Timestamp,
         helpers: &[FakeSigner],
     ) {
-        let mut writer = any_writer(&mut ground.rng);
+        let habit = self.habit.and_then(Adversary::writer);
+        let mut writer = habit.unwrap_or_else(|| any_writer(&mut ground.rng));
         let mut hand = Hand {
             signer: &self.signer,
             owner: &self.owner,
