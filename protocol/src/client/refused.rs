@@ -43,11 +43,11 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    /// Judges the refusals of one attempt.
-    pub(super) fn of(refusals: &Tally<Refusal>, cliques: &[Group]) -> Self {
+    /// Judges the refusals of one attempt, and what each member said last in `all` attempts.
+    pub(super) fn of(refusals: &Tally<Refusal>, all: &Tally<Refusal>, cliques: &[Group]) -> Self {
         match fatal(refusals, cliques) {
             Some(problem) => Self::Fatal(problem),
-            None => Self::Retry(obstacle(refusals)),
+            None => Self::Retry(obstacle(all)),
         }
     }
 }

@@ -203,6 +203,30 @@ fn an_own_final_explains_more_than_another_owner() {
     assert_eq!(desk.result(), "outstanding final 6");
 }
 
+/// An attempt is over with the first refusals, which may be lies. What the honest said in earlier
+/// attempts still counts, until they say something else.
+#[test]
+fn liars_who_are_quick_do_not_choose_the_words() {
+    let his = || Refusal::Outstanding(vec![slot(&signed(entry(BOB, 6, "his")))]);
+    let mine =
+        || Refusal::OutstandingFinal(Box::new(slot(&signed(final_entry(ALICE, 6, "other")))));
+    let mut desk = refused(mine(), mine());
+    for (liar, other, expected) in [
+        (his(), Refusal::Busy, "outstanding final 6"),
+        (his(), his(), "blocked by bob@example.org"),
+    ] {
+        desk.wake();
+        CLIQUE.into_iter().for_each(|id| desk.time(id, 5));
+        desk.reserve();
+        desk.refuse(0xa4, liar);
+        desk.refuse(0xa3, other);
+        let mut now = desk;
+        now.expire();
+        assert_eq!(now.result(), expected);
+        desk = refused(mine(), his());
+    }
+}
+
 /// "A refusal that can be mended is retried with a fresh t", and with what a lagging member needs.
 #[test]
 fn the_next_attempt_shows_evidence() {

@@ -96,6 +96,9 @@ pub struct Write {
     given_up: Vec<EntryId>,
 
     obstacle: Obstacle,
+    /// What each member said last when it refused, over all attempts. An attempt is over with the
+    /// first few refusals, and those may all be lies.
+    refused: Tally<Refusal>,
     elsewhere: Tally<crate::ConfigurationDigest>,
     culprits: BTreeMap<NodeId, Fault>,
     actions: VecDeque<Action>,
@@ -160,6 +163,7 @@ impl Write {
             relayed: Vec::new(),
             given_up: Vec::new(),
             obstacle: Obstacle::None,
+            refused: Tally::default(),
             elsewhere: Tally::default(),
             culprits: BTreeMap::new(),
             actions: VecDeque::new(),

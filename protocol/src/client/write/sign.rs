@@ -151,7 +151,15 @@ impl Write {
     /// Abandons the attempt; tells whether so many refused it that trying again is pointless.
     pub(super) fn drop_attempt(&mut self) -> Option<Problem> {
         let Step::Signing(signing) = &self.step else { return None };
-        let verdict = Verdict::of(&signing.refusals, self.configuration.cliques());
+        for member in signing.shares.answers.nodes() {
+            self.refused.remove(&member);
+        }
+        for (member, refusal) in signing.refusals.iter() {
+            self.refused.remove(member);
+            self.refused.note(member.clone(), refusal.clone());
+        }
+        let cliques = self.configuration.cliques();
+        let verdict = Verdict::of(&signing.refusals, &self.refused, cliques);
         let good = signing.shares.not_lost(&self.authority());
         let attempt = signing.attempt.clone();
         let listed: BTreeSet<EntryId> = too_many(&signing.refusals)
