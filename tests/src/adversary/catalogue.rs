@@ -70,6 +70,17 @@ impl Adversary {
         Self::all().into_iter().find(|adversary| adversary.name == name)
     }
 
+    /// Each of them alone, and every two of them.
+    #[must_use]
+    pub fn combinations() -> Vec<[Option<Self>; 2]> {
+        let all = Self::all();
+        let alone = all.iter().map(|one| [Some(*one), None]);
+        let pairs = all.iter().enumerate().flat_map(|(index, one)| {
+            all.iter().skip(index.saturating_add(1)).map(|other| [Some(*one), Some(*other)])
+        });
+        alone.chain(pairs).collect()
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {

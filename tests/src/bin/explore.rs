@@ -5,6 +5,7 @@
 //! explore --seeds 0..200000 --threads 2
 //! explore --seeds 0..1000 --shape 3 --plant 2
 //! explore --seeds 0..1000 --shape 2 --adversary twin,amnesia
+//! explore --seeds 0..6000 --shape 2 --adversary every     each alone and all pairs, in turn
 //! ```
 
 use std::collections::BTreeMap;
@@ -30,6 +31,8 @@ struct Wanted {
     threads: usize,
     verbose: bool,
     settings: Settings,
+    /// Each seed takes the next of these adversaries.
+    every: Vec<[Option<Adversary>; 2]>,
     /// The arguments that a replay needs besides the seed.
     extra: String,
 }
@@ -46,7 +49,7 @@ fn main() -> ExitCode {
 
 const USAGE: &str = "usage: explore --seed N | --seeds A..B [--threads N] [--shape 0..7] \
                      [--plant 0..10] \
-                     [--adversary NAME[,NAME]] [--over-budget] [--verbose]";
+                     [--adversary NAME[,NAME] | every] [--over-budget] [--verbose]";
 
 fn parse(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
     let mut wanted = Wanted {
@@ -55,6 +58,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
         threads: 1,
         verbose: false,
         settings: Settings::default(),
+        every: Vec::new(),
         extra: String::new(),
     };
     let mut arguments = arguments;
@@ -81,6 +85,10 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
             }
             "--adversary" => {
                 let text = value()?;
+                if text == "every" {
+                    wanted.every = Adversary::combinations();
+                    continue;
+                }
                 wanted.settings.adversaries = adversaries(&text)?;
                 wanted.extra.push_str(&format!(" --adversary {text}"));
             }
@@ -156,7 +164,7 @@ fn work(wanted: &Wanted, next: &AtomicU64, sum: &Mutex<Sum>) {
         if seed >= wanted.end {
             return;
         }
-        let settings = Settings { record: wanted.verbose, ..wanted.settings };
+        let settings = Settings { record: wanted.verbose, ..settings_of(wanted, seed) };
         let report = run(seed, &settings);
         let mut sum = sum.lock().unwrap_or_else(PoisonError::into_inner);
         sum.counts = sum.counts.plus(report.counts);
@@ -176,15 +184,28 @@ fn work(wanted: &Wanted, next: &AtomicU64, sum: &Mutex<Sum>) {
     }
 }
 
+/// The settings of one seed.
+fn settings_of(wanted: &Wanted, seed: u64) -> Settings {
+    let count = u64::try_from(wanted.every.len()).unwrap_or(0);
+    let index = seed.checked_rem(count).and_then(|index| usize::try_from(index).ok());
+    let turn = index.and_then(|index| wanted.every.get(index));
+    let adversaries = turn.copied().unwrap_or(wanted.settings.adversaries);
+    Settings { adversaries, ..wanted.settings }
+}
+
 /// Shows a run; one that failed without a trace is played again for its trace.
 fn show(wanted: &Wanted, seed: u64, report: &Report) {
-    let settings = Settings { record: true, ..wanted.settings };
+    let settings = Settings { record: true, ..settings_of(wanted, seed) };
     let again = if report.lines.is_empty() { run(seed, &settings) } else { report.clone() };
     let skipped = if wanted.verbose { 0 } else { again.lines.len().saturating_sub(TAIL) };
     again.lines.iter().skip(skipped).for_each(|line| println!("{line}"));
     println!("seed {seed}: trace {:016x}, {} events", report.trace_hash, report.events);
     name(seed, report);
-    let extra = &wanted.extra;
+    let mut extra = wanted.extra.clone();
+    if !wanted.every.is_empty() {
+        let names = settings.adversaries.into_iter().flatten().map(Adversary::name);
+        extra.push_str(&format!(" --adversary {}", names.collect::<Vec<_>>().join(",")));
+    }
     println!(
         "  replay: cargo run --release -p bftkv-tests --bin explore -- --seed {seed}{extra} --verbose"
     );
