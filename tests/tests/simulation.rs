@@ -3,10 +3,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bftkv_tests::sim::{Counts, Plant, Settings, Shape, run};
+use bftkv_tests::sim::{Counts, Fault, Faults, Plant, Settings, Shape, run};
 
-/// How many seeds each shape gets; eight shapes make the 2,000 of the plan.
-const SEEDS_PER_SHAPE: usize = 250;
+/// How many seeds each shape gets; eight shapes make the 5,000 of the plan.
+const SEEDS_PER_SHAPE: usize = 625;
+
+/// How many seeds each fault gets on top.
+const SEEDS_PER_FAULT: u64 = 25;
 
 /// How many seeds a planted bug may survive.
 const SEEDS_PER_PLANT: u64 = 1_500;
@@ -23,7 +26,7 @@ fn finds(plant: Plant, invariant: &str) -> bool {
 }
 
 #[test]
-fn nothing_is_violated_in_two_thousand_seeds_of_every_shape() {
+fn nothing_is_violated_in_five_thousand_seeds_of_every_shape() {
     let next = AtomicUsize::new(0);
     let all = SEEDS_PER_SHAPE * Shape::ALL.len();
     let work = || {
@@ -55,11 +58,29 @@ fn nothing_is_violated_in_two_thousand_seeds_of_every_shape() {
 
 #[test]
 fn one_seed_twice_is_one_trace() {
-    let settings = Settings::default();
-    let hashes = |_| (0..20).map(|seed| run(seed, &settings).trace_hash).collect::<Vec<_>>();
+    let of =
+        |faults: Faults, seed| run(seed, &Settings { faults, ..Settings::default() }).trace_hash;
+    let hashes = |_| {
+        let some = |faults| (0..20).map(move |seed| of(faults, seed));
+        some(Faults::Drawn).chain(some(Faults::All)).collect::<Vec<_>>()
+    };
     let (first, second): (Vec<u64>, Vec<u64>) = (hashes(1), hashes(2));
     assert_eq!(first, second);
     assert!(first.windows(2).all(|pair| pair[0] != pair[1]), "different seeds differ");
+}
+
+#[test]
+fn no_fault_breaks_anything_alone_or_together_with_all_others() {
+    let faults = Fault::ALL.map(Faults::With).into_iter().chain([Faults::All]);
+    let mut counts = Counts::default();
+    for faults in faults {
+        for seed in 0..SEEDS_PER_FAULT {
+            let report = run(seed, &Settings { faults, ..Settings::default() });
+            assert_eq!(report.violations, [], "seed {seed} with {faults:?}");
+            counts = counts.plus(report.counts);
+        }
+    }
+    assert!(counts.written > 200 && counts.read > 2000, "{counts:?}");
 }
 
 #[test]

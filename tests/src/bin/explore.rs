@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use bftkv_tests::adversary::Adversary;
 use bftkv_tests::invariants::Violation;
-use bftkv_tests::sim::{Counts, Plant, Report, Settings, Shape, run};
+use bftkv_tests::sim::{Counts, Fault, Faults, Plant, Report, Settings, Shape, run};
 
 /// How many lines of a failing trace are shown.
 const TAIL: usize = 60;
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
 
 const USAGE: &str = "usage: explore --seed N | --seeds A..B [--threads N] [--shape 0..7] \
                      [--plant 0..10] \
-                     [--adversary NAME[,NAME] | every] [--over-budget] [--verbose]";
+                     [--adversary NAME[,NAME] | every] [--fault NAME | all] [--over-budget] [--verbose]";
 
 fn parse(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
     let mut wanted = Wanted {
@@ -91,6 +91,18 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
                 }
                 wanted.settings.adversaries = adversaries(&text)?;
                 wanted.extra.push_str(&format!(" --adversary {text}"));
+            }
+            "--fault" => {
+                let text = value()?;
+                wanted.settings.faults = match Fault::named(&text) {
+                    Some(fault) => Faults::With(fault),
+                    None if text == "all" => Faults::All,
+                    None => {
+                        let all: Vec<&str> = Fault::ALL.into_iter().map(Fault::name).collect();
+                        return Err(format!("there are the faults: all, {}", all.join(", ")));
+                    }
+                };
+                wanted.extra.push_str(&format!(" --fault {text}"));
             }
             "--over-budget" => {
                 wanted.settings.over_budget = true;

@@ -14,6 +14,7 @@ use super::Settings;
 use super::cast::Cast;
 use super::clock::Clock;
 use super::fake_keys::{FakeKeys, FakeSigner};
+use super::fault::Fault;
 use super::ground::{Caller, Event, Ground, ProcessId};
 use super::network::Network;
 use super::node::Node;
@@ -31,6 +32,9 @@ const LIMIT: Duration = Duration::from_secs(600);
 
 /// A run with more events than this is stuck in a circle.
 const MAX_EVENTS: u64 = 400_000;
+
+/// How far clocks may be off, in seconds.
+const TEN_YEARS: u64 = 315_360_000;
 
 /// Keys that belong to nobody, from this number on: more than any quorum of the shapes.
 const FIRST_SYBIL: u8 = 230;
@@ -71,10 +75,11 @@ impl Cluster {
             users: cast.users.clone(),
             over_budget: settings.over_budget,
         };
+        let nodes: Vec<NodeId> = configuration.everyone().into_iter().collect();
         let ground = Ground {
             configuration,
             clock: Clock::new(),
-            network: weather(&mut rng),
+            network: Network::weather(settings.faults, &nodes, &mut rng),
             keys,
             sybils,
             homes: BTreeMap::new(),
@@ -83,6 +88,7 @@ impl Cluster {
             watch: Watch::new(facts),
             trace: Trace::new(settings.record),
             plant: settings.plant,
+            faults: settings.faults,
             on_the_wire: rng.percent(6),
             disk_failures: if rng.percent(85) { 0 } else { 3 },
             healed: false,
@@ -138,10 +144,37 @@ impl Cluster {
                 }
             }
         }
-        if ground.rng.percent(30) {
-            let (both_ways, lasts) = (ground.rng.percent(60), ground.rng.millis(100, 1500));
-            let start = ground.rng.millis(0, 1200);
-            ground.clock.at(start, Event::Split { both_ways, lasts });
+        self.plan_splits();
+        self.plan_clocks();
+    }
+
+    /// Splits that are drawn or wanted.
+    fn plan_splits(&mut self) {
+        let ground = &mut self.ground;
+        let drawn = ground.rng.pick(&Fault::SPLITS).copied().filter(|_| ground.rng.percent(35));
+        let wanted = Fault::SPLITS.into_iter().filter(|split| ground.faults.include(*split));
+        for how in wanted.chain(drawn).collect::<Vec<_>>() {
+            let times = if how == Fault::Flapping { 6 } else { 1 };
+            let mut start = ground.rng.millis(0, 1200);
+            for _ in 0..times {
+                let longest = if how == Fault::Flapping { 200 } else { 1500 };
+                let lasts = ground.rng.millis(50, longest);
+                ground.clock.at(start, Event::Split { how, lasts });
+                start = start.saturating_add(lasts.saturating_mul(2));
+            }
+        }
+    }
+
+    /// Clocks of clients that are wrong, and jump.
+    fn plan_clocks(&mut self) {
+        let ground = &mut self.ground;
+        if !ground.faults.include(Fault::Clocks) && !ground.rng.percent(15) {
+            return;
+        }
+        for (id, process) in &mut self.processes {
+            process.set_clock(Duration::from_secs(ground.rng.below(TEN_YEARS)));
+            let at = ground.rng.millis(0, 2_000);
+            ground.clock.at(at, Event::ClockJumps { process: *id });
         }
     }
 
@@ -182,17 +215,23 @@ impl Cluster {
             Event::Restart { process } => self.with_process(process, 8, Process::restart),
             Event::Crash { node, lasts } => self.crash(node, lasts),
             Event::Recover { node } => self.recover(&node),
-            Event::Split { both_ways, lasts } => {
-                let users = ground.watch.facts().users.keys().cloned();
-                let all: Vec<NodeId> =
-                    ground.configuration.everyone().into_iter().chain(users).collect();
-                ground.network.split(&all, both_ways, &mut ground.rng);
-                ground.clock.after(lasts, Event::Join);
-                ground.trace.line(ground.clock.now(), || "the network splits".to_owned());
+            Event::Split { how, lasts } => self.split(how, lasts),
+            Event::ClockJumps { process } => {
+                self.with_process(process, 10, Process::clock_jumps);
             }
             Event::Join => ground.network.join(),
             Event::Mischief { traitor } => self.mischief(traitor),
         }
+    }
+
+    fn split(&mut self, how: Fault, lasts: Duration) {
+        let ground = &mut self.ground;
+        let nodes: Vec<NodeId> = ground.configuration.everyone().into_iter().collect();
+        let users = ground.watch.facts().users.keys();
+        let all: Vec<NodeId> = nodes.iter().chain(users).cloned().collect();
+        ground.network.split(how, &nodes, &all, &mut ground.rng);
+        ground.clock.after(lasts, Event::Join);
+        ground.trace.line(ground.clock.now(), || format!("the network splits: {}", how.name()));
     }
 
     fn with_process(
@@ -346,14 +385,6 @@ impl Cluster {
 fn chosen(behaviours: &[Adversary], number: usize) -> Option<Box<dyn ByzantineServer>> {
     let index = number.checked_rem(behaviours.len())?;
     behaviours.get(index).and_then(|behaviour| behaviour.server())
-}
-
-fn weather(rng: &mut Rng) -> Network {
-    let mut network = Network::default();
-    network.loss = rng.pick(&[0, 0, 2, 10, 25]).copied().unwrap_or(0);
-    network.slow = rng.pick(&[0, 5, 20]).copied().unwrap_or(0);
-    network.twice = rng.pick(&[0, 0, 5]).copied().unwrap_or(0);
-    network
 }
 
 /// The number of a made-up certificate.

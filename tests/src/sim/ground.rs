@@ -10,8 +10,12 @@ use bftkv_protocol::{
     Configuration, NodeId, Request, Response, SignedEntry, Timestamp, Variable, decode, encode,
 };
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use super::clock::Clock;
 use super::fake_keys::{FakeKeys, FakeSigner};
+use super::fault::{Fault, Faults};
 use super::home::Home;
 use super::network::Network;
 use super::plant::Plant;
@@ -54,7 +58,8 @@ pub(crate) enum Event {
     Restart { process: ProcessId },
     Crash { node: NodeId, lasts: Duration },
     Recover { node: NodeId },
-    Split { both_ways: bool, lasts: Duration },
+    Split { how: Fault, lasts: Duration },
+    ClockJumps { process: ProcessId },
     Join,
     Mischief { traitor: usize },
 }
@@ -91,6 +96,7 @@ pub(crate) struct Ground {
     pub(crate) watch: Watch,
     pub(crate) trace: Trace,
     pub(crate) plant: Option<Plant>,
+    pub(crate) faults: Faults,
     /// Every message is encoded and decoded on its way.
     pub(crate) on_the_wire: bool,
     /// Percent of syncs that fail.
@@ -118,7 +124,8 @@ impl Ground {
         request: &Request,
     ) {
         for delay in self.network.arrivals(sender, to, &mut self.rng) {
-            let request = Box::new(self.request_over_the_wire(request));
+            let Some(request) = self.over_the_wire(request) else { continue };
+            let request = Box::new(request);
             let (to, sender, caller) = (to.clone(), sender.clone(), caller.clone());
             self.clock.after(delay, Event::Request { to, sender, caller, request });
         }
@@ -137,24 +144,32 @@ impl Ground {
             return;
         }
         for delay in self.network.arrivals(from, to, &mut self.rng) {
-            let response = Ok(self.response_over_the_wire(response));
-            let event = Event::Response { from: from.clone(), caller: caller.clone(), response };
+            let Some(response) = self.over_the_wire(response) else { continue };
+            let (from, caller) = (from.clone(), caller.clone());
+            let event = Event::Response { from, caller, response: Ok(response) };
             self.clock.after(delay.saturating_add(later), event);
         }
     }
 
-    fn request_over_the_wire(&mut self, request: &Request) -> Request {
-        if self.on_the_wire && decode::<Request>(&encode(request)).as_ref() != Ok(request) {
-            self.watch.fail(self.clock.now(), WIRE, request.command().to_owned());
+    /// What arrives. A message that was changed on the way is decoded, which must not fail badly,
+    /// and then thrown away: its seal is broken.
+    fn over_the_wire<M>(&mut self, message: &M) -> Option<M>
+    where
+        M: Clone + PartialEq + std::fmt::Debug + Serialize + DeserializeOwned,
+    {
+        if self.rng.percent(self.network.corrupt) {
+            let mut bytes = encode(message);
+            let (index, flip) = (self.rng.index(bytes.len()), self.rng.between(1, 255));
+            if let Some(byte) = bytes.get_mut(index) {
+                *byte ^= u8::try_from(flip).unwrap_or(1);
+            }
+            let _ = decode::<M>(&bytes);
+            return None;
         }
-        request.clone()
-    }
-
-    fn response_over_the_wire(&mut self, response: &Response) -> Response {
-        if self.on_the_wire && decode::<Response>(&encode(response)).as_ref() != Ok(response) {
-            self.watch.fail(self.clock.now(), WIRE, format!("{response:?}"));
+        if self.on_the_wire && decode::<M>(&encode(message)).as_ref() != Ok(message) {
+            self.watch.fail(self.clock.now(), WIRE, format!("{message:?}"));
         }
-        response.clone()
+        Some(message.clone())
     }
 
     /// Notes for the trace that something was signed by a writer's key.

@@ -17,8 +17,10 @@ mod closing;
 mod cluster;
 mod disk;
 mod fake_keys;
+mod fault;
 mod ground;
 mod home;
+mod machine;
 mod network;
 mod node;
 mod plant;
@@ -32,6 +34,7 @@ pub(crate) use disk::Disk;
 pub(crate) use fake_keys::{FakeKeys, FakeSigner};
 pub(crate) use rng::Rng;
 
+pub use fault::{Fault, Faults};
 pub use plant::Plant;
 pub use shape::Shape;
 
@@ -55,6 +58,8 @@ pub struct Settings {
     pub over_budget: bool,
     /// The Byzantine servers and users behave like this; `None` twice lets the seed choose.
     pub adversaries: [Option<Adversary>; 2],
+    /// Faults that the run must have.
+    pub faults: Faults,
     /// Keep the trace as lines.
     pub record: bool,
 }

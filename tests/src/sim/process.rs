@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::client::{
-    Action, ClientError, Consistency, Fault, ListVersions, Lost, Options, Problem, Read,
-    ReadOptions, Round, Write,
+    Action, Consistency, Fault, ListVersions, Lost, Options, Read, ReadOptions, Round, Write,
 };
 use bftkv_protocol::{
     Abandon, Address, Answer, EntryId, EquivocationProof, Evidence, NodeId, Purpose, Request,
-    Response, Sign, Timestamp, Value, Variable, Verify,
+    Response, Sign, Timestamp, Value, Variable,
 };
 
 use super::fake_keys::FakeSigner;
 use super::ground::{Caller, Event, Ground, HomeWork, OpId, ProcessId};
 use super::home::Home;
+use super::machine::Machine;
 use super::plant::Plant;
 use crate::invariants::Observation;
 use crate::oracle::{Kind, Operation, Outcome};
@@ -68,6 +68,8 @@ pub(crate) struct Process {
     /// Crashes at dangerous steps: percent.
     crashes: u64,
     patience: Duration,
+    /// How far its clock is ahead of the true time.
+    ahead: Duration,
     plan: VecDeque<Todo>,
     running: Option<Running>,
     known: BTreeSet<NodeId>,
@@ -83,80 +85,6 @@ struct Running {
     op: OpId,
     machine: Machine,
     wake: Option<Duration>,
-}
-
-#[derive(Debug)]
-enum Machine {
-    Write(Box<Write>),
-    Read(Box<Read>),
-    List(Box<ListVersions>),
-}
-
-impl Machine {
-    fn poll(&mut self) -> Option<Action> {
-        match self {
-            Self::Write(write) => write.poll(),
-            Self::Read(read) => read.poll(),
-            Self::List(list) => list.poll(),
-        }
-    }
-
-    fn wake_at(&self) -> Option<Duration> {
-        match self {
-            Self::Write(write) => write.wake_at(),
-            Self::Read(read) => read.wake_at(),
-            Self::List(list) => list.wake_at(),
-        }
-    }
-
-    fn take(
-        &mut self,
-        now: Duration,
-        round: Round,
-        from: &NodeId,
-        response: Result<Response, Lost>,
-        keys: &dyn Verify,
-    ) {
-        match self {
-            Self::Write(write) => write.handle_response(now, round, from, response, keys),
-            Self::Read(read) => read.handle_response(round, from, response, keys),
-            Self::List(list) => list.handle_response(round, from, response),
-        }
-    }
-
-    fn wake(&mut self, now: Duration, keys: &dyn Verify) {
-        match self {
-            Self::Write(write) => write.handle_timeout(now),
-            Self::Read(read) => read.handle_timeout(now, keys),
-            Self::List(list) => list.handle_timeout(now),
-        }
-    }
-
-    /// The outcome, and who was found lying.
-    fn result(&self) -> Option<(Outcome, BTreeMap<NodeId, Fault>)> {
-        match self {
-            Self::Write(write) => write.result().map(|result| match result {
-                Ok(done) => (Outcome::Written(done.entry.clone()), done.culprits.clone()),
-                Err(error) => failure(error),
-            }),
-            Self::Read(read) => read.result().map(|result| match result {
-                Ok(found) => (Outcome::Found(found.entry.clone()), found.culprits.clone()),
-                Err(error) => failure(error),
-            }),
-            Self::List(list) => list.result().map(|result| match result {
-                Ok(all) => (Outcome::Listed(all.clone()), BTreeMap::new()),
-                Err(error) => failure(error),
-            }),
-        }
-    }
-}
-
-fn failure(error: &ClientError) -> (Outcome, BTreeMap<NodeId, Fault>) {
-    let outcome = match &error.problem {
-        Problem::Unknown { .. } => Outcome::Unknown,
-        problem => Outcome::Failed(Box::new(problem.clone())),
-    };
-    (outcome, error.culprits.clone())
 }
 
 /// Whether the process goes on after a step.
@@ -177,6 +105,7 @@ impl Process {
             up: true,
             crashes: 0,
             patience: Duration::from_secs(8),
+            ahead: Duration::ZERO,
             plan: VecDeque::new(),
             running: None,
             known: BTreeSet::new(),
@@ -208,6 +137,25 @@ impl Process {
         self
     }
 
+    /// Its clock is so far ahead.
+    pub(crate) fn set_clock(&mut self, ahead: Duration) {
+        self.ahead = ahead;
+    }
+
+    /// Its clock jumps ahead, as after a sleep. It never goes back: machines are given monotonic
+    /// time.
+    pub(crate) fn clock_jumps(&mut self, ground: &mut Ground) {
+        self.ahead = self.ahead.saturating_add(ground.rng.millis(0, 2_000));
+        if let Some(op) = self.running.as_ref().map(|running| running.op) {
+            self.wake(ground, op);
+        }
+    }
+
+    /// What its clock shows.
+    fn now(&self, ground: &Ground) -> Duration {
+        ground.now().saturating_add(self.ahead)
+    }
+
     pub(crate) fn id(&self) -> ProcessId {
         self.id
     }
@@ -224,7 +172,8 @@ impl Process {
         let Some(todo) = self.plan.pop_front() else { return };
         let started = ground.now();
         let deadline = started.saturating_add(self.patience);
-        let (variable, kind, machine) = self.machine(ground, todo, deadline);
+        let by_its_clock = deadline.saturating_add(self.ahead);
+        let (variable, kind, machine) = self.machine(ground, todo, by_its_clock);
         let op = ground.history.begin(Operation {
             process: self.name.clone(),
             variable,
@@ -306,7 +255,7 @@ impl Process {
         };
         let configuration = Arc::clone(&ground.configuration);
         let kind = Kind::Write { value: value.clone(), is_final };
-        let now = ground.now();
+        let now = self.now(ground);
         let write = Write::start(now, configuration, variable.clone(), value, is_final, options);
         (variable, kind, Machine::Write(Box::new(write)))
     }
@@ -331,7 +280,7 @@ impl Process {
         };
         let configuration = Arc::clone(&ground.configuration);
         let kind = Kind::Read { regular: consistency == Consistency::Regular, at };
-        let read = Read::start(ground.now(), configuration, variable.clone(), options);
+        let read = Read::start(self.now(ground), configuration, variable.clone(), options);
         (variable, kind, Machine::Read(Box::new(read)))
     }
 
@@ -345,11 +294,12 @@ impl Process {
         response: Result<Response, Lost>,
     ) {
         let response = self.tampered(ground, response);
+        let now = self.now(ground);
         let keys = ground.keys.seen_by(&self.known);
         let Some(running) = self.running.as_mut().filter(|running| running.op == op) else {
             return;
         };
-        running.machine.take(ground.clock.now(), round, from, response, &keys);
+        running.machine.take(now, round, from, response, &keys);
         self.pump(ground);
     }
 
@@ -375,11 +325,11 @@ impl Process {
 
     /// The time that an operation waited for may have come.
     pub(crate) fn wake(&mut self, ground: &mut Ground, op: OpId) {
+        let now = self.now(ground);
         let keys = ground.keys.seen_by(&self.known);
         let Some(running) = self.running.as_mut().filter(|running| running.op == op) else {
             return;
         };
-        let now = ground.clock.now();
         if running.machine.wake_at().is_some_and(|wake| wake <= now) {
             running.wake = None;
             running.machine.wake(now, &keys);
@@ -394,7 +344,7 @@ impl Process {
         if !is_mine && ground.rng.percent(50) {
             return;
         }
-        let now = ground.now();
+        let now = self.now(ground);
         match work {
             HomeWork::Reserve(entry) => {
                 let home = self.home(ground);
@@ -472,6 +422,7 @@ impl Process {
         let wake = running.machine.wake_at();
         if let Some(time) = wake.filter(|_| wake != running.wake) {
             let (process, op) = (self.id, running.op);
+            let time = time.saturating_sub(self.ahead);
             ground.clock.at(time, Event::Wake { process, op });
             running.wake = wake;
         }
