@@ -35,14 +35,7 @@ impl ByzantineServer for HugeAnswer {
                 }
             }
             Request::Sign { entry, .. } => {
-                let slot = Slot {
-                    timestamp: entry.entry.timestamp,
-                    hash: entry.hash(),
-                    writer: lair.signer.id().clone(),
-                    owner: entry.entry.owner.clone(),
-                    value: entry.entry.value.digest(),
-                    is_final: false,
-                };
+                let slot = Slot { writer: lair.signer.id().clone(), ..Slot::of(entry) };
                 let slots = vec![slot; LIST];
                 let many = lair.rng.percent(50);
                 Some(Err(if many {
