@@ -1,7 +1,7 @@
 //! A proof of malice in a file, to be checked by anybody, offline.
 
 use bftkv_protocol::{
-    Configuration, DecodeError, EquivocationProof, ProofError, Verify, decode, encode,
+    Configurations, DecodeError, EquivocationProof, ProofError, Verify, decode, encode,
 };
 
 /// The first bytes of a file: its kind and version.
@@ -57,11 +57,11 @@ impl MaliceFile {
     /// here (the message names it).
     pub fn verify(
         bytes: &[u8],
-        configuration: &Configuration,
+        known: &Configurations,
         keys: &dyn Verify,
     ) -> Result<Self, MaliceFileError> {
         let file = Self::read(bytes)?;
-        file.proof.verify(configuration, keys)?;
+        file.proof.verify(known, keys)?;
         Ok(file)
     }
 

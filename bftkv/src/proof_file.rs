@@ -1,7 +1,7 @@
 //! A certified entry in a file, to be checked by anybody, offline.
 
 use bftkv_protocol::{
-    CertifiedEntry, Configuration, DecodeError, Domain, Invalid, NodeId, ShareStatement, Verify,
+    CertifiedEntry, Configurations, DecodeError, Domain, Invalid, NodeId, ShareStatement, Verify,
     decode, encode, verify_certified,
 };
 
@@ -65,12 +65,12 @@ impl ProofFile {
     /// here (the message names it).
     pub fn verify(
         bytes: &[u8],
-        configuration: &Configuration,
+        known: &Configurations,
         keys: &dyn Verify,
     ) -> Result<Self, ProofFileError> {
         let encoded = bytes.strip_prefix(MAGIC).ok_or(ProofFileError::NotAProof)?;
         let entry: CertifiedEntry = decode(encoded)?;
-        verify_certified(&entry, configuration, keys)?;
+        verify_certified(&entry, known, keys)?;
         Ok(Self { entry })
     }
 

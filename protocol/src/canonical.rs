@@ -23,6 +23,8 @@ pub enum Domain {
     EntryHash,
     /// A sealed message between two parties.
     Message,
+    /// A clique member signs a successor of a configuration.
+    Change,
 }
 
 impl Domain {
@@ -37,6 +39,7 @@ impl Domain {
             Self::Configuration => "bftkv 1 configuration",
             Self::EntryHash => "bftkv 1 entry-hash",
             Self::Message => "bftkv 1 message",
+            Self::Change => "bftkv 1 change",
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CertifiedEntry, Configuration, EntryHash, Invalid, NodeId, Purpose, ShareStatement,
+    CertifiedEntry, Configurations, EntryHash, Invalid, NodeId, Purpose, ShareStatement,
     SignatureBytes, Timestamp, Variable, Verify, VerifyError, verify_certified,
 };
 
@@ -93,17 +93,17 @@ impl EquivocationProof {
     pub fn of_certified(
         first: &CertifiedEntry,
         second: &CertifiedEntry,
-        configuration: &Configuration,
+        known: &Configurations,
         keys: &dyn Verify,
     ) -> Vec<Self> {
-        if first.entry().realm != *configuration.realm() || !contradict(first, second) {
+        if first.entry().realm != *known.realm() || !contradict(first, second) {
             return Vec::new();
         }
         let mut proofs: Vec<Self> = first
             .collective
             .shares()
             .iter()
-            .filter(|share| configuration.clique_of(&share.signer).is_some())
+            .filter(|share| known.has_signer(&share.signer))
             .filter_map(|share| {
                 let other = second.collective.shares().iter().find(|o| o.signer == share.signer)?;
                 let a = (ShareStatement::of(first), share.signature.clone());
@@ -115,7 +115,7 @@ impl EquivocationProof {
             let count = |entry: &CertifiedEntry| Count::Certified(Box::new(entry.clone()));
             let guilty = first.entry().writer.clone();
             let proof = Self { guilty, first: count(first), second: count(second) };
-            proofs.extend(proof.verify(configuration, keys).is_ok().then_some(proof));
+            proofs.extend(proof.verify(known, keys).is_ok().then_some(proof));
         }
         proofs
     }
@@ -145,22 +145,18 @@ impl EquivocationProof {
         [self.first.signed(), self.second.signed()]
     }
 
-    /// Checks a proof that came from outside. It counts only in the realm of `configuration`, and
+    /// Checks a proof that came from outside. It counts only in the realm of `known`, and
     /// shares only if they are a member's.
     ///
     /// # Errors
     /// [`ProofError`]: it proves nothing, and whoever sent it as a proof is to blame.
-    pub fn verify(
-        &self,
-        configuration: &Configuration,
-        keys: &dyn Verify,
-    ) -> Result<(), ProofError> {
+    pub fn verify(&self, known: &Configurations, keys: &dyn Verify) -> Result<(), ProofError> {
         match (&self.first, &self.second) {
             (Count::Share { statement, .. }, Count::Share { .. }) => {
-                if statement.realm != *configuration.realm() {
+                if statement.realm != *known.realm() {
                     return Err(ProofError::Realm);
                 }
-                if configuration.clique_of(&self.guilty).is_none() {
+                if !known.has_signer(&self.guilty) {
                     return Err(ProofError::NotMember(self.guilty.clone()));
                 }
                 self.verify_shares(keys)
@@ -170,8 +166,8 @@ impl EquivocationProof {
                 if !contradict(first, second) || !same(first) || !same(second) {
                     return Err(ProofError::NoContradiction);
                 }
-                verify_certified(first, configuration, keys)?;
-                verify_certified(second, configuration, keys)?;
+                verify_certified(first, known, keys)?;
+                verify_certified(second, known, keys)?;
                 self.check_key(keys)
             }
             _ => Err(ProofError::NoContradiction),

@@ -8,8 +8,9 @@ use crate::bytes::{Bytes32, hex};
 use crate::hash::digest;
 use crate::limited::{self, MAX_CERTIFICATES, MAX_LIST};
 use crate::{
-    Abandon, CertificateBytes, CertifiedEntry, ConfigurationDigest, EquivocationProof, Marks,
-    NodeId, Refusal, SignatureBytes, SignatureShare, SignedEntry, SignedTime, Timestamp, Variable,
+    Abandon, CertificateBytes, CertifiedEntry, Change, ConfigurationDigest, EquivocationProof,
+    Lineage, Marks, NodeId, Refusal, SignatureBytes, SignatureShare, SignedChange, SignedEntry,
+    SignedTime, Timestamp, Variable,
 };
 
 digest!(
@@ -109,6 +110,23 @@ pub enum Request {
         /// At most so many; the server has limits of its own.
         limit: u16,
     },
+    /// Asks for the changes of members above a configuration's number.
+    Configurations {
+        /// The number of the newest configuration that the asker knows; 0 for all.
+        above: u64,
+    },
+    /// Asks a member for its vote for a change of members.
+    Propose {
+        /// The configuration that is to be changed.
+        predecessor: ConfigurationDigest,
+        /// The change.
+        change: Change,
+        /// Whether the vote is wanted, which binds the member; otherwise only whether it would
+        /// give it.
+        binding: bool,
+    },
+    /// Tells of a change of members that has its votes.
+    Change(Box<SignedChange>),
 }
 
 impl Request {
@@ -129,6 +147,9 @@ impl Request {
             Self::Accuse(_) => "accuse",
             Self::Revocations { .. } => "revocations",
             Self::Recall { .. } => "recall",
+            Self::Configurations { .. } => "configurations",
+            Self::Propose { .. } => "propose",
+            Self::Change(_) => "change",
         }
     }
 }
@@ -177,6 +198,18 @@ pub enum Answer {
         /// Whether there are more behind the last one.
         more: bool,
     },
+    /// To configurations.
+    Configurations {
+        /// Where the realm began, and the changes that were asked for.
+        lineage: Box<Lineage>,
+        /// The newest configuration that the node knows.
+        newest: ConfigurationDigest,
+        /// Whether the node is a member that has taken over the state and serves.
+        serving: bool,
+    },
+    /// To propose: the member's signature over the change statement, or none where none was asked
+    /// for.
+    Vote(Option<SignatureShare>),
 }
 
 /// What a member remembers of one variable.

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::limited::{self, MAX_LIST};
 use crate::{
-    Address, CertifiedEntry, ConfigurationDigest, EquivocationProof, NodeId, Slot, Timestamp,
+    Address, CertifiedEntry, Change, ConfigurationDigest, EquivocationProof, NodeId, Slot,
+    Timestamp,
 };
 
 /// Why a server did not do what was asked. Refusals travel like answers, authenticated by the
@@ -95,6 +96,55 @@ pub enum Refusal {
     /// The variable's name begins with the fingerprint of another certificate.
     #[error("the name is reserved for the certificate {0}")]
     Reserved(NodeId),
+    /// The members are changing: this node has stopped under the old configuration and takes over
+    /// the state for the new one. Try again soon.
+    #[error("the members are changing: try again soon")]
+    Changing,
+    /// This member does not sign that change of members.
+    #[error("does not sign this change of members: {0}")]
+    Objection(Objection),
+}
+
+/// Why a member does not sign a change of members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum Objection {
+    /// It is a change of another configuration than the one in force here.
+    #[error("configuration {0} is in force here")]
+    Predecessor(ConfigurationDigest),
+    /// The last change is not complete here: this member still takes over the state.
+    #[error("the last change is not complete here yet: wait")]
+    Unconfirmed,
+    /// It has signed another successor of this configuration and will sign no other.
+    #[error("it has signed another change of this configuration already")]
+    Voted(Box<Change>),
+    /// Only a member, or the node that is to come or go, may propose.
+    #[error("only members, and the node that comes or goes, may propose")]
+    Stranger,
+    /// A certification is missing or no longer valid.
+    #[error("{from} has not certified {to}, as far as this member knows")]
+    NotCertified {
+        /// Who should certify.
+        from: NodeId,
+        /// Whom.
+        to: NodeId,
+    },
+    /// Too few clique members certify the new store node.
+    #[error("only {have} of the {need} clique members needed have certified the new store node")]
+    TooFewCertifiers {
+        /// How many do.
+        have: u16,
+        /// b+1 of the clique.
+        need: u16,
+    },
+    /// The node that is to go is still certified, and did not ask itself.
+    #[error(
+        "{0} is still certified: withdraw this member's certification of it, or let it leave by itself"
+    )]
+    StillCertified(NodeId),
+    /// The change leads to no usable groups.
+    #[error("{0}")]
+    Unfit(#[serde(deserialize_with = "limited::reason")] String),
 }
 
 impl Refusal {
@@ -125,6 +175,8 @@ impl Refusal {
             Self::BadCollectiveSignature(_) => 500,
             Self::Equivocation(_) => 501,
             Self::Reserved(_) => 306,
+            Self::Changing => 203,
+            Self::Objection(_) => 204,
         }
     }
 }

@@ -19,6 +19,8 @@ pub enum Purpose {
     Abandon,
     /// A sealed request or answer.
     Message,
+    /// A member's vote for a successor of a configuration.
+    Change,
 }
 
 impl Purpose {
@@ -31,6 +33,7 @@ impl Purpose {
             Self::Time => Domain::Time,
             Self::Abandon => Domain::Abandon,
             Self::Message => Domain::Message,
+            Self::Change => Domain::Change,
         }
     }
 }

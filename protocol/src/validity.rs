@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    CertifiedEntry, Configuration, ConfigurationDigest, NodeId, Purpose, ShareStatement,
-    SignedEntry, Verify, VerifyError,
+    CertifiedEntry, Configuration, ConfigurationDigest, Configurations, NodeId, Purpose, Realm,
+    ShareStatement, SignedEntry, Verify, VerifyError,
 };
 
 /// Why an entry is not valid.
@@ -17,8 +17,8 @@ pub enum Invalid {
     /// Its timestamp is 0 or 2^64-1.
     #[error("its timestamp is 0 or 2^64-1")]
     Timestamp,
-    /// S names another configuration: fetch that one, or join again.
-    #[error("it was certified under configuration {0}")]
+    /// S names a configuration that is not known here: ask for it.
+    #[error("it was certified under configuration {0}, which is not known here")]
     Configuration(ConfigurationDigest),
     /// The writer's signature is not valid.
     #[error("the writer's signature: {0}")]
@@ -59,10 +59,10 @@ impl Invalid {
 /// [`Invalid`]: the sender's or the writer's fault.
 pub fn verify_writer(
     signed: &SignedEntry,
-    configuration: &Configuration,
+    realm: &Realm,
     keys: &dyn Verify,
 ) -> Result<(), Invalid> {
-    if signed.entry.realm != *configuration.realm() {
+    if signed.entry.realm != *realm {
         return Err(Invalid::Realm);
     }
     if !signed.entry.timestamp.is_usable() {
@@ -74,8 +74,8 @@ pub fn verify_writer(
 }
 
 /// Checks s_C and S: q distinct valid signers in *every* authority clique of the configuration
-/// that S names. It depends on nothing but the entry and that configuration, so that what was
-/// certified stays valid everywhere.
+/// that S names, which may be an old one. It depends on nothing but the entry and that
+/// configuration, so that what was certified stays valid everywhere.
 ///
 /// Paper: §5, ACCEPT, "for all QC_i". Differs: q signers instead of b+1, see [`crate::Thresholds`].
 ///
@@ -83,14 +83,12 @@ pub fn verify_writer(
 /// [`Invalid`]: the sender's fault, unless [`Invalid::missing_certificate`] names one.
 pub fn verify_certified(
     certified: &CertifiedEntry,
-    configuration: &Configuration,
+    known: &Configurations,
     keys: &dyn Verify,
 ) -> Result<(), Invalid> {
     let named = certified.collective.configuration();
-    if named != configuration.digest() {
-        return Err(Invalid::Configuration(named));
-    }
-    verify_writer(&certified.signed, configuration, keys)?;
+    let configuration = known.get(&named).ok_or(Invalid::Configuration(named))?;
+    verify_writer(&certified.signed, configuration.realm(), keys)?;
     let signers = verify_shares(certified, configuration, keys)?;
     for clique in configuration.cliques() {
         let (have, need) = (clique.count(&signers), clique.thresholds().q());

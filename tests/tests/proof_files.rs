@@ -7,7 +7,7 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
-use bftkv::protocol::{CertifiedEntry, CollectiveSignature};
+use bftkv::protocol::{CertifiedEntry, CollectiveSignature, Configurations};
 use bftkv::{Certificates, Configuration, GetOptions, ProofFile, PutOptions};
 use support::{Keyrings, PATIENCE, value, variable};
 
@@ -32,24 +32,25 @@ async fn proof() -> (ProofFile, Configuration, Certificates) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proof_holds_offline_and_no_byte_of_it_can_change() {
     let (proof, configuration, certificates) = proof().await;
+    let known = Configurations::starting_with(configuration.clone());
     let keys = certificates.keyring();
     let bytes = proof.to_bytes();
-    let checked = ProofFile::verify(&bytes, &configuration, keys).unwrap();
+    let checked = ProofFile::verify(&bytes, &known, keys).unwrap();
     assert_eq!(checked.to_bytes(), bytes, "canonical: the same bytes again");
 
     for position in 0..bytes.len() {
         for change in [1, 0x80, 0xff] {
             let mut changed = bytes.clone();
             changed[position] ^= change;
-            let verdict = ProofFile::verify(&changed, &configuration, keys);
+            let verdict = ProofFile::verify(&changed, &known, keys);
             assert!(verdict.is_err(), "byte {position} changed by {change:#x} is accepted");
         }
     }
     for length in 0..bytes.len() {
-        assert!(ProofFile::verify(&bytes[..length], &configuration, keys).is_err());
+        assert!(ProofFile::verify(&bytes[..length], &known, keys).is_err());
     }
     let longer = [&bytes[..], &[0]].concat();
-    assert!(ProofFile::verify(&longer, &configuration, keys).is_err());
+    assert!(ProofFile::verify(&longer, &known, keys).is_err());
 
     fewer_and_repeated_shares(proof.entry(), &configuration, &certificates);
     gpg_accepts_every_signature(&proof, &certificates);
@@ -68,7 +69,8 @@ fn fewer_and_repeated_shares(
         let signed = entry.signed.clone();
         ProofFile::new(CertifiedEntry { signed, collective }).to_bytes()
     };
-    let verdict = |bytes: &[u8]| ProofFile::verify(bytes, configuration, certificates.keyring());
+    let known = Configurations::starting_with(configuration.clone());
+    let verdict = |bytes: &[u8]| ProofFile::verify(bytes, &known, certificates.keyring());
     assert!(verdict(&with(shares.to_vec())).is_ok());
     assert!(verdict(&with(shares[1..].to_vec())).is_err(), "below the quorum");
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::client::{Action, ListVersions, Lost, Read, Reserve, Round, Write};
-use bftkv_protocol::{NodeId, Response, SignedEntry};
+use bftkv_protocol::{Configurations, NodeId, Response, SignedEntry};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -19,6 +19,7 @@ pub(super) enum Event {
     Reserved(Result<SignedEntry, Reserve>),
     Recorded(Result<(), String>),
     Fetched(BTreeSet<NodeId>),
+    Refreshed(Arc<Configurations>),
 }
 
 /// The three state machines, seen alike.
@@ -91,6 +92,13 @@ fn perform(action: Action, inner: &Arc<Inner>, events: &mpsc::UnboundedSender<Ev
                 let _ = events.send(Event::Fetched(answered));
             });
         }
+        Action::Refresh => {
+            tokio::spawn(async move {
+                if let Some(known) = inner.refresh().await {
+                    let _ = events.send(Event::Refreshed(known));
+                }
+            });
+        }
         Action::Accuse(proof) => inner.accuse(proof),
         other => tracing::error!(?other, "an action of the protocol is not known here"),
     }
@@ -113,6 +121,7 @@ impl Machine for Write {
             Event::Reserved(reserved) => self.handle_reserved(now, reserved),
             Event::Recorded(recorded) => self.handle_recorded(now, recorded),
             Event::Fetched(_) => self.handle_fetched(inner.keys()),
+            Event::Refreshed(known) => self.handle_configurations(now, known),
         }
     }
 
@@ -134,12 +143,13 @@ impl Machine for Read {
         Self::wake_at(self)
     }
 
-    fn handle(&mut self, _now: Duration, event: Event, inner: &Inner) {
+    fn handle(&mut self, now: Duration, event: Event, inner: &Inner) {
         match event {
             Event::Response(round, from, response) => {
                 self.handle_response(round, &from, response, inner.keys());
             }
             Event::Fetched(answered) => self.handle_fetched(&answered, inner.keys()),
+            Event::Refreshed(known) => self.handle_configurations(now, known),
             Event::Reserved(_) | Event::Recorded(_) => {}
         }
     }

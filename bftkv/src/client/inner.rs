@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use bftkv_protocol::client::Reserve;
 use bftkv_protocol::{
-    Abandon, Address, Answer, Configuration, Entry, EntryId, EquivocationProof, Evidence, Group,
-    NodeId, ProofError, Purpose, Request, Response, Sign, SignedEntry, Verify, WriterSignature,
+    Abandon, Address, Answer, Configuration, Configurations, Entry, EntryId, EquivocationProof,
+    Evidence, Group, NodeId, ProofError, Purpose, Request, Response, Sign, SignedEntry, Verify,
+    WriterSignature,
 };
 use bftkv_storage::{ReserveError, WriterLog};
 use bftkv_wot::OwnKey;
@@ -29,7 +30,7 @@ pub(super) struct Inner {
     pub(super) memory: WriterLog,
     pub(super) realm: RealmConfig,
     pub(super) settings: ClientConfig,
-    pub(super) configuration: RwLock<Option<Arc<Configuration>>>,
+    pub(super) configurations: RwLock<Option<Arc<Configurations>>>,
     pub(super) began: Instant,
 }
 
@@ -47,13 +48,18 @@ impl Inner {
         self.certificates.keys()
     }
 
-    pub(super) fn configuration(&self) -> Result<Arc<Configuration>, Error> {
-        let current = self.configuration.read().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn configurations(&self) -> Result<Arc<Configurations>, Error> {
+        let current = self.configurations.read().unwrap_or_else(PoisonError::into_inner);
         current.clone().ok_or(Error::NotConfigured)
     }
 
+    /// The configuration in force.
+    pub(super) fn configuration(&self) -> Result<Arc<Configuration>, Error> {
+        self.configurations().map(|known| Arc::clone(known.newest()))
+    }
+
     /// Everybody in the configuration.
-    fn everyone(&self) -> BTreeSet<NodeId> {
+    pub(super) fn everyone(&self) -> BTreeSet<NodeId> {
         self.configuration().map(|c| c.everyone()).unwrap_or_default()
     }
 
@@ -231,11 +237,11 @@ impl Inner {
         if self.certificates.revoked().proof(proof.guilty()).is_some() {
             return;
         }
-        let Ok(configuration) = self.configuration() else { return };
-        let mut verdict = proof.verify(&configuration, self.keys());
+        let Ok(known) = self.configurations() else { return };
+        let mut verdict = proof.verify(&known, self.keys());
         if let Some(missing) = verdict.as_ref().err().and_then(ProofError::missing_certificate) {
             self.fetch(BTreeSet::from([missing.clone()])).await;
-            verdict = proof.verify(&configuration, self.keys());
+            verdict = proof.verify(&known, self.keys());
         }
         match verdict {
             Ok(()) => drop(self.certificates.revoked().convict(&proof)),

@@ -2,6 +2,7 @@
 
 mod drive;
 mod inner;
+mod refresh;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -10,7 +11,9 @@ use std::time::{Duration, Instant};
 use bftkv_protocol::client::{
     Consistency, Found, ListVersions, Options, Problem, Read, ReadOptions, Write, Written,
 };
-use bftkv_protocol::{Answer, Configuration, NodeId, Response, Sign, Timestamp, Value, Variable};
+use bftkv_protocol::{
+    Answer, Configuration, Configurations, NodeId, Response, Sign, Timestamp, Value, Variable,
+};
 use bftkv_storage::WriterLog;
 use bftkv_transport::{ClientLimits, HttpTransport, Transport};
 use bftkv_wot::OwnKey;
@@ -124,7 +127,8 @@ impl Client {
     pub async fn assemble(parts: ClientParts) -> Result<Self, Error> {
         let me = parts.key.id();
         let derived = parts.certificates.configuration(me, &parts.realm);
-        let configuration = derived.as_ref().ok().cloned().map(Arc::new);
+        let known = |first: &Configuration| Arc::new(Configurations::starting_with(first.clone()));
+        let configurations = derived.as_ref().ok().map(known);
         let peers = Peers::new(parts.certificates.clone(), parts.key.clone(), parts.transport);
         let inner = Inner {
             certificates: parts.certificates,
@@ -133,7 +137,7 @@ impl Client {
             memory: parts.memory,
             realm: parts.realm,
             settings: parts.settings,
-            configuration: RwLock::new(configuration),
+            configurations: RwLock::new(configurations),
             began: Instant::now(),
         };
         let client = Self { inner: Arc::new(inner) };
@@ -195,8 +199,8 @@ impl Client {
         let derived = inner.certificates.configuration(inner.key.id(), &inner.realm)?;
         // Members that were learned by joining are needed offline too, to check proofs.
         inner.certificates.keep_members(&derived);
-        let mut current = inner.configuration.write().unwrap_or_else(PoisonError::into_inner);
-        *current = Some(Arc::new(derived));
+        let mut current = inner.configurations.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Some(Arc::new(Configurations::starting_with(derived)));
         Ok(())
     }
 
@@ -244,9 +248,9 @@ impl Client {
             cut: inner.cut(),
             leftovers,
         };
-        let configuration = inner.configuration()?;
+        let known = inner.configurations()?;
         let mut write =
-            Write::start(inner.now(), configuration, variable.clone(), value, is_final, options);
+            Write::start(inner.now(), known, variable.clone(), value, is_final, options);
         drive(&mut write, inner).await;
         Ok(write.into_result()?)
     }
@@ -280,8 +284,8 @@ impl Client {
             deadline,
             round_timeout: inner.settings.round(),
         };
-        let configuration = inner.configuration()?;
-        let mut read = Read::start(inner.now(), configuration, variable.clone(), read_options);
+        let known = inner.configurations()?;
+        let mut read = Read::start(inner.now(), known, variable.clone(), read_options);
         drive(&mut read, inner).await;
         Ok(read.into_result()?)
     }

@@ -10,7 +10,7 @@ use bftkv_protocol::server::{
     Admitted, Context, Loaded, Reply, Server, ServerAction, Ticket, admit, page,
 };
 use bftkv_protocol::{
-    Answer, CertifiedEntry, Configuration, NodeId, Outcome, Purpose, Refusal, Request, Sign,
+    Answer, CertifiedEntry, Configurations, NodeId, Outcome, Purpose, Refusal, Request, Sign,
     SignatureShare, Store, StoreError, Variable,
 };
 use bftkv_wot::{OwnKey, QuorumCertificates};
@@ -23,7 +23,7 @@ use crate::Certificates;
 /// The rules, a store and a key.
 pub(super) struct Core {
     me: NodeId,
-    configuration: Arc<Configuration>,
+    configurations: Arc<Configurations>,
     certificates: Certificates,
     writers: QuorumCertificates,
     key: OwnKey,
@@ -37,8 +37,8 @@ pub(super) struct Core {
 impl Core {
     /// A core over an opened store. Whoever was convicted before stays cut out.
     pub(super) fn new(revocation: Revocation, store: Arc<dyn Store>) -> Result<Self, StoreError> {
-        let Revocation { configuration, certificates, key, .. } = revocation.clone();
-        let mut server = Server::new(Arc::clone(&configuration));
+        let Revocation { configurations, certificates, key, .. } = revocation.clone();
+        let mut server = Server::new(Arc::clone(&configurations));
         for proof in store.proofs()? {
             certificates.revoked().convict(&proof);
             server.note_convicted([proof.guilty().clone()]);
@@ -46,8 +46,8 @@ impl Core {
         Ok(Self {
             me: key.id().clone(),
             server: Mutex::new(server),
-            writers: certificates.quorum_certificates(&configuration, key.id()),
-            configuration,
+            writers: certificates.quorum_certificates(configurations.newest(), key.id()),
+            configurations,
             certificates,
             key,
             store,
@@ -89,7 +89,7 @@ impl Core {
         let cut = self.certificates.keyring().cut();
         let context = Context {
             me: &self.me,
-            configuration: &self.configuration,
+            configurations: &self.configurations,
             cut: &cut,
             keys: self.certificates.keys(),
             identities: &self.writers,

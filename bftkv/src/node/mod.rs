@@ -8,7 +8,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bftkv_protocol::{Configuration, NodeId, Sign, Store};
+use bftkv_protocol::{Configuration, Configurations, NodeId, Sign, Store};
 use bftkv_transport::{ClientLimits, Handler, HttpServer, HttpTransport, ServerLimits, Transport};
 use bftkv_wot::OwnKey;
 
@@ -87,8 +87,9 @@ impl Node {
         certificates.keep_members(&configuration);
         let configuration = Arc::new(configuration);
         let peers = Peers::new(certificates.clone(), key.clone(), transport);
+        let known = Arc::new(Configurations::starting_with((*configuration).clone()));
         let revocation = Revocation {
-            configuration: Arc::clone(&configuration),
+            configurations: known,
             certificates: certificates.clone(),
             key: key.clone(),
             peers: peers.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::{
-    Answer, Configuration, EquivocationProof, NodeId, Outcome, Refusal, Request, Response,
+    Answer, Configurations, EquivocationProof, NodeId, Outcome, Refusal, Request, Response,
 };
 use bftkv_wot::OwnKey;
 
@@ -30,7 +30,7 @@ const REASON: &str = "signed two different entries for one timestamp";
 /// Cuts out, publishes, tells. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Revocation {
-    pub(super) configuration: Arc<Configuration>,
+    pub(super) configurations: Arc<Configurations>,
     pub(super) certificates: Certificates,
     pub(super) key: OwnKey,
     pub(super) peers: Peers,
@@ -115,7 +115,7 @@ impl Revocation {
     }
 
     fn others(&self) -> BTreeSet<NodeId> {
-        let mut others = self.configuration.everyone();
+        let mut others = self.configurations.newest().everyone();
         others.remove(self.peers.me());
         others
     }

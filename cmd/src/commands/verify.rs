@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use bftkv::protocol::Configurations;
 use bftkv::protocol::Domain;
 use bftkv::{Configuration, NodeId, ProofFile, ProofFileError};
 use clap::Args;
@@ -99,9 +100,10 @@ impl fmt::Display for Report {
 pub(crate) fn run(args: &VerifyArgs, context: &Context) -> Result<Exit, Failure> {
     let home = context.look_at_home()?;
     let configuration = home.configuration()?;
+    let known = Configurations::starting_with(configuration.clone());
     let bytes = limited_read::read(&args.file, MAX_FILE_BYTES)?;
     let keys = home.certificates().keyring();
-    let proof = ProofFile::verify(&bytes, &configuration, keys).map_err(explain)?;
+    let proof = ProofFile::verify(&bytes, &known, keys).map_err(explain)?;
     let commands = match &args.export {
         Some(folder) => export(&proof, folder)?,
         None => Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Fault, Lost, Round};
+use super::{Fault, Lost, Problem, Round};
 use crate::{
     Configuration, ConfigurationDigest, Group, NodeId, Outcome, Progress, Response, Tally,
 };
@@ -58,7 +58,7 @@ pub(super) fn open_response(
     configuration: &Configuration,
     from: &NodeId,
     response: Result<Response, Lost>,
-    elsewhere: &mut Tally<ConfigurationDigest>,
+    elsewhere: &mut Elsewhere,
     culprits: &mut BTreeMap<NodeId, Fault>,
 ) -> Option<Outcome> {
     match response {
@@ -72,6 +72,44 @@ pub(super) fn open_response(
             None
         }
         Err(Lost::Silent) => None,
+    }
+}
+
+/// Who has another configuration, and whether somebody is asking what it is.
+#[derive(Debug, Default)]
+pub(super) struct Elsewhere {
+    nodes: Tally<ConfigurationDigest>,
+    pub(super) refreshing: bool,
+    news: bool,
+}
+
+impl Elsewhere {
+    pub(super) fn note(&mut self, node: NodeId, theirs: ConfigurationDigest) {
+        self.news |= !self.nodes.has(&node);
+        self.nodes.note(node, theirs);
+    }
+
+    /// Whether it is time to ask for the changes: each node that has another configuration is
+    /// a reason once, so that a liar cannot keep anybody busy.
+    pub(super) fn wants_refresh(&mut self) -> bool {
+        let wants = self.news && !self.refreshing;
+        if wants {
+            (self.news, self.refreshing) = (false, true);
+        }
+        wants
+    }
+
+    /// More than b members of a group are elsewhere, so one that is honest is; and nobody could
+    /// say how one gets there.
+    pub(super) fn problem<'a>(
+        &self,
+        groups: impl IntoIterator<Item = &'a Group>,
+    ) -> Option<Problem> {
+        let nodes = self.nodes.nodes();
+        let lost = |group: &Group| group.count(&nodes) >= group.thresholds().one_honest();
+        let (_, theirs) = self.nodes.iter().next()?;
+        let any = groups.into_iter().any(lost);
+        (any && !self.refreshing).then_some(Problem::OtherConfiguration { theirs: *theirs })
     }
 }
 

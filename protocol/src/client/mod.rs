@@ -12,6 +12,7 @@
 //! ```
 
 mod ask;
+mod candidates;
 mod catch_up;
 mod error;
 mod jitter;
@@ -21,7 +22,7 @@ mod timestamp_choice;
 mod versions;
 mod write;
 
-pub use catch_up::{CatchUp, CatchUpAction, CatchUpOptions, MAX_UNCERTIFIED, Recovered};
+pub use catch_up::{CatchUp, CatchUpAction, CatchUpOptions, MAX_UNCERTIFIED, Recovered, Source};
 pub use error::{ClientError, Fault, Phase, Problem};
 pub use read::{Found, Read, ReadOptions};
 pub use versions::ListVersions;
@@ -29,12 +30,18 @@ pub use write::{Options, Reserve, Write, Written};
 
 use std::collections::BTreeSet;
 
+use std::time::Duration;
+
 use crate::{CertifiedEntry, Entry, EntryId, EquivocationProof, Evidence, NodeId, Request};
 
 /// How far a refusal may push a writer's timestamp above what honest members have seen: 2^16.
 ///
 /// A liar can waste so much for each write and no more, well within what servers accept.
 pub const MAX_HINT: u64 = 1 << 16;
+
+/// How soon a round is repeated that failed because members were taking over the state of a
+/// predecessor: it takes them less than a second in a small realm.
+const RETRY_CHANGING: Duration = Duration::from_millis(50);
 
 /// What a read promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -104,6 +111,9 @@ pub enum Action {
     Fetch(BTreeSet<NodeId>),
     /// Somebody is convicted: cut him out and tell the others.
     Accuse(EquivocationProof),
+    /// A node has another configuration: ask the nodes for the changes that are not known here,
+    /// then call `handle_configurations`, whether or not there were any.
+    Refresh,
 }
 
 /// The certified entry with the larger timestamp.

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ask::{Ask, open_response, shortfall};
-use super::{Action, ClientError, Consistency, Fault, Lost, Phase, Problem, Round};
+use super::ask::{Ask, Elsewhere, open_response, shortfall};
+use super::candidates::{Candidate, Held, newest_first};
+use super::{Action, ClientError, Consistency, Fault, Lost, Phase, Problem, RETRY_CHANGING, Round};
 use crate::{
-    Answer, CertifiedEntry, Configuration, EntryHash, EquivocationProof, Group, NodeId, Progress,
-    Refusal, Request, Response, Tally, Timestamp, Variable, Verify, verify_certified,
+    Answer, CertifiedEntry, Configuration, Configurations, EquivocationProof, Group, NodeId,
+    Progress, Refusal, Request, Response, Tally, Timestamp, Variable, Verify, verify_certified,
 };
 
 /// What to read, and how patiently.
@@ -43,12 +44,15 @@ pub struct Found {
 /// One read of one variable.
 #[derive(Debug)]
 pub struct Read {
+    configurations: Arc<Configurations>,
     configuration: Arc<Configuration>,
     variable: Variable,
     options: ReadOptions,
 
     step: Step,
     step_ends: Duration,
+    /// When somebody was asked last.
+    asked: Duration,
     round: Round,
     /// Certificates that were looked for since the nodes were last asked; for each, who had shown
     /// an entry that needs it and then answered that he has not got it.
@@ -56,14 +60,11 @@ pub struct Read {
     /// The search that is not answered yet. There is never more than one, so that no answer is
     /// taken for the answer to another.
     fetching: Option<Fetching>,
-    elsewhere: Tally<crate::ConfigurationDigest>,
+    elsewhere: Elsewhere,
     culprits: BTreeMap<NodeId, Fault>,
     actions: VecDeque<Action>,
     result: Option<Result<Found, ClientError>>,
 }
-
-/// What one member says that it holds.
-type Held = Option<(EntryHash, Box<CertifiedEntry>)>;
 
 #[derive(Debug)]
 enum Step {
@@ -82,20 +83,22 @@ impl Read {
     #[must_use]
     pub fn start(
         now: Duration,
-        configuration: Arc<Configuration>,
+        configurations: Arc<Configurations>,
         variable: Variable,
         options: ReadOptions,
     ) -> Self {
         let mut read = Self {
-            configuration,
+            configuration: Arc::clone(configurations.newest()),
+            configurations,
             variable,
             options,
             step: Step::Finished,
             step_ends: now,
+            asked: now,
             round: 0,
             fetched: BTreeMap::new(),
             fetching: None,
-            elsewhere: Tally::default(),
+            elsewhere: Elsewhere::default(),
             culprits: BTreeMap::new(),
             actions: VecDeque::new(),
             result: None,
@@ -150,6 +153,12 @@ impl Read {
             &mut self.elsewhere,
             &mut self.culprits,
         );
+        if self.elsewhere.wants_refresh() {
+            self.actions.push_back(Action::Refresh);
+        }
+        if outcome == Some(Err(Refusal::Changing)) {
+            self.step_ends = self.step_ends.min(self.asked.saturating_add(RETRY_CHANGING));
+        }
         match &self.step {
             Step::Asking(_) => self.take_entry(from, outcome, keys),
             Step::WritingBack(..) => self.take_acknowledgement(from, outcome, keys),
@@ -165,6 +174,26 @@ impl Read {
             self.fetched.extend(ids.into_iter().map(|id| (id, without.clone())));
         }
         self.choose(keys);
+    }
+
+    /// Learns what [`Action::Refresh`] came to. Under a new configuration its members are asked
+    /// anew: answers under two configurations never count together.
+    pub fn handle_configurations(&mut self, now: Duration, known: Arc<Configurations>) {
+        self.elsewhere.refreshing = false;
+        if known.newest().number() <= self.configuration.number() {
+            return;
+        }
+        self.configuration = Arc::clone(known.newest());
+        self.configurations = known;
+        self.elsewhere = Elsewhere::default();
+        match std::mem::replace(&mut self.step, Step::Finished) {
+            Step::Asking(_) | Step::Fetching(_) => self.ask(now),
+            Step::WritingBack(entry, _) => {
+                self.begin_round(now);
+                self.write_back(*entry, &BTreeSet::new());
+            }
+            Step::Finished => {}
+        }
     }
 
     /// Goes on without the certificates, or with them.
@@ -197,9 +226,19 @@ impl Read {
 
     // ----- asking -----
 
-    fn ask(&mut self, now: Duration) {
+    fn begin_round(&mut self, now: Duration) {
         self.round = self.round.saturating_add(1);
+        self.wait(now);
+    }
+
+    /// Whoever was just asked has so long to answer.
+    fn wait(&mut self, now: Duration) {
+        self.asked = now;
         self.step_ends = now.saturating_add(self.options.round_timeout);
+    }
+
+    fn ask(&mut self, now: Duration) {
+        self.begin_round(now);
         self.step = Step::Asking(Ask::new(self.round));
         self.send_read(self.store_members());
     }
@@ -212,7 +251,7 @@ impl Read {
         // Whoever has a certificate may have been slow to show it.
         self.fetched.clear();
         let heard = ask.answers.nodes();
-        self.step_ends = now.saturating_add(self.options.round_timeout);
+        self.wait(now);
         self.send_read(members.difference(&heard).cloned().collect());
     }
 
@@ -334,7 +373,7 @@ impl Read {
     fn check(&self, candidate: &Candidate<'_>, keys: &dyn Verify) -> Checked {
         let mut missing = BTreeSet::new();
         for copy in &candidate.copies {
-            match verify_certified(copy, &self.configuration, keys) {
+            match verify_certified(copy, &self.configurations, keys) {
                 Ok(()) => return Checked::Valid((*copy).clone()),
                 Err(invalid) => missing.extend(invalid.missing_certificate().cloned()),
             }
@@ -363,7 +402,7 @@ impl Read {
             .filter(|c| c.first.timestamp() == chosen.timestamp() && c.hash != hash)
             .flat_map(|c| &c.copies);
         for rival in rivals {
-            let proofs = EquivocationProof::of_certified(chosen, rival, &self.configuration, keys);
+            let proofs = EquivocationProof::of_certified(chosen, rival, &self.configurations, keys);
             self.accuse(proofs);
         }
     }
@@ -418,8 +457,8 @@ impl Read {
             Some(Ok(Answer::Done)) => ask.answers.note(from.clone(), ()),
             Some(Err(Refusal::Equivocation(proofs))) => {
                 ask.lose(from);
-                let configuration = Arc::clone(&self.configuration);
-                let is_proof = |p: &EquivocationProof| p.verify(&configuration, keys).is_ok();
+                let configurations = Arc::clone(&self.configurations);
+                let is_proof = |p: &EquivocationProof| p.verify(&configurations, keys).is_ok();
                 let (proofs, lies): (Vec<_>, Vec<_>) = proofs.into_iter().partition(is_proof);
                 if !lies.is_empty() {
                     self.blame(from, Fault::BadAnswer);
@@ -451,7 +490,7 @@ impl Read {
             .cloned()
             .collect();
         let request = Box::new(Request::Store { entry: (**entry).clone() });
-        self.step_ends = now.saturating_add(self.options.round_timeout);
+        self.wait(now);
         self.actions.push_back(Action::Send { round: self.round, to, request });
     }
 
@@ -482,10 +521,7 @@ impl Read {
     }
 
     fn other_configuration(&self) -> Option<Problem> {
-        let store = self.configuration.store();
-        let (_, theirs) = self.elsewhere.iter().next()?;
-        let enough = store.count(&self.elsewhere.nodes()) >= store.thresholds().one_honest();
-        enough.then_some(Problem::OtherConfiguration { theirs: *theirs })
+        self.elsewhere.problem([self.configuration.store()])
     }
 
     fn finish(&mut self, entry: Option<CertifiedEntry>) {
@@ -528,14 +564,6 @@ struct Fetching {
     shown_by: BTreeSet<NodeId>,
 }
 
-/// The answers that agree on one signed entry.
-struct Candidate<'a> {
-    hash: EntryHash,
-    first: &'a CertifiedEntry,
-    holders: BTreeSet<NodeId>,
-    copies: Vec<&'a CertifiedEntry>,
-}
-
 enum Checked {
     Valid(CertifiedEntry),
     /// A certificate is missing that was not looked for yet.
@@ -552,23 +580,4 @@ enum Pick {
     /// Which certificates to look for, and who showed an entry that needs them.
     Fetch(BTreeSet<NodeId>, BTreeSet<NodeId>),
     Withdraw(BTreeSet<NodeId>),
-}
-
-/// Groups the answers by signed entry, the largest timestamp first.
-fn newest_first(answers: &Tally<Held>) -> Vec<Candidate<'_>> {
-    let mut by_hash: BTreeMap<EntryHash, Candidate<'_>> = BTreeMap::new();
-    for (node, held) in answers.iter() {
-        let Some((hash, entry)) = held else { continue };
-        let candidate = by_hash.entry(*hash).or_insert_with(|| Candidate {
-            hash: *hash,
-            first: entry,
-            holders: BTreeSet::new(),
-            copies: Vec::new(),
-        });
-        candidate.holders.insert(node.clone());
-        candidate.copies.push(entry);
-    }
-    let mut candidates: Vec<Candidate<'_>> = by_hash.into_values().collect();
-    candidates.sort_by_key(|c| std::cmp::Reverse((c.first.timestamp(), c.hash)));
-    candidates
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ask::{Ask, shortfall};
+use super::ask::{Ask, Elsewhere, shortfall};
 use super::{Action, ClientError, Lost, Phase, Problem, Round};
 use crate::{Answer, Configuration, NodeId, Progress, Request, Response, Timestamp, Variable};
 
@@ -17,6 +17,7 @@ use crate::{Answer, Configuration, NodeId, Progress, Request, Response, Timestam
 pub struct ListVersions {
     configuration: Arc<Configuration>,
     ask: Ask<Vec<Timestamp>>,
+    elsewhere: Elsewhere,
     limit: u16,
     deadline: Duration,
     actions: VecDeque<Action>,
@@ -37,7 +38,8 @@ impl ListVersions {
         let to = configuration.store().members().filter(|id| !cut.contains(*id)).cloned().collect();
         let request = Box::new(Request::Versions { variable, below, limit });
         let actions = VecDeque::from([Action::Send { round: 0, to, request }]);
-        Self { configuration, ask: Ask::new(0), limit, deadline, actions, result: None }
+        let (ask, elsewhere) = (Ask::new(0), Elsewhere::default());
+        Self { configuration, ask, elsewhere, limit, deadline, actions, result: None }
     }
 
     /// The next thing to do.
@@ -83,7 +85,14 @@ impl ListVersions {
                 list.truncate(usize::from(self.limit));
                 self.ask.answers.note(from.clone(), list);
             }
-            _ => self.ask.lose(from),
+            other => {
+                if let Ok(Response { configuration, .. }) = other
+                    && configuration != ours
+                {
+                    self.elsewhere.note(from.clone(), configuration);
+                }
+                self.ask.lose(from);
+            }
         }
         match self.ask.progress([self.configuration.store()]) {
             Progress::Reached => self.finish(),
@@ -109,7 +118,8 @@ impl ListVersions {
     fn fail(&mut self) {
         let good = self.ask.answers.nodes();
         let (have, need, missing) = shortfall(&good, [self.configuration.store()]);
-        let problem = Problem::Unreachable { phase: Phase::Read, have, need, missing };
+        let unreachable = Problem::Unreachable { phase: Phase::Read, have, need, missing };
+        let problem = self.elsewhere.problem([self.configuration.store()]).unwrap_or(unreachable);
         self.result = Some(Err(ClientError { problem, culprits: Default::default() }));
     }
 }

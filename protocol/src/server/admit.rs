@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::limited::cut_reason;
 use crate::{
-    Abandon, CertifiedEntry, Configuration, EntryId, EquivocationProof, Evidence, Group,
-    Identities, Invalid, NodeId, Purpose, Refusal, Request, SignedEntry, SignedTime, TimeStatement,
-    Timestamp, Variable, Verify, VerifyError, verify_certified, verify_writer,
+    Abandon, CertifiedEntry, Configuration, Configurations, EntryId, EquivocationProof, Evidence,
+    Group, Identities, Invalid, NodeId, Purpose, Refusal, Request, SignedEntry, SignedTime,
+    TimeStatement, Timestamp, Variable, Verify, VerifyError, verify_certified, verify_writer,
 };
 
 /// Who judges, and by what.
@@ -15,14 +15,22 @@ use crate::{
 pub struct Context<'a> {
     /// This server.
     pub me: &'a NodeId,
-    /// The realm's groups.
-    pub configuration: &'a Configuration,
+    /// The realm's groups, those in force and those before.
+    pub configurations: &'a Configurations,
     /// Nodes that were cut out on proof. They stay in n; their signatures count for little.
     pub cut: &'a BTreeSet<NodeId>,
     /// Checks signatures.
     pub keys: &'a dyn Verify,
     /// Knows quorum certificates.
     pub identities: &'a dyn Identities,
+}
+
+impl<'a> Context<'a> {
+    /// The configuration in force.
+    #[must_use]
+    pub fn configuration(&self) -> &'a Configuration {
+        self.configurations.newest()
+    }
 }
 
 /// A request that passed every check that needs no store. Only [`admit()`] makes one, so a request
@@ -87,8 +95,9 @@ pub(super) struct Shown {
 
 /// Checks a request of `sender`, whom the transport has authenticated.
 ///
-/// Membership requests (join, introduce, certificates, revocations) concern the keyring, not a
-/// variable: the driver answers them, and here they are refused as [`Refusal::Malformed`].
+/// Membership requests (join, introduce, certificates, revocations) concern the keyring, and those
+/// about changes of members [`super::Membership`], not a variable: the driver answers them, and here
+/// they are refused as [`Refusal::Malformed`].
 ///
 /// # Errors
 /// The refusal to send back.
@@ -115,7 +124,7 @@ pub fn admit(
             Task::Abandoned { variable }
         }
         Request::Accuse(proof) => {
-            let verdict = proof.verify(context.configuration, context.keys);
+            let verdict = proof.verify(context.configurations, context.keys);
             verdict.map_err(|error| match error.missing_certificate() {
                 Some(id) => Refusal::UnknownWriter(id.clone()),
                 None => Refusal::Malformed,
@@ -123,7 +132,7 @@ pub fn admit(
             Task::Accuse { proof: *proof }
         }
         Request::Recall { after, limit } => {
-            if !context.configuration.has_member(sender) {
+            if !context.configuration().has_member(sender) {
                 return Err(Refusal::NotMember);
             }
             Task::Recall { after, limit: limit.clamp(1, super::MAX_RECALLED) }
@@ -131,7 +140,10 @@ pub fn admit(
         Request::Join { .. }
         | Request::Introduce { .. }
         | Request::Certificates { .. }
-        | Request::Revocations { .. } => return Err(Refusal::Malformed),
+        | Request::Revocations { .. }
+        | Request::Configurations { .. }
+        | Request::Propose { .. }
+        | Request::Change(_) => return Err(Refusal::Malformed),
     };
     Ok(Admitted(task))
 }
@@ -148,7 +160,7 @@ fn admit_sign(
     if *sender != entry.entry.writer {
         return Err(Refusal::SenderNotWriter);
     }
-    verify_writer(&entry, context.configuration, context.keys).map_err(refuse_invalid)?;
+    verify_writer(&entry, context.configurations.realm(), context.keys).map_err(refuse_invalid)?;
     require_quorum_certificate(&entry.entry.writer, &entry.entry.owner, context)?;
     require_free_name(&entry.entry.variable, &entry.entry.writer)?;
     let shown = check_evidence(evidence, &entry.entry.variable, context)?;
@@ -157,7 +169,7 @@ fn admit_sign(
 
 /// Paper: §4.1 write, step 3, and §5 "Accepting signed data on write".
 fn admit_store(entry: CertifiedEntry, context: &Context<'_>) -> Result<Task, Refusal> {
-    if !context.configuration.has_member(context.me) {
+    if !context.configuration().has_member(context.me) {
         return Err(Refusal::NotMember);
     }
     match check_certified(&entry, context) {
@@ -175,7 +187,7 @@ fn admit_abandon(
     context: &Context<'_>,
 ) -> Result<Task, Refusal> {
     own_clique(context)?;
-    if abandon.realm != *context.configuration.realm() {
+    if abandon.realm != *context.configuration().realm() {
         return Err(Refusal::WrongRealm);
     }
     if !abandon.attempt.timestamp.is_usable() {
@@ -193,7 +205,7 @@ fn admit_abandon(
 }
 
 fn own_clique<'a>(context: &Context<'a>) -> Result<&'a Group, Refusal> {
-    context.configuration.clique_of(context.me).ok_or(Refusal::NotMember)
+    context.configuration().clique_of(context.me).ok_or(Refusal::NotMember)
 }
 
 fn require_quorum_certificate(
@@ -215,18 +227,18 @@ fn require_free_name(variable: &Variable, writer: &NodeId) -> Result<(), Refusal
     }
 }
 
-/// Rule R4: valid, and not held up by signers that were cut out later alone.
+/// Rule R4: valid under the configuration that S names, and not held up by signers that were cut
+/// out later alone.
 fn check_certified(entry: &CertifiedEntry, context: &Context<'_>) -> Result<(), Refusal> {
-    let ours = context.configuration.digest();
-    if entry.collective.configuration() != ours {
-        return Err(Refusal::WrongConfiguration { ours });
-    }
-    verify_certified(entry, context.configuration, context.keys).map_err(refuse_invalid)?;
+    let Some(named) = context.configurations.get(&entry.collective.configuration()) else {
+        return Err(Refusal::WrongConfiguration { ours: context.configuration().digest() });
+    };
+    verify_certified(entry, context.configurations, context.keys).map_err(refuse_invalid)?;
     let trusted = || {
         entry.collective.shares().iter().map(|s| &s.signer).filter(|id| !context.cut.contains(*id))
     };
     let enough = |clique: &Group| clique.count(trusted()) >= clique.thresholds().one_honest();
-    if !context.configuration.cliques().iter().all(enough) {
+    if !named.cliques().iter().all(enough) {
         let reason = "too many of its signers were cut out: it must be certified again";
         return Err(Refusal::BadCollectiveSignature(reason.to_owned()));
     }
@@ -254,7 +266,7 @@ fn check_evidence(
 /// has seen it. All cliques count, because an entry has one timestamp for all of them: what one
 /// clique has seen must not be out of reach for another.
 fn attested_time(times: &[SignedTime], variable: &Variable, context: &Context<'_>) -> Timestamp {
-    let cliques = context.configuration.cliques().iter();
+    let cliques = context.configuration().cliques().iter();
     cliques.map(|clique| attested_by(clique, times, variable, context)).max().unwrap_or_default()
 }
 
@@ -266,8 +278,8 @@ fn attested_by(
 ) -> Timestamp {
     let valid = |time: &&SignedTime| {
         let statement = TimeStatement {
-            realm: context.configuration.realm().clone(),
-            configuration: context.configuration.digest(),
+            realm: context.configuration().realm().clone(),
+            configuration: context.configuration().digest(),
             variable: variable.clone(),
             seen: time.seen,
         };

@@ -3,7 +3,7 @@
 use super::admit::Task;
 use super::{sign_rule, store_rule};
 use crate::{
-    Abandon, Answer, Batch, CertifiedEntry, Configuration, EquivocationProof, Outcome, Refusal,
+    Abandon, Answer, Batch, CertifiedEntry, Configurations, EquivocationProof, Outcome, Refusal,
     ShareStatement, TimeStatement, VariableState, Verify,
 };
 
@@ -55,7 +55,7 @@ impl Decision {
 pub(super) fn decide(
     task: Task,
     loaded: Loaded,
-    configuration: &Configuration,
+    known: &Configurations,
     keys: &dyn Verify,
 ) -> Decision {
     match task {
@@ -65,20 +65,20 @@ pub(super) fn decide(
         }
         Task::Time { variable, evidence: true } => {
             let statement = TimeStatement {
-                realm: configuration.realm().clone(),
-                configuration: configuration.digest(),
+                realm: known.realm().clone(),
+                configuration: known.newest().digest(),
                 variable,
                 seen: loaded.state.marks.seen,
             };
             Decision::reply(Reply::Time(statement, loaded.state.latest.map(Box::new)))
         }
         Task::Sign { entry, attempt, shown } => {
-            sign_rule::sign(&entry, &attempt, &shown, loaded, configuration, keys)
+            sign_rule::sign(&entry, &attempt, &shown, loaded, known, keys)
         }
-        Task::Store { entry } => store_rule::store(entry, loaded, configuration, keys),
         Task::Suspect { entry, refusal } => {
-            store_rule::suspect(&entry, refusal, &loaded, configuration, keys)
+            store_rule::suspect(&entry, refusal, &loaded, known, keys)
         }
+        Task::Store { entry } => store_rule::store(entry, loaded, known, keys),
         Task::Read { at: None, .. } => {
             Decision::answer(Answer::Entry(loaded.state.latest.map(Box::new)))
         }
@@ -86,7 +86,7 @@ pub(super) fn decide(
             Decision::answer(Answer::Entry(loaded.version.map(Box::new)))
         }
         Task::Abandon { abandon, shown } => {
-            sign_rule::abandon(abandon, &shown, loaded, configuration, keys)
+            sign_rule::abandon(abandon, &shown, loaded, known, keys)
         }
         Task::Abandoned { .. } => {
             let abandons: Vec<Abandon> = loaded.state.marks.abandons;

@@ -7,7 +7,7 @@ use super::MAX_QUEUE;
 use super::admit::{Admitted, Task};
 use super::decide::{Decision, Loaded, Reply, decide};
 use crate::{
-    Answer, Batch, CertifiedEntry, Configuration, EquivocationProof, NodeId, Refusal, StoreError,
+    Answer, Batch, CertifiedEntry, Configurations, EquivocationProof, NodeId, Refusal, StoreError,
     Timestamp, Variable, Verify,
 };
 
@@ -74,7 +74,7 @@ pub enum ServerAction {
 /// Call a `handle_*` method for everything that happens, then drain [`Server::poll`].
 #[derive(Debug)]
 pub struct Server {
-    configuration: Arc<Configuration>,
+    known: Arc<Configurations>,
     /// The requests that wait, for every variable with a change under way.
     queues: BTreeMap<Variable, VecDeque<(Ticket, Task)>>,
     reading: BTreeMap<Ticket, Task>,
@@ -92,11 +92,11 @@ enum Running {
 }
 
 impl Server {
-    /// A server of this configuration.
+    /// A server of the newest of these configurations.
     #[must_use]
-    pub fn new(configuration: Arc<Configuration>) -> Self {
+    pub fn new(known: Arc<Configurations>) -> Self {
         Self {
-            configuration,
+            known,
             queues: BTreeMap::new(),
             reading: BTreeMap::new(),
             running: BTreeMap::new(),
@@ -108,6 +108,12 @@ impl Server {
     /// Learns at its start who was convicted before, by proofs that the store holds.
     pub fn note_convicted(&mut self, guilty: impl IntoIterator<Item = NodeId>) {
         self.convicted.extend(guilty);
+    }
+
+    /// Serves the newest of these configurations from now on. To be called when no request is
+    /// under way: one that was checked under the old groups must not be decided under the new.
+    pub fn reconfigure(&mut self, known: Arc<Configurations>) {
+        self.known = known;
     }
 
     /// Takes a request. `ticket` must be new.
@@ -152,7 +158,7 @@ impl Server {
     ) {
         if let Some(task) = self.reading.remove(&ticket) {
             let reply = match loaded {
-                Ok(loaded) => decide(task, loaded, &self.configuration, keys).reply,
+                Ok(loaded) => decide(task, loaded, &self.known, keys).reply,
                 Err(_) => Reply::Plain(Err(Refusal::StorageUnavailable)),
             };
             self.actions.push_back(ServerAction::Reply { ticket, reply });
@@ -160,7 +166,7 @@ impl Server {
             match loaded {
                 Ok(mut loaded) => {
                     self.free_slots(&mut loaded);
-                    let decision = decide(*task, loaded, &self.configuration, keys);
+                    let decision = decide(*task, loaded, &self.known, keys);
                     self.persist(ticket, Some(variable), decision);
                 }
                 Err(_) => {

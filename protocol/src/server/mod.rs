@@ -12,6 +12,7 @@
 mod admit;
 mod decide;
 mod machine;
+mod membership;
 mod recall;
 mod sign_rule;
 mod store_rule;
@@ -19,6 +20,7 @@ mod store_rule;
 pub use admit::{Admitted, Context, admit};
 pub use decide::{Loaded, Reply};
 pub use machine::{Server, ServerAction, Ticket};
+pub use membership::{Certifications, Judgement, Membership, MembershipRecord, Proposal, Standing};
 pub use recall::{MIN_PAGE_BYTES, page};
 
 /// How far a timestamp may be ahead of what the request proves: 2^20 (rule R3).

@@ -5,8 +5,8 @@ use super::admit::Shown;
 use super::decide::{Decision, Loaded, Reply};
 use super::store_rule::{Relation, conflict, relation, take_in};
 use crate::{
-    Abandon, Answer, CertifiedEntry, Configuration, Entry, EntryId, Marks, Refusal, ShareStatement,
-    SignedEntry, Slot, Timestamp, Verify,
+    Abandon, Answer, CertifiedEntry, Configurations, Entry, EntryId, Marks, Refusal,
+    ShareStatement, SignedEntry, Slot, Timestamp, Verify,
 };
 
 /// Paper: §4.1 write, step 2, "check TOFU; s_i <- Sign(Priv_qi, <x,t,v,sig>)", and §3.2.
@@ -15,12 +15,12 @@ pub(super) fn sign(
     attempt: &EntryId,
     shown: &Shown,
     mut loaded: Loaded,
-    configuration: &Configuration,
+    known: &Configurations,
     keys: &dyn Verify,
 ) -> Decision {
-    let statement = ShareStatement::about(&entry.entry, attempt.hash, configuration.digest());
+    let statement = ShareStatement::about(&entry.entry, attempt.hash, known.newest().digest());
     let mut decision = Decision::reply(Reply::Share(statement));
-    if let Err(found) = store_shown(shown, &mut loaded, &mut decision, configuration, keys) {
+    if let Err(found) = store_shown(shown, &mut loaded, &mut decision, known, keys) {
         return *found;
     }
     let before = loaded.state.marks.clone();
@@ -69,13 +69,13 @@ fn store_shown(
     shown: &Shown,
     loaded: &mut Loaded,
     decision: &mut Decision,
-    configuration: &Configuration,
+    known: &Configurations,
     keys: &dyn Verify,
 ) -> Result<(), Box<Decision>> {
     let Some(latest) = &shown.latest else { return Ok(()) };
     match relation(latest, loaded) {
         Relation::Same => Ok(()),
-        Relation::Conflict(stored) => Err(Box::new(conflict(&stored, latest, configuration, keys))),
+        Relation::Conflict(stored) => Err(Box::new(conflict(&stored, latest, known, keys))),
         Relation::New => {
             take_in(latest, loaded);
             decision.batch.entries.push(latest.clone());
@@ -157,11 +157,11 @@ pub(super) fn abandon(
     abandon: Abandon,
     shown: &Shown,
     mut loaded: Loaded,
-    configuration: &Configuration,
+    known: &Configurations,
     keys: &dyn Verify,
 ) -> Decision {
     let mut decision = Decision::answer(Answer::Done);
-    if let Err(found) = store_shown(shown, &mut loaded, &mut decision, configuration, keys) {
+    if let Err(found) = store_shown(shown, &mut loaded, &mut decision, known, keys) {
         return *found;
     }
     let variable = abandon.attempt.variable.clone();

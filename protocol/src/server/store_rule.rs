@@ -1,7 +1,7 @@
 //! Rule R4: what a server stores.
 
 use super::decide::{Decision, Loaded};
-use crate::{Answer, CertifiedEntry, Configuration, EquivocationProof, Marks, Refusal, Verify};
+use crate::{Answer, CertifiedEntry, Configurations, EquivocationProof, Marks, Refusal, Verify};
 
 /// How a valid certified entry relates to what is stored.
 pub(super) enum Relation {
@@ -46,12 +46,12 @@ fn settle(marks: &mut Marks, certified: crate::Timestamp) {
 pub(super) fn store(
     entry: CertifiedEntry,
     mut loaded: Loaded,
-    configuration: &Configuration,
+    known: &Configurations,
     keys: &dyn Verify,
 ) -> Decision {
     match relation(&entry, &loaded) {
         Relation::Same => Decision::answer(Answer::Done),
-        Relation::Conflict(stored) => conflict(&stored, &entry, configuration, keys),
+        Relation::Conflict(stored) => conflict(&stored, &entry, known, keys),
         Relation::New => {
             take_in(&entry, &mut loaded);
             let mut decision = Decision::answer(Answer::Done);
@@ -68,13 +68,13 @@ pub(super) fn suspect(
     entry: &CertifiedEntry,
     refusal: Refusal,
     loaded: &Loaded,
-    configuration: &Configuration,
+    known: &Configurations,
     keys: &dyn Verify,
 ) -> Decision {
     let Relation::Conflict(stored) = relation(entry, loaded) else {
         return Decision::refuse(refusal);
     };
-    let found = conflict(&stored, entry, configuration, keys);
+    let found = conflict(&stored, entry, known, keys);
     if found.accused.is_empty() { Decision::refuse(refusal) } else { found }
 }
 
@@ -85,10 +85,10 @@ pub(super) fn suspect(
 pub(super) fn conflict(
     stored: &CertifiedEntry,
     entry: &CertifiedEntry,
-    configuration: &Configuration,
+    known: &Configurations,
     keys: &dyn Verify,
 ) -> Decision {
-    let proofs = EquivocationProof::of_certified(stored, entry, configuration, keys);
+    let proofs = EquivocationProof::of_certified(stored, entry, known, keys);
     let mut decision = Decision::refuse(Refusal::Equivocation(proofs.clone()));
     decision.batch.proofs.clone_from(&proofs);
     decision.accused = proofs;

@@ -1,10 +1,11 @@
 //! Arbitrary messages: every kind, every field at any value that its type allows.
 
 use bftkv_protocol::{
-    Abandon, Address, Answer, CertificateBytes, CertifiedEntry, CollectiveSignature,
-    ConfigurationDigest, Entry, EntryHash, EntryId, Evidence, Marks, NodeId, Realm, Recalled,
-    Refusal, Request, Response, SignatureBytes, SignatureShare, SignedEntry, SignedTime, Slot,
-    Timestamp, Value, ValueDigest, Variable, WriterSignature,
+    Abandon, Address, Answer, CertificateBytes, CertifiedEntry, Change, ChangeKind,
+    CollectiveSignature, ConfigurationDigest, Entry, EntryHash, EntryId, Evidence, Marks, NodeId,
+    Objection, Realm, Recalled, Refusal, Request, Response, SignatureBytes, SignatureShare,
+    SignedChange, SignedEntry, SignedTime, Slot, Timestamp, Value, ValueDigest, Variable,
+    WriterSignature,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -129,6 +130,18 @@ fn recalled() -> impl Strategy<Value = Recalled> {
     })
 }
 
+fn change() -> impl Strategy<Value = Change> {
+    let kind = prop_oneof![Just(ChangeKind::Add), Just(ChangeKind::Remove)];
+    (id(), kind, option::of(any::<u8>()), any::<bool>())
+        .prop_map(|(member, kind, clique, store)| Change { member, kind, clique, store })
+}
+
+fn signed_change() -> impl Strategy<Value = SignedChange> {
+    (change(), configuration(), vec(share(), 0..8)).prop_map(|(change, predecessor, votes)| {
+        SignedChange { change, votes: CollectiveSignature::new(predecessor, votes) }
+    })
+}
+
 /// Every request. Accusations have no arbitrary form: a proof is made by checking it.
 pub(crate) fn request() -> impl Strategy<Value = Request> {
     let proofs = prop_oneof![Just(member_proof()), Just(writer_proof())];
@@ -148,6 +161,11 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         variable().prop_map(|variable| Request::Abandoned { variable }),
         proofs.prop_map(|proof| Request::Accuse(Box::new(proof))),
         option::of(id()).prop_map(|after| Request::Revocations { after }),
+        any::<u64>().prop_map(|above| Request::Configurations { above }),
+        (configuration(), change(), any::<bool>()).prop_map(|(predecessor, change, binding)| {
+            Request::Propose { predecessor, change, binding }
+        }),
+        signed_change().prop_map(|change| Request::Change(Box::new(change))),
     ]
 }
 
@@ -163,6 +181,7 @@ fn answer() -> impl Strategy<Value = Answer> {
         vec(abandon(), 0..4).prop_map(Answer::Abandons),
         (vec(recalled(), 0..3), any::<bool>())
             .prop_map(|(variables, more)| Answer::Recalled { variables, more }),
+        option::of(share()).prop_map(Answer::Vote),
     ]
 }
 
@@ -180,6 +199,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         time().prop_map(|limit| Refusal::TimestampTooFar { limit }),
         slots().prop_map(Refusal::Outstanding),
         slot().prop_map(|slot| Refusal::OutstandingFinal(Box::new(slot))),
+        change().prop_map(|change| Refusal::Objection(Objection::Voted(Box::new(change)))),
         slots().prop_map(Refusal::TooManySlots),
         ".{0,60}".prop_map(Refusal::BadCollectiveSignature),
     ]

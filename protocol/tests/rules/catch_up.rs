@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::client::{
-    CatchUp, CatchUpAction, CatchUpOptions, Fault, Lost, MAX_UNCERTIFIED, Recovered, Round,
+    CatchUp, CatchUpAction, CatchUpOptions, Fault, Lost, MAX_UNCERTIFIED, Recovered, Round, Source,
 };
 use bftkv_protocol::server::MAX_RECALLED;
 use bftkv_protocol::{
@@ -14,8 +14,8 @@ use bftkv_protocol::{
 };
 
 use crate::fixtures::{
-    ALICE, BOB, CLIQUE, Keys, MALLORY, People, abandon, certified, certified_by, configuration,
-    entry, final_entry, node, one_group, signed, t, variable,
+    ALICE, BOB, CLIQUE, Keys, MALLORY, People, abandon, alone, certified, certified_by,
+    configuration, entry, final_entry, node, one_group, signed, t, variable,
 };
 
 const ROUND: Duration = Duration::from_secs(1);
@@ -34,10 +34,14 @@ struct Bench {
     fetched: usize,
 }
 
+fn options() -> CatchUpOptions {
+    let source = Source::Peers;
+    CatchUpOptions { me: node(ME), counts_itself: false, source, round_timeout: ROUND }
+}
+
 impl Bench {
     fn new(configuration: Arc<Configuration>) -> Self {
-        let options = CatchUpOptions { me: node(ME), counts_itself: false, round_timeout: ROUND };
-        let catch_up = CatchUp::start(Duration::ZERO, Arc::clone(&configuration), options);
+        let catch_up = CatchUp::start(Duration::ZERO, alone(&configuration), options());
         let mut bench = Self {
             catch_up,
             configuration,
@@ -231,8 +235,7 @@ fn an_entry_counts_only_with_its_quorum_of_signatures() {
 fn an_equivocation_that_shows_up_is_told() {
     let entries = ["one", "two"].map(|v| certified(entry(ALICE, 5, v), &one_group()));
     let [one, two] = entries;
-    let options = CatchUpOptions { me: node(ME), counts_itself: false, round_timeout: ROUND };
-    let mut catch_up = CatchUp::start(Duration::ZERO, one_group(), options);
+    let mut catch_up = CatchUp::start(Duration::ZERO, alone(&one_group()), options());
     let mut accused = 0;
     let mut claims =
         [know(Some(one), 5, &[]), know(Some(two), 5, &[]), know(None, 0, &[])].into_iter();

@@ -13,7 +13,7 @@ use bftkv_protocol::{
     SignedEntry, Value,
 };
 
-use crate::fixtures::{ALICE, Keys, entry, node, share, signed, signed_time, t, variable};
+use crate::fixtures::{ALICE, Keys, alone, entry, node, share, signed, signed_time, t, variable};
 
 /// When a write or a read gives up.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -55,8 +55,7 @@ impl Desk {
     pub(crate) fn with(configuration: Arc<Configuration>, once: bool, options: Options) -> Self {
         let value = Value::new("v").unwrap();
         let now = Duration::ZERO;
-        let write =
-            Write::start(now, Arc::clone(&configuration), variable("x"), value, once, options);
+        let write = Write::start(now, alone(&configuration), variable("x"), value, once, options);
         let (keys, shown) = (Keys::default(), Evidence::default());
         Self { write, configuration, keys, now, round: 0, attempt: None, shown }
     }
@@ -229,6 +228,7 @@ pub(crate) fn tell_action(action: &Action) -> String {
             format!("abandon {}{}", attempt.timestamp, names(to))
         }
         Action::Fetch(ids) => format!("fetch{}", names(ids)),
+        Action::Refresh => "refresh".into(),
         Action::Accuse(proof) => format!("accuse{}", names([proof.guilty()])),
         other => panic!("{other:?}"),
     }

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bftkv_protocol::{
-    Abandon, Address, CertifiedEntry, CollectiveSignature, Configuration, Entry, EntryId, Group,
-    Identities, NodeId, Purpose, Realm, ShareStatement, SignatureBytes, SignatureShare,
-    SignedEntry, SignedTime, TimeStatement, Timestamp, Value, ValueDigest, Variable, Verify,
-    VerifyError, WriterSignature,
+    Abandon, Address, CertifiedEntry, Change, ChangeStatement, CollectiveSignature, Configuration,
+    Configurations, Entry, EntryId, Group, Identities, NodeId, Purpose, Realm, ShareStatement,
+    SignatureBytes, SignatureShare, SignedChange, SignedEntry, SignedTime, TimeStatement,
+    Timestamp, Value, ValueDigest, Variable, Verify, VerifyError, WriterSignature,
 };
 
 /// A user or a device: a certificate and the address in its user ID.
@@ -71,6 +71,11 @@ pub(crate) fn configuration(cliques: &[&[u8]], store: &[u8]) -> Arc<Configuratio
     let group = |numbers: &[u8]| Group::new(nodes(numbers.iter().copied()));
     let cliques = cliques.iter().map(|numbers| group(numbers)).collect();
     Arc::new(Configuration::new(realm(), 1, cliques, group(store), false).unwrap())
+}
+
+/// Only this configuration is known.
+pub(crate) fn alone(configuration: &Configuration) -> Arc<Configurations> {
+    Arc::new(Configurations::starting_with(configuration.clone()))
 }
 
 /// One clique that is the store group too.
@@ -215,6 +220,18 @@ pub(crate) fn certified_by(
 /// An entry that a quorum of the first clique has certified: a1, a2, a3.
 pub(crate) fn certified(entry: Entry, configuration: &Configuration) -> CertifiedEntry {
     certified_by(entry, &CLIQUE[..3], configuration)
+}
+
+/// A change of `predecessor` with the votes of exactly these members.
+pub(crate) fn voted(predecessor: &Configuration, change: Change, voters: &[u8]) -> SignedChange {
+    let successor = change.apply(predecessor, true).unwrap();
+    let statement = ChangeStatement::of(predecessor, &successor).signed_bytes();
+    let vote = |voter: &u8| {
+        let signer = node(*voter);
+        SignatureShare { signature: sign(&signer, Purpose::Change, &statement), signer }
+    };
+    let votes = voters.iter().map(vote).collect();
+    SignedChange { change, votes: CollectiveSignature::new(predecessor.digest(), votes) }
 }
 
 /// The writer's word that it gave an attempt up.

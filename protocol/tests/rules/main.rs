@@ -14,6 +14,7 @@
 
 mod arbitrary;
 mod catch_up;
+mod changes;
 mod codec;
 mod desk;
 mod fixtures;

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use bftkv_protocol::server::{Admitted, Context, Loaded, Reply, Server, ServerAction, admit};
 use bftkv_protocol::{
-    Abandon, Answer, Batch, CertifiedEntry, Configuration, Marks, NodeId, Outcome, Refusal,
-    Request, SignedEntry, Slot, Timestamp, VariableState,
+    Abandon, Answer, Batch, CertifiedEntry, Configuration, Configurations, Marks, NodeId, Outcome,
+    Refusal, Request, SignedEntry, Slot, Timestamp, VariableState,
 };
 
-use crate::fixtures::{Keys, People, Person, node, t};
+use crate::fixtures::{Keys, People, Person, alone, node, t};
 
 /// What a server holds of the variable "x".
 #[derive(Debug, Clone, Default)]
@@ -64,7 +64,7 @@ pub(crate) fn slot(entry: &SignedEntry) -> Slot {
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) me: NodeId,
-    pub(crate) configuration: Arc<Configuration>,
+    pub(crate) configurations: Arc<Configurations>,
     pub(crate) cut: BTreeSet<NodeId>,
     /// Who was convicted before.
     pub(crate) convicted: BTreeSet<NodeId>,
@@ -74,13 +74,14 @@ pub(crate) struct Member {
 impl Member {
     pub(crate) fn new(me: u8, configuration: Arc<Configuration>) -> Self {
         let (cut, convicted) = (BTreeSet::new(), BTreeSet::new());
-        Self { me: node(me), configuration, cut, convicted, keys: Keys::default() }
+        let configurations = alone(&configuration);
+        Self { me: node(me), configurations, cut, convicted, keys: Keys::default() }
     }
 
     pub(crate) fn admit(&self, sender: Person, request: Request) -> Result<Admitted, Refusal> {
         let context = Context {
             me: &self.me,
-            configuration: &self.configuration,
+            configurations: &self.configurations,
             cut: &self.cut,
             keys: &self.keys,
             identities: &People,
@@ -94,7 +95,7 @@ impl Member {
             Ok(admitted) => admitted,
             Err(refusal) => return tell_refusal(&refusal),
         };
-        let mut server = Server::new(Arc::clone(&self.configuration));
+        let mut server = Server::new(Arc::clone(&self.configurations));
         server.note_convicted(self.convicted.iter().cloned());
         server.handle_request(1, admitted);
         let mut told = Vec::new();

@@ -9,8 +9,8 @@ use bftkv_protocol::{
 };
 
 use crate::fixtures::{
-    ALICE, BOB, CLIQUE, Person, STORE, certified, certified_by, configuration, entry, final_entry,
-    nodes, one_group, t, two_groups, variable,
+    ALICE, BOB, CLIQUE, Person, STORE, alone, certified, certified_by, configuration, entry,
+    final_entry, nodes, one_group, t, two_groups, variable,
 };
 use crate::reader::{Reader, read_options};
 use crate::samples::member_proof;
@@ -336,6 +336,8 @@ fn answers_under_another_configuration_do_not_count() {
     let mut reader = Reader::new(one_group());
     [0xa1, 0xa2].into_iter().for_each(|id| elsewhere(&mut reader, id));
     reader.absent(&CLIQUE[2..]);
+    assert_eq!(reader.told(), ["refresh"]);
+    reader.read.handle_configurations(std::time::Duration::ZERO, alone(&one_group()));
     assert_eq!(reader.expire(), "other configuration");
 }
 

@@ -8,7 +8,7 @@ use bftkv_protocol::client::{Action, Consistency, Lost, Read, ReadOptions, Round
 use bftkv_protocol::{Answer, CertifiedEntry, Configuration, Outcome, Refusal, Response};
 
 use crate::desk::{DEADLINE, ROUND, tell_action, tell_error, tell_faults};
-use crate::fixtures::{Keys, node, nodes, variable};
+use crate::fixtures::{Keys, alone, node, nodes, variable};
 
 /// One read of "x", and everybody that is asked.
 pub(crate) struct Reader {
@@ -37,7 +37,7 @@ impl Reader {
 
     pub(crate) fn with(configuration: Arc<Configuration>, options: ReadOptions) -> Self {
         let now = Duration::ZERO;
-        let read = Read::start(now, Arc::clone(&configuration), variable("x"), options);
+        let read = Read::start(now, alone(&configuration), variable("x"), options);
         let mut reader = Self { read, configuration, keys: Keys::default(), now, round: 0 };
         assert_eq!(reader.told().len(), 1, "it asks at once");
         reader

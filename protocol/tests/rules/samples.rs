@@ -2,13 +2,14 @@
 
 use bftkv_protocol::server::{self};
 use bftkv_protocol::{
-    Answer, CertificateBytes, Configuration, EquivocationProof, Evidence, Marks, Recalled, Refusal,
-    Request, Response, Slot, encode,
+    Answer, CertificateBytes, Change, ChangeKind, Configuration, EquivocationProof, Evidence,
+    Groups, Lineage, Marks, Objection, Recalled, Refusal, Request, Response, SignedChange, Slot,
+    encode,
 };
 
 use crate::fixtures::{
-    ALICE, BOB, Keys, abandon, certified, entry, final_entry, node, one_group, share,
-    share_statement, signed, signed_time, t, variable,
+    ALICE, BOB, CLIQUE, Keys, abandon, alone, certified, entry, final_entry, node, one_group,
+    share, share_statement, signed, signed_time, t, variable, voted,
 };
 
 /// A message with its name, as in `testdata/messages.txt`.
@@ -34,7 +35,8 @@ pub(crate) fn writer_proof() -> EquivocationProof {
     let configuration = one_group();
     let side = |value| certified(entry(ALICE, 7, value), &configuration);
     let keys = Keys::default();
-    let proofs = EquivocationProof::of_certified(&side("one"), &side("two"), &configuration, &keys);
+    let known = alone(&configuration);
+    let proofs = EquivocationProof::of_certified(&side("one"), &side("two"), &known, &keys);
     proofs.into_iter().find(|proof| *proof.guilty() == ALICE.id()).unwrap()
 }
 
@@ -57,6 +59,16 @@ fn recalled() -> Recalled {
     };
     let latest = Some(Box::new(certified(entry(ALICE, 6, "old"), &one_group())));
     Recalled { variable: variable("x"), marks, latest }
+}
+
+/// a5 joins the clique and the store group, by the votes of a1, a2, a3.
+pub(crate) fn signed_change() -> SignedChange {
+    let change = Change { member: node(0xa5), kind: ChangeKind::Add, clique: Some(0), store: true };
+    voted(&one_group(), change, &CLIQUE[..3])
+}
+
+fn lineage() -> Lineage {
+    Lineage { first: Groups::of(&one_group()), changes: vec![signed_change()] }
 }
 
 fn certificate() -> CertificateBytes {
@@ -87,6 +99,16 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("Accuse writer", Request::Accuse(Box::new(writer_proof()))),
         ("Revocations all", Request::Revocations { after: None }),
         ("Revocations", Request::Revocations { after: Some(BOB.id()) }),
+        ("Configurations", Request::Configurations { above: 300 }),
+        (
+            "Propose",
+            Request::Propose {
+                predecessor: configuration.digest(),
+                change: signed_change().change,
+                binding: true,
+            },
+        ),
+        ("Change", Request::Change(Box::new(signed_change()))),
     ]
 }
 
@@ -109,6 +131,16 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("Proofs none", Answer::Proofs { proofs: vec![], more: false }),
         ("Proofs", Answer::Proofs { proofs: vec![writer_proof(), member_proof()], more: true }),
         ("Recalled", Answer::Recalled { variables: vec![recalled()], more: true }),
+        (
+            "Configurations",
+            Answer::Configurations {
+                lineage: Box::new(lineage()),
+                newest: configuration.digest(),
+                serving: true,
+            },
+        ),
+        ("Vote", Answer::Vote(Some(share(&attempt, 0xa1, &configuration)))),
+        ("Vote none", Answer::Vote(None)),
     ]
 }
 
@@ -142,6 +174,8 @@ pub(crate) fn refusals() -> Vec<(&'static str, Refusal)> {
         ("BadCollectiveSignature", Refusal::BadCollectiveSignature("2 of 3".into())),
         ("Equivocation", Refusal::Equivocation(vec![member_proof(), writer_proof()])),
         ("Reserved", Refusal::Reserved(BOB.id())),
+        ("Changing", Refusal::Changing),
+        ("Objection", Refusal::Objection(Objection::StillCertified(node(0xa1)))),
     ]
 }
 

@@ -3,7 +3,7 @@
 use bftkv_protocol::server::{Loaded, MAX_QUEUE, Server, ServerAction, Ticket};
 use bftkv_protocol::{Entry, Evidence, Request, StoreError};
 
-use crate::fixtures::{ALICE, CLIQUE, Keys, entry, one_group, signed, variable};
+use crate::fixtures::{ALICE, CLIQUE, Keys, alone, entry, one_group, signed, variable};
 use crate::member::{Member, tell_reply};
 
 /// A server whose disk answers when the test says so.
@@ -15,7 +15,7 @@ struct Slow {
 impl Slow {
     fn new() -> Self {
         let member = Member::new(CLIQUE[0], one_group());
-        let server = Server::new(one_group());
+        let server = Server::new(alone(&one_group()));
         Self { member, server }
     }
 

@@ -9,14 +9,14 @@ use bftkv_protocol::{
 use proptest::prelude::*;
 
 use crate::fixtures::{
-    ALICE, CLIQUE, Keys, SECOND, certified, certified_by, entry, forged, node, one_group, share,
-    share_statement, sign, sign_by_subkey, signed, two_cliques, two_groups,
+    ALICE, CLIQUE, Keys, SECOND, alone, certified, certified_by, entry, forged, node, one_group,
+    share, share_statement, sign, sign_by_subkey, signed, two_cliques, two_groups,
 };
 
 fn valid(signers: &[u8]) -> Result<(), Invalid> {
     let configuration = two_cliques();
     let entry = certified_by(entry(ALICE, 1, "v"), signers, &configuration);
-    verify_certified(&entry, &configuration, &Keys::default())
+    verify_certified(&entry, &alone(&configuration), &Keys::default())
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn a_share_of_one_clique_does_not_count_for_another() {
     let mut shares = entry.collective.shares().to_vec();
     shares.push(SignatureShare { signer: node(0xb3), ..a4 });
     entry.collective = CollectiveSignature::new(configuration.digest(), shares);
-    let result = verify_certified(&entry, &configuration, &Keys::default());
+    let result = verify_certified(&entry, &alone(&configuration), &Keys::default());
     assert!(matches!(result, Err(Invalid::Share(_))), "{result:?}");
 }
 
@@ -60,7 +60,7 @@ fn with_shares(shares: Vec<SignatureShare>) -> Result<(), Invalid> {
     let configuration = one_group();
     let mut entry = certified(entry(ALICE, 1, "v"), &configuration);
     entry.collective = CollectiveSignature::new(configuration.digest(), shares);
-    verify_certified(&entry, &configuration, &Keys::default())
+    verify_certified(&entry, &alone(&configuration), &Keys::default())
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn only_members_of_the_realm_are_convicted_by_shares() {
         let keys = Keys::default();
         EquivocationProof::of_shares(node(signer), side("one"), side("two"), &keys).unwrap()
     };
-    let verify = |proof: EquivocationProof| proof.verify(&one_group(), &Keys::default());
+    let verify = |proof: EquivocationProof| proof.verify(&alone(&one_group()), &Keys::default());
     let own = one_group().realm().clone();
     assert_eq!(verify(proof(own.as_str(), 0xa3)), Ok(()));
     assert_eq!(verify(proof("elsewhere", 0xa3)), Err(ProofError::Realm));
@@ -171,7 +171,7 @@ fn an_entry_that_is_not_certified_convicts_no_writer() {
     let configuration = one_group();
     let keys = Keys::default();
     let convicted = |a: &_, b: &_| -> BTreeSet<_> {
-        let proofs = EquivocationProof::of_certified(a, b, &configuration, &keys);
+        let proofs = EquivocationProof::of_certified(a, b, &alone(&configuration), &keys);
         proofs.iter().map(|proof| proof.guilty().clone()).collect()
     };
     let one = certified(entry(ALICE, 1, "one"), &configuration);

@@ -5,7 +5,7 @@ use bftkv_protocol::{Answer, ConfigurationDigest, Refusal, Response, SignatureSh
 
 use crate::desk::{Desk, earlier, options};
 use crate::fixtures::{
-    CLIQUE, SECOND, STORE, forged, node, nodes, one_group, share, t, two_cliques, two_groups,
+    CLIQUE, SECOND, STORE, alone, forged, node, nodes, one_group, share, t, two_cliques, two_groups,
 };
 
 #[test]
@@ -278,14 +278,18 @@ fn answers_under_another_configuration_do_not_count() {
     desk.told();
     elsewhere(&mut desk, 0xa1);
     CLIQUE[1..].iter().for_each(|id| desk.time(*id, 0));
-    assert_eq!(desk.told(), ["reserve 1"], "one may lie about it");
+    assert_eq!(desk.told(), ["refresh", "reserve 1"], "one may lie about it");
 
     let mut desk = Desk::new(one_group());
     desk.told();
     elsewhere(&mut desk, 0xa1);
     desk.time(0xa2, 0);
+    assert_eq!(desk.told(), ["refresh"], "somebody may know how one gets there");
     elsewhere(&mut desk, 0xa3);
-    assert_eq!(desk.result(), "other configuration", "one of b+1 is honest");
+    assert_eq!(desk.result(), "going on");
+    let known = alone(&one_group());
+    desk.write.handle_configurations(desk.now, known);
+    assert_eq!(desk.result(), "other configuration", "nobody knows, and one of b+1 is honest");
 }
 
 #[test]

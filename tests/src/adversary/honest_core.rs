@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bftkv_protocol::server::{Context, Reply, Server, ServerAction, admit};
 use bftkv_protocol::{
-    Answer, NodeId, Outcome, Purpose, Refusal, Request, ShareStatement, Sign, SignatureShare,
-    Store, TimeStatement,
+    Answer, Configurations, NodeId, Outcome, Purpose, Refusal, Request, ShareStatement, Sign,
+    SignatureShare, Store, TimeStatement,
 };
 
 use super::{Disk, Lair};
@@ -29,9 +29,10 @@ impl HonestCore {
             _ => {}
         }
         let nobody: BTreeSet<NodeId> = BTreeSet::new();
+        let known = Arc::new(Configurations::starting_with(lair.configuration.clone()));
         let context = Context {
             me: lair.signer.id(),
-            configuration: lair.configuration,
+            configurations: &known,
             cut: &nobody,
             keys: lair.keys,
             identities: lair.keys,
@@ -41,8 +42,7 @@ impl HonestCore {
             Err(refusal) => return Some(Err(refusal)),
         };
         self.tickets = self.tickets.saturating_add(1);
-        let configuration = Arc::new(lair.configuration.clone());
-        let server = self.server.get_or_insert_with(|| Server::new(configuration));
+        let server = self.server.get_or_insert_with(|| Server::new(Arc::clone(&known)));
         server.handle_request(self.tickets, admitted);
         self.run(lair)
     }

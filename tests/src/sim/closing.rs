@@ -218,9 +218,9 @@ impl Cluster {
             deadline: now.saturating_add(PATIENCE),
             round_timeout: PATIENCE,
         };
-        let configuration = Arc::clone(&self.ground.configuration);
-        let digest = configuration.digest();
-        let mut read = Read::start(now, configuration, variable.clone(), options);
+        let digest = self.ground.configuration.digest();
+        let known = Arc::clone(&self.ground.configurations);
+        let mut read = Read::start(now, known, variable.clone(), options);
         while let Some(action) = read.poll() {
             match action {
                 Action::Send { round, to, request } => {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bftkv_protocol::client::Lost;
 use bftkv_protocol::{
-    Answer, Batch, NodeId, Outcome, Request, Response, Sign, SignatureShare, Store, Timestamp,
-    Variable,
+    Answer, Batch, Configurations, NodeId, Outcome, Request, Response, Sign, SignatureShare, Store,
+    Timestamp, Variable,
 };
 
 use super::Settings;
@@ -76,8 +76,10 @@ impl Cluster {
             over_budget: settings.over_budget,
         };
         let nodes: Vec<NodeId> = configuration.everyone().into_iter().collect();
+        let configurations = Configurations::starting_with((*configuration).clone());
         let ground = Ground {
             configuration,
+            configurations: Arc::new(configurations),
             clock: Clock::new(),
             network: Network::weather(settings.faults, &nodes, &mut rng),
             keys,

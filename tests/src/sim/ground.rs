@@ -7,7 +7,8 @@ use std::time::Duration;
 use bftkv_protocol::client::{Lost, Round};
 use bftkv_protocol::server::Ticket;
 use bftkv_protocol::{
-    Configuration, NodeId, Request, Response, SignedEntry, Timestamp, Variable, decode, encode,
+    Configuration, Configurations, NodeId, Request, Response, SignedEntry, Timestamp, Variable,
+    decode, encode,
 };
 
 use serde::Serialize;
@@ -84,6 +85,7 @@ pub(crate) enum HomeWork {
 #[derive(Debug)]
 pub(crate) struct Ground {
     pub(crate) configuration: Arc<Configuration>,
+    pub(crate) configurations: Arc<Configurations>,
     pub(crate) clock: Clock<Event>,
     pub(crate) network: Network,
     pub(crate) rng: Rng,

@@ -1,12 +1,13 @@
 //! The state machines of clients behind one face.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::client::{
     Action, ClientError, Fault, ListVersions, Lost, Problem, Read, Round, Write,
 };
-use bftkv_protocol::{NodeId, Response, Verify};
+use bftkv_protocol::{Configurations, NodeId, Response, Verify};
 
 use crate::oracle::Outcome;
 
@@ -19,6 +20,14 @@ pub(super) enum Machine {
 }
 
 impl Machine {
+    pub(super) fn refreshed(&mut self, now: Duration, known: &Arc<Configurations>) {
+        match self {
+            Self::Write(write) => write.handle_configurations(now, Arc::clone(known)),
+            Self::Read(read) => read.handle_configurations(now, Arc::clone(known)),
+            Self::List(_) => {}
+        }
+    }
+
     pub(super) fn poll(&mut self) -> Option<Action> {
         match self {
             Self::Write(write) => write.poll(),

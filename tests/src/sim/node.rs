@@ -36,7 +36,7 @@ impl Node {
         Self {
             signer,
             disk: Disk::default(),
-            server: Server::new(Arc::clone(&ground.configuration)),
+            server: Server::new(Arc::clone(&ground.configurations)),
             up: true,
             epoch: 0,
             calls: BTreeMap::new(),
@@ -71,7 +71,7 @@ impl Node {
         let identities: &dyn Identities = if blind { &Blind } else { &ground.keys };
         let context = Context {
             me: self.signer.id(),
-            configuration: &ground.configuration,
+            configurations: &ground.configurations,
             cut: &self.cut,
             keys: &ground.keys,
             identities,
@@ -140,7 +140,7 @@ impl Node {
         if ground.plant == Some(Plant::ForgetMarks) {
             self.disk.forget_marks();
         }
-        self.server = Server::new(Arc::clone(&ground.configuration));
+        self.server = Server::new(Arc::clone(&ground.configurations));
         let proofs = self.disk.proofs().unwrap_or_default();
         self.cut = proofs.iter().map(|proof| proof.guilty().clone()).collect();
         self.up = true;

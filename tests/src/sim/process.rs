@@ -253,10 +253,10 @@ impl Process {
             cut: self.cut.clone(),
             leftovers,
         };
-        let configuration = Arc::clone(&ground.configuration);
+        let configurations = Arc::clone(&ground.configurations);
         let kind = Kind::Write { value: value.clone(), is_final };
         let now = self.now(ground);
-        let write = Write::start(now, configuration, variable.clone(), value, is_final, options);
+        let write = Write::start(now, configurations, variable.clone(), value, is_final, options);
         (variable, kind, Machine::Write(Box::new(write)))
     }
 
@@ -278,9 +278,9 @@ impl Process {
             deadline,
             round_timeout: ROUND,
         };
-        let configuration = Arc::clone(&ground.configuration);
+        let configurations = Arc::clone(&ground.configurations);
         let kind = Kind::Read { regular: consistency == Consistency::Regular, at };
-        let read = Read::start(self.now(ground), configuration, variable.clone(), options);
+        let read = Read::start(self.now(ground), configurations, variable.clone(), options);
         (variable, kind, Machine::Read(Box::new(read)))
     }
 
@@ -410,6 +410,11 @@ impl Process {
     fn pump(&mut self, ground: &mut Ground) {
         let Some(mut running) = self.running.take() else { return };
         while let Some(action) = running.machine.poll() {
+            if action == Action::Refresh {
+                // Members do not change here: the digest of another configuration is a lie.
+                running.machine.refreshed(self.now(ground), &ground.configurations);
+                continue;
+            }
             if self.act(ground, running.op, action) == Fate::Dies {
                 self.die(ground, running.op);
                 return;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::all_groups;
 use crate::client::Fault;
 use crate::{
-    Abandon, Address, Batch, CertifiedEntry, Configuration, EntryHash, EquivocationProof,
-    Identities, Invalid, Marks, NodeId, Purpose, Slot, Timestamp, Variable, VariableState, Verify,
-    VerifyError, verify_certified,
+    Abandon, Address, Batch, CertifiedEntry, Configuration, Configurations, EntryHash,
+    EquivocationProof, Identities, Invalid, Marks, NodeId, Purpose, Slot, Timestamp, Variable,
+    VariableState, Verify, VerifyError, verify_certified,
 };
 
 /// How far a timestamp that nothing proves is believed beyond what is proven: 2^15. Honest members
@@ -61,6 +61,7 @@ pub(super) struct Verdict {
 /// Decides one variable.
 pub(super) struct Judge<'a> {
     pub(super) configuration: &'a Configuration,
+    pub(super) known: &'a Configurations,
     pub(super) variable: &'a Variable,
     pub(super) keys: &'a dyn Verify,
     pub(super) identities: &'a dyn Identities,
@@ -121,9 +122,8 @@ impl Judge<'_> {
                 continue;
             }
             match newest {
-                Some(first) if first.hash() != hash => proofs.extend(
-                    EquivocationProof::of_certified(first, entry, self.configuration, self.keys),
-                ),
+                Some(first) if first.hash() != hash => proofs
+                    .extend(EquivocationProof::of_certified(first, entry, self.known, self.keys)),
                 Some(_) => {}
                 None => newest = Some(entry),
             }
@@ -135,7 +135,7 @@ impl Judge<'_> {
         if entry.variable() != self.variable {
             return Ok(false);
         }
-        match verify_certified(entry, self.configuration, self.keys) {
+        match verify_certified(entry, self.known, self.keys) {
             Ok(()) => Ok(true),
             Err(invalid) => match invalid.missing_certificate() {
                 Some(id) if !(self.given_up)(id) => Err(Missing::from([id.clone()])),

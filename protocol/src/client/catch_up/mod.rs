@@ -13,8 +13,8 @@ use judge::{Claim, Judge};
 use super::{Fault, Lost, Round};
 use crate::server::{MAX_RECALLED, MIN_PAGE_BYTES};
 use crate::{
-    Answer, Configuration, EquivocationProof, Group, Identities, NodeId, Recalled, Request,
-    Response, Variable, Verify, encode,
+    Answer, Configuration, Configurations, EquivocationProof, Group, Identities, NodeId, Recalled,
+    Request, Response, Variable, Verify, encode,
 };
 
 /// How often certificates are looked for before an entry that needs them is left out: whoever
@@ -33,8 +33,21 @@ pub struct CatchUpOptions {
     pub me: NodeId,
     /// Whether the own memory is whole and counts as one of the quorum.
     pub counts_itself: bool,
+    /// Who is asked.
+    pub source: Source,
     /// How long to wait for a page before its member is asked again.
     pub round_timeout: Duration,
+}
+
+/// Who is asked for what they remember.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a memory was lost, or handed over")]
+pub enum Source {
+    /// The members of one's own groups: for a node that lost its memory.
+    Peers,
+    /// The members of every group of the predecessor, who have stopped under it: for a member of
+    /// a new configuration that takes over the state. Where there is none, as [`Source::Peers`].
+    Predecessor,
 }
 
 /// What the driver is to do.
@@ -86,6 +99,8 @@ struct Teller {
 /// have said.
 #[derive(Debug)]
 pub struct CatchUp {
+    known: Arc<Configurations>,
+    /// Whose members are asked.
     configuration: Arc<Configuration>,
     options: CatchUpOptions,
     tellers: BTreeMap<NodeId, Teller>,
@@ -106,17 +121,16 @@ pub struct CatchUp {
 impl CatchUp {
     /// Begins to ask all other members of the groups to which `options.me` belongs.
     #[must_use]
-    pub fn start(
-        now: Duration,
-        configuration: Arc<Configuration>,
-        options: CatchUpOptions,
-    ) -> Self {
-        let mine = groups_of(&configuration, &options.me);
+    pub fn start(now: Duration, known: Arc<Configurations>, options: CatchUpOptions) -> Self {
+        let predecessor = known.predecessor().filter(|_| options.source == Source::Predecessor);
+        let configuration = Arc::clone(predecessor.unwrap_or_else(|| known.newest()));
+        let mine = groups_of(&configuration, &options);
         let others: BTreeSet<NodeId> =
             mine.flat_map(Group::members).filter(|id| **id != options.me).cloned().collect();
         let mut catch_up = Self {
             tellers: others.into_iter().map(|id| (id, Teller::new())).collect(),
             configuration,
+            known,
             claims: BTreeMap::new(),
             decided: None,
             fetching: None,
@@ -180,7 +194,8 @@ impl CatchUp {
         keys: &dyn Verify,
         identities: &dyn Identities,
     ) {
-        let ours = self.configuration.digest();
+        // An answer under the newest configuration is by one that has stopped under older ones.
+        let ours = self.known.newest().digest();
         let Some(teller) = self.tellers.get_mut(from) else { return };
         if teller.asked.is_none_or(|(asked, _)| asked != round) {
             return;
@@ -300,8 +315,8 @@ impl CatchUp {
         let Some(claims) = self.claims.get(variable) else { return Ok(None) };
         let fetched = &self.fetched;
         let given_up = |id: &NodeId| fetched.get(id).is_some_and(|tries| *tries >= MAX_FETCHES);
-        let configuration = &self.configuration;
-        let judge = Judge { configuration, variable, keys, identities, given_up: &given_up };
+        let (configuration, known) = (&self.configuration, &self.known);
+        let judge = Judge { configuration, known, variable, keys, identities, given_up: &given_up };
         let verdict = judge.judge(claims)?;
         self.claims.remove(variable);
         self.decided = Some(variable.clone());
@@ -348,7 +363,7 @@ impl CatchUp {
     fn have_quorum(&self, counts: impl Fn(&Teller) -> bool) -> bool {
         let good: BTreeSet<&NodeId> =
             self.tellers.iter().filter(|(_, teller)| counts(teller)).map(|(id, _)| id).collect();
-        groups_of(&self.configuration, &self.options.me).all(|group| {
+        groups_of(&self.configuration, &self.options).all(|group| {
             let me = usize::from(group.contains(&self.options.me));
             let me = if self.options.counts_itself { me } else { 0 };
             let have = group.count(good.iter().copied()).saturating_add(me);
@@ -370,14 +385,14 @@ fn needed(group: &Group, options: &CatchUpOptions) -> usize {
     group.thresholds().q().min(available)
 }
 
-/// The groups to which a node belongs; for one that belongs to none (a new member), all.
+/// The groups that are asked: those to which a node belongs, or all that hand over.
 fn groups_of<'a>(
     configuration: &'a Configuration,
-    me: &NodeId,
+    options: &CatchUpOptions,
 ) -> impl Iterator<Item = &'a Group> + use<'a> {
-    let is_member = configuration.has_member(me);
-    let me = me.clone();
-    all_groups(configuration).filter(move |group| !is_member || group.contains(&me))
+    let all = options.source == Source::Predecessor || !configuration.has_member(&options.me);
+    let me = options.me.clone();
+    all_groups(configuration).filter(move |group| all || group.contains(&me))
 }
 
 /// The cliques and the store group.

@@ -49,13 +49,8 @@ impl Write {
         self.obstacle = Obstacle::Silence(phase, have, need, missing);
     }
 
-    /// More than b members with another configuration: at least one is honest.
     pub(super) fn other_configuration(&self) -> Option<Problem> {
-        let nodes = self.elsewhere.nodes();
-        let lost = |c: &Group| c.count(&nodes) >= c.thresholds().one_honest();
-        let (_, theirs) = self.elsewhere.iter().next()?;
-        let any = self.configuration.cliques().iter().any(lost);
-        any.then_some(Problem::OtherConfiguration { theirs: *theirs })
+        self.elsewhere.problem(self.configuration.cliques())
     }
 
     pub(super) fn back_off(&mut self, now: Duration) {

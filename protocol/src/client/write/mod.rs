@@ -9,16 +9,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ask::{Ask, open_response, shortfall};
+use super::ask::{Ask, Elsewhere, open_response, shortfall};
 use super::jitter::Jitter;
 use super::refused::{Obstacle, Verdict, outstanding, too_many};
 use super::timestamp_choice::{TimeAnswer, base, choose, proof};
-use super::{Action, ClientError, Fault, Lost, Phase, Problem, Round, newer};
+use super::{Action, ClientError, Fault, Lost, Phase, Problem, RETRY_CHANGING, Round, newer};
 use crate::{
-    Abandon, Address, Answer, CertifiedEntry, CollectiveSignature, Configuration, Entry, EntryId,
-    Evidence, Group, NodeId, Outcome, Progress, Purpose, Refusal, Request, Response,
-    ShareStatement, SignatureShare, SignedEntry, SignedTime, Tally, TimeStatement, Timestamp,
-    Value, Variable, Verify, VerifyError, verify_certified,
+    Abandon, Address, Answer, CertifiedEntry, CollectiveSignature, Configuration, Configurations,
+    Entry, EntryId, Evidence, Group, NodeId, Outcome, Progress, Purpose, Refusal, Request,
+    Response, ShareStatement, SignatureShare, SignedEntry, SignedTime, Tally, TimeStatement,
+    Timestamp, Value, Variable, Verify, VerifyError, verify_certified,
 };
 
 /// Who writes, and how patiently.
@@ -72,6 +72,7 @@ pub enum Reserve {
 /// One write of one value. See the module's picture.
 #[derive(Debug)]
 pub struct Write {
+    configurations: Arc<Configurations>,
     configuration: Arc<Configuration>,
     options: Options,
     variable: Variable,
@@ -80,6 +81,8 @@ pub struct Write {
 
     step: Step,
     step_ends: Duration,
+    /// When the last round of questions began.
+    asked: Duration,
     round: Round,
     attempt: u32,
     jitter: Jitter,
@@ -99,7 +102,7 @@ pub struct Write {
     /// What each member said last when it refused, over all attempts. An attempt is over with the
     /// first few refusals, and those may all be lies.
     refused: Tally<Refusal>,
-    elsewhere: Tally<crate::ConfigurationDigest>,
+    elsewhere: Elsewhere,
     culprits: BTreeMap<NodeId, Fault>,
     actions: VecDeque<Action>,
     result: Option<Result<Written, ClientError>>,
@@ -138,7 +141,7 @@ impl Write {
     #[must_use]
     pub fn start(
         now: Duration,
-        configuration: Arc<Configuration>,
+        configurations: Arc<Configurations>,
         variable: Variable,
         value: Value,
         is_final: bool,
@@ -146,12 +149,14 @@ impl Write {
     ) -> Self {
         let mut write = Self {
             jitter: Jitter::new(options.seed),
-            configuration,
+            configuration: Arc::clone(configurations.newest()),
+            configurations,
             variable,
             value,
             is_final,
             step: Step::BackingOff,
             step_ends: now,
+            asked: now,
             round: 0,
             attempt: 0,
             base: Timestamp::ZERO,
@@ -164,7 +169,7 @@ impl Write {
             given_up: Vec::new(),
             obstacle: Obstacle::None,
             refused: Tally::default(),
-            elsewhere: Tally::default(),
+            elsewhere: Elsewhere::default(),
             culprits: BTreeMap::new(),
             actions: VecDeque::new(),
             result: None,
@@ -225,6 +230,9 @@ impl Write {
             &mut self.elsewhere,
             &mut self.culprits,
         );
+        if self.elsewhere.wants_refresh() {
+            self.actions.push_back(Action::Refresh);
+        }
         match &mut self.step {
             Step::Timestamps(_) => self.take_time(now, from, outcome, keys),
             Step::Signing(_) => self.take_share(now, from, outcome, keys),
@@ -262,7 +270,7 @@ impl Write {
     /// Learns that [`Action::Fetch`] is done, well or not.
     pub fn handle_fetched(&mut self, keys: &dyn Verify) {
         for (from, entry) in std::mem::take(&mut self.unchecked) {
-            match verify_certified(&entry, &self.configuration, keys) {
+            match verify_certified(&entry, &self.configurations, keys) {
                 Ok(()) => self.known = Some(newer(self.known.take(), entry)),
                 // Who sent it may be slow to show the certificate: that is no crime.
                 Err(invalid) if invalid.missing_certificate().is_some() => {}
@@ -271,6 +279,41 @@ impl Write {
         }
         if matches!(self.step, Step::BackingOff)
             && let Some(problem) = self.surely_forbidden()
+        {
+            self.fail(problem);
+        }
+    }
+
+    /// Learns what [`Action::Refresh`] came to. Under a new configuration an attempt whose shares
+    /// are not complete begins anew; an entry that is certified is stored at the new members.
+    pub fn handle_configurations(&mut self, now: Duration, known: Arc<Configurations>) {
+        self.elsewhere.refreshing = false;
+        if known.newest().number() <= self.configuration.number() {
+            self.fail_elsewhere();
+            return;
+        }
+        self.configuration = Arc::clone(known.newest());
+        self.configurations = known;
+        self.elsewhere = Elsewhere::default();
+        match &self.step {
+            Step::Signing(signing) => {
+                let attempt = signing.attempt.clone();
+                self.abandon(attempt);
+                self.ask_time(now);
+            }
+            Step::Timestamps(_) | Step::BackingOff => self.ask_time(now),
+            Step::Storing(certified, _) => {
+                let certified = (**certified).clone();
+                self.store(now, certified);
+            }
+            Step::Reserving | Step::Recording(_) | Step::Finished => {}
+        }
+    }
+
+    /// Nobody could say how one gets to the configuration that the members have.
+    fn fail_elsewhere(&mut self) {
+        if matches!(self.step, Step::BackingOff)
+            && let Some(problem) = self.other_configuration()
         {
             self.fail(problem);
         }
@@ -303,6 +346,7 @@ impl Write {
 
     fn next_round(&mut self, now: Duration) {
         self.round = self.round.saturating_add(1);
+        self.asked = now;
         self.step_ends = now.saturating_add(self.options.round_timeout);
     }
 

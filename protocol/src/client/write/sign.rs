@@ -84,7 +84,7 @@ impl Write {
             Refusal::NotOwner(entry) | Refusal::Sealed(entry) => self.learn(from, *entry, keys),
             Refusal::Equivocation(proofs) => {
                 for proof in proofs {
-                    if proof.verify(&self.configuration, keys).is_ok() {
+                    if proof.verify(&self.configurations, keys).is_ok() {
                         self.blame(&proof.guilty().clone(), Fault::Equivocation);
                         self.actions.push_back(Action::Accuse(proof));
                     } else {
@@ -102,7 +102,7 @@ impl Write {
             self.blame(from, Fault::BadEntry);
             return;
         }
-        match verify_certified(&entry, &self.configuration, keys) {
+        match verify_certified(&entry, &self.configurations, keys) {
             Ok(()) => self.known = Some(newer(self.known.take(), entry)),
             Err(invalid) => match invalid.missing_certificate() {
                 Some(id) => {

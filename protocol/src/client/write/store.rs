@@ -29,6 +29,9 @@ impl Write {
             }
             Some(Err(refusal)) => {
                 ask.lose(from);
+                if refusal == Refusal::Changing {
+                    self.step_ends = self.step_ends.min(self.asked.saturating_add(RETRY_CHANGING));
+                }
                 self.heed(from, refusal, keys);
                 return;
             }
@@ -55,6 +58,7 @@ impl Write {
         ask.lost.clear();
         let good = ask.answers.nodes();
         let request = Request::Store { entry: (**certified).clone() };
+        self.asked = now;
         self.step_ends = now.saturating_add(self.options.round_timeout);
         self.send(everyone.difference(&good).cloned().collect(), request);
     }
