@@ -198,7 +198,9 @@ impl Inner {
     pub(super) fn accuse(&self, proof: EquivocationProof) {
         if self.certificates.revoked().convict(&proof) {
             tracing::warn!(guilty = %proof.guilty(), "signed two entries for one timestamp");
-            self.peers.post(self.everyone(), Request::Accuse(Box::new(proof)));
+            let mut others = self.everyone();
+            others.remove(proof.guilty());
+            self.peers.post(others, Request::Accuse(Box::new(proof)));
         }
     }
 
