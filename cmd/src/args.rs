@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    bench, cert, cluster, completions, demo, get, graph, history, init, join, put, serve, verify,
+    bench, cert, cluster, completions, demo, get, graph, history, init, join, put, revoked, serve,
+    verify,
 };
 use crate::context::Context;
 use crate::exit::{EXIT_CODES, Exit};
@@ -57,7 +58,7 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     Demo(demo::DemoArgs),
     Init(init::InitArgs),
-    /// List, import, export and certify certificates.
+    /// List, import, export, certify and revoke certificates.
     #[command(subcommand)]
     Cert(cert::CertCommand),
     Graph(graph::GraphArgs),
@@ -66,6 +67,9 @@ pub(crate) enum Command {
     Get(get::GetArgs),
     History(history::HistoryArgs),
     Verify(verify::VerifyArgs),
+    /// Show who was cut out of the web of trust, and prove why.
+    #[command(subcommand)]
+    Revoked(revoked::RevokedCommand),
     Join(join::JoinArgs),
     /// Make and run a local cluster of processes.
     #[command(subcommand)]
@@ -87,6 +91,7 @@ impl Command {
             Self::Get(args) => get::run(&args, context),
             Self::History(args) => history::run(&args, context),
             Self::Verify(args) => verify::run(&args, context),
+            Self::Revoked(command) => revoked::run(&command, context),
             Self::Join(args) => join::run(&args, context),
             Self::Cluster(command) => cluster::run(&command, context),
             Self::Bench(args) => bench::run(&args, context),

@@ -29,6 +29,8 @@ pub(crate) struct GraphView {
     store: Option<GroupView>,
     /// Nodes that are known and in no group.
     outside: Vec<Outside>,
+    /// Who was cut out; members among them stay in n.
+    cut: Vec<Vertex>,
     users: Vec<UserView>,
     certificates: usize,
     certifications: usize,
@@ -81,24 +83,36 @@ struct UserView {
 impl GraphView {
     /// What this home sees.
     pub(crate) fn of(home: &PublicHome) -> Self {
+        match home.certificates().configuration(home.id(), &home.config().realm) {
+            Ok(configuration) => Self::under(home, &configuration),
+            Err(error) => Self::new(home, None, Some(error.to_string())),
+        }
+    }
+
+    /// What this home sees, under the configuration that its client has.
+    pub(crate) fn under(home: &PublicHome, configuration: &Configuration) -> Self {
+        Self::new(home, Some(configuration), None)
+    }
+
+    fn new(
+        home: &PublicHome,
+        configuration: Option<&Configuration>,
+        problem: Option<String>,
+    ) -> Self {
         let graph = home.certificates().keyring().graph();
-        let derived = home.certificates().configuration(home.id(), &home.config().realm);
-        let (configuration, problem) = match derived {
-            Ok(configuration) => (Some(configuration), None),
-            Err(error) => (None, Some(error.to_string())),
-        };
         let graph = &*graph;
-        let cliques = configuration.as_ref().map_or(&[][..], Configuration::cliques);
+        let cliques = configuration.map_or(&[][..], Configuration::cliques);
         Self {
             realm: home.config().realm.name.clone(),
-            configuration: configuration.as_ref().map(|c| c.digest().to_string()),
+            configuration: configuration.map(|c| c.digest().to_string()),
             problem,
             own: vertex(graph, home.id()),
-            role: role(configuration.as_ref(), home),
+            role: role(configuration, home),
             cliques: cliques.iter().map(|clique| group(graph, clique)).collect(),
-            store: configuration.as_ref().map(|c| group(graph, c.store())),
-            outside: outside(graph, configuration.as_ref()),
-            users: users(graph, cliques),
+            store: configuration.map(|c| group(graph, c.store())),
+            outside: outside(graph, configuration),
+            cut: home.certificates().revoked().all().keys().map(|id| vertex(graph, id)).collect(),
+            users: users(graph, cliques, &home.certificates().keyring().cut()),
             certificates: graph.len(),
             certifications: graph.vertices().map(|(id, _)| graph.certified_by(id).count()).sum(),
         }
@@ -159,8 +173,9 @@ fn missing(graph: &TrustGraph, node: &NodeId, goal: &BTreeSet<NodeId>) -> Vec<Mi
         .collect()
 }
 
-fn users(graph: &TrustGraph, cliques: &[Group]) -> Vec<UserView> {
-    let is_user = graph.vertices().filter(|(_, vertex)| !vertex.is_node).map(|(id, _)| id);
+fn users(graph: &TrustGraph, cliques: &[Group], cut: &BTreeSet<NodeId>) -> Vec<UserView> {
+    let is_user = graph.vertices().filter(|(id, vertex)| !vertex.is_node && !cut.contains(*id));
+    let is_user = is_user.map(|(id, _)| id);
     is_user
         .map(|id| {
             let certifiers: Vec<&NodeId> = graph.certifiers_of(id).collect();
@@ -231,12 +246,23 @@ impl fmt::Display for GraphView {
             (Some(store), _) => store.write(f, "\nstore group")?,
             (None, _) => {}
         }
+        self.write_cut(f)?;
         self.write_users(f)?;
         self.write_outside(f)
     }
 }
 
 impl GraphView {
+    fn write_cut(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.cut.is_empty() {
+            writeln!(
+                f,
+                "\ncut out for ever (why: `bftkv revoked list`); members among them count as faulty"
+            )?;
+        }
+        self.cut.iter().try_for_each(|vertex| writeln!(f, "    {vertex}"))
+    }
+
     fn write_users(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.users.is_empty() {
             writeln!(f, "\nusers")?;

@@ -23,6 +23,7 @@ mod graph_view;
 mod limited_read;
 mod listening;
 mod logging;
+mod malice_view;
 mod new_home;
 mod output;
 mod passphrase;

@@ -29,6 +29,7 @@ impl PublicHome {
         let own = found.certificates.into_iter().next();
         let own = own.ok_or_else(|| Failure::failed(format!("{}: no key", key.display())))?;
         let certificates = Certificates::open(&path.join(Home::CERTIFICATES))?;
+        let certificates = certificates.with_revoked(&path.join(Home::REVOKED))?;
         Ok(Self { id: own.id().clone(), config, certificates })
     }
 

@@ -10,19 +10,23 @@ mod support;
 
 use support::bftkv;
 
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 22] = [
     &["demo"],
     &["init"],
     &["cert", "list"],
     &["cert", "import"],
     &["cert", "export"],
     &["cert", "certify"],
+    &["cert", "revoke"],
     &["graph"],
     &["serve"],
     &["put"],
     &["get"],
     &["history"],
     &["verify"],
+    &["revoked", "list"],
+    &["revoked", "show"],
+    &["revoked", "export"],
     &["join"],
     &["cluster", "create"],
     &["cluster", "run"],
@@ -61,6 +65,8 @@ fn wrong_arguments_are_exit_code_2() {
         &["get"],
         &["init"],
         &["init", "--name", "a", "--from", "b"],
+        &["cert", "revoke"],
+        &["cert", "revoke", "a", "--self", "b"],
         &["history", "x", "--limit", "0"],
         &["cluster", "create", "d", "--authority", "0"],
         &["completions", "no-such-shell"],

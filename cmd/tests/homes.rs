@@ -52,7 +52,7 @@ fn a_home_is_for_its_owner_alone_and_is_made_once() {
     folder.init("n1", "n1 (http://127.0.0.1:5701)");
     assert_eq!(mode(&folder.path("n1")), 0o700);
     assert_eq!(mode(&folder.path("n1/key.pgp")), 0o600);
-    assert_eq!(mode(&folder.path("n1/revocation.pgp")), 0o600);
+    assert_eq!(mode(&folder.path("n1/revocation.rev")), 0o600);
     let again = folder.at("n1", &["init", "--name", "n1 (http://127.0.0.1:5701)"]).expect(1);
     assert!(again.stderr.contains("home already"), "{again:?}");
 }

@@ -20,7 +20,7 @@ use crate::public_home::PublicHome;
 const MAX_FILE_BYTES: usize = 64 * 1024 * 1024;
 
 /// The file with which a lost or stolen key is revoked.
-const REVOCATION: &str = "revocation.pgp";
+const REVOCATION: &str = "revocation.rev";
 
 /// Make a home: a new key, or keys and certificates from `GnuPG`.
 ///
@@ -34,6 +34,9 @@ const REVOCATION: &str = "revocation.pgp";
 ///   bftkv init --name 'Alice Example <alice@example.org>' --protect
 ///   bftkv init --from cluster/n1          # a folder with pubring.gpg and secring.gpg
 ///   bftkv init --key secret.asc --certs everybody.asc
+///
+/// Beside a new key lies revocation.rev. Move it to a safe place: if the key is ever lost or stolen,
+/// `bftkv cert revoke --self revocation.rev` makes it worthless, from any home.
 ///
 /// After that: exchange certificates (`bftkv cert export`, `cert import`), certify each other
 /// (`bftkv cert certify`), and look at the result (`bftkv graph`).
@@ -104,7 +107,7 @@ impl fmt::Display for Report {
 struct Material {
     key: OwnKey,
     certificates: Vec<Vec<u8>>,
-    revocation: Option<Vec<u8>>,
+    revocation: Option<String>,
 }
 
 pub(crate) fn run(args: &InitArgs, context: &Context) -> Result<Exit, Failure> {
@@ -120,7 +123,7 @@ pub(crate) fn run(args: &InitArgs, context: &Context) -> Result<Exit, Failure> {
     let new = NewHome { key: &material.key, certificates: &material.certificates, config: &config };
     let home = Home::create(path, &new)?;
     let revocation = match material.revocation {
-        Some(bytes) => Some(save_revocation(home.path(), &bytes)?),
+        Some(text) => Some(save_revocation(home.path(), &text)?),
         None => None,
     };
     context.output().show(&report(path, revocation)?)?;
@@ -149,11 +152,8 @@ fn new_key(name: &str, protect: bool, context: &Context) -> Result<Material, Fai
         Failure::usage(format!("--name {name:?}: {error}"))
             .hint("a node is \"Real name (http://host:port)\", a user \"Real name <email>\"")
     })?;
-    Ok(Material {
-        key: generated.key,
-        certificates: Vec::new(),
-        revocation: Some(generated.revocation),
-    })
+    let revocation = Some(generated.revocation_file().map_err(Failure::failed)?);
+    Ok(Material { key: generated.key, certificates: Vec::new(), revocation })
 }
 
 /// A folder as `gpg --export` and `gpg --export-secret-keys` fill it.
@@ -176,13 +176,14 @@ fn open_key(bytes: &[u8], file: &Path, context: &Context) -> Result<OwnKey, Fail
         .map_err(|error| Failure::failed(format!("{}: {error}", file.display())))
 }
 
-fn save_revocation(home: &Path, bytes: &[u8]) -> Result<PathBuf, Failure> {
+fn save_revocation(home: &Path, text: &str) -> Result<PathBuf, Failure> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let path = home.join(REVOCATION);
     let mut options = std::fs::File::options();
     let opened = options.write(true).create_new(true).mode(0o600).open(&path);
-    let written = opened.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+    let written =
+        opened.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
     written.map_err(|error| Failure::file(&path, &error))?;
     Ok(path)
 }

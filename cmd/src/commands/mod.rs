@@ -11,5 +11,6 @@ pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod join;
 pub(crate) mod put;
+pub(crate) mod revoked;
 pub(crate) mod serve;
 pub(crate) mod verify;

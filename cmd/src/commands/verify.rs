@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bftkv::protocol::Configurations;
 use bftkv::protocol::Domain;
-use bftkv::{Configuration, NodeId, ProofFile, ProofFileError};
+use bftkv::{Configuration, MaliceFile, MaliceFileError, NodeId, ProofFile, ProofFileError};
 use clap::Args;
 use serde::Serialize;
 
@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::limited_read;
+use crate::malice_view::MaliceView;
 use crate::output::{count, preview};
 use crate::public_home::PublicHome;
 use crate::variable::ShownVariable;
@@ -27,8 +28,10 @@ const MAX_FILE_BYTES: usize = bftkv::protocol::MAX_MESSAGE_BYTES;
 /// Check a proof file, offline.
 ///
 /// A proof is a value with the signature of its writer and those of a quorum of every clique
-/// (`bftkv get --proof`). It is checked with the certificates of this home and nothing else. Exit
-/// code 7 says that it does not hold.
+/// (`bftkv get --proof`). A proof of malice is two signatures of one key that an honest key never
+/// makes: over two different values for one variable and timestamp (`bftkv revoked export`). Both
+/// are checked with the certificates of this home and nothing else. Exit code 7 says that a proof
+/// does not hold.
 ///
 /// With --export every signature becomes an ordinary detached OpenPGP signature, so that other
 /// programs can judge it.
@@ -38,6 +41,7 @@ const MAX_FILE_BYTES: usize = bftkv::protocol::MAX_MESSAGE_BYTES;
 ///   bftkv verify greeting.proof
 ///   bftkv verify greeting.proof --export parts
 ///   gpg --verify parts/entry.sig parts/entry.bin
+///   bftkv verify n4.malice
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct VerifyArgs {
@@ -90,10 +94,7 @@ impl fmt::Display for Report {
         writeln!(f, "writer: {}", self.writer)?;
         self.signers.iter().try_for_each(|signer| writeln!(f, "signed by: {signer}"))?;
         writeln!(f, "configuration: {}", self.configuration)?;
-        if !self.commands.is_empty() {
-            writeln!(f, "\nother programs can judge it:")?;
-        }
-        self.commands.iter().try_for_each(|command| writeln!(f, "  {command}"))
+        write_commands(f, &self.commands)
     }
 }
 
@@ -103,6 +104,10 @@ pub(crate) fn run(args: &VerifyArgs, context: &Context) -> Result<Exit, Failure>
     let known = Configurations::starting_with(configuration.clone());
     let bytes = limited_read::read(&args.file, MAX_FILE_BYTES)?;
     let keys = home.certificates().keyring();
+    if MaliceFile::is_one(&bytes) {
+        let file = MaliceFile::verify(&bytes, &known, keys).map_err(explain_malice)?;
+        return show_malice(&file, args, &home, context);
+    }
     let proof = ProofFile::verify(&bytes, &known, keys).map_err(explain)?;
     let commands = match &args.export {
         Some(folder) => export(&proof, folder)?,
@@ -112,12 +117,80 @@ pub(crate) fn run(args: &VerifyArgs, context: &Context) -> Result<Exit, Failure>
     Ok(Exit::Done)
 }
 
+/// What a proof of malice shows, and that it holds.
+#[derive(Debug, Serialize)]
+struct MaliceReport {
+    valid: bool,
+    #[serde(flatten)]
+    malice: MaliceView,
+    /// What judges the exported parts.
+    commands: Vec<String>,
+}
+
+impl fmt::Display for MaliceReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "valid: this is proof of malice")?;
+        write!(f, "{}", self.malice)?;
+        write_commands(f, &self.commands)
+    }
+}
+
+fn write_commands(f: &mut fmt::Formatter<'_>, commands: &[String]) -> fmt::Result {
+    if !commands.is_empty() {
+        writeln!(f, "\nother programs can judge it:")?;
+    }
+    commands.iter().try_for_each(|command| writeln!(f, "  {command}"))
+}
+
+fn show_malice(
+    file: &MaliceFile,
+    args: &VerifyArgs,
+    home: &PublicHome,
+    context: &Context,
+) -> Result<Exit, Failure> {
+    let commands = match &args.export {
+        Some(folder) => export_malice(file, folder)?,
+        None => Vec::new(),
+    };
+    let malice = MaliceView::of(file.proof(), home.certificates());
+    context.output().show(&MaliceReport { valid: true, malice, commands })?;
+    Ok(Exit::Done)
+}
+
+/// Writes the two signatures and what they sign; gives the commands that judge them.
+fn export_malice(file: &MaliceFile, folder: &Path) -> Result<Vec<String>, Failure> {
+    std::fs::create_dir(folder).map_err(|error| Failure::file(folder, &error))?;
+    let mut commands = Vec::new();
+    for (name, (_, message, signature)) in ["first", "second"].iter().zip(file.proof().signatures())
+    {
+        write(&folder.join(format!("{name}.bin")), &message)?;
+        write(&folder.join(format!("{name}.sig")), signature.as_bytes())?;
+        let folder = folder.display();
+        commands.push(format!("gpg --verify {folder}/{name}.sig {folder}/{name}.bin"));
+    }
+    Ok(commands)
+}
+
+fn explain_malice(error: MaliceFileError) -> Failure {
+    let failure = Failure::new(Exit::InvalidProof, error.to_string());
+    match &error {
+        MaliceFileError::Invalid(invalid) => match invalid.missing_certificate() {
+            Some(id) => failure.hint(missing(id)),
+            None => failure,
+        },
+        _ => failure,
+    }
+}
+
+fn missing(id: &NodeId) -> String {
+    format!("import the certificate {id}, or `bftkv join`, and try again")
+}
+
 fn explain(error: ProofFileError) -> Failure {
     let failure = Failure::new(Exit::InvalidProof, error.to_string());
     let ProofFileError::Invalid(invalid) = &error else { return failure };
     if let Some(id) = invalid.missing_certificate() {
-        return failure
-            .hint(format!("import the certificate {id}, or `bftkv join`, and try again"));
+        return failure.hint(missing(id));
     }
     match invalid {
         bftkv::protocol::Invalid::Configuration(_) => failure

@@ -4,6 +4,7 @@ mod certify;
 mod export;
 mod import;
 mod list;
+mod revoke;
 
 use bftkv::NodeId;
 use bftkv::wot::{Identity, IdentityKind, Keyring, LookupError};
@@ -20,6 +21,7 @@ pub(crate) enum CertCommand {
     Import(import::ImportArgs),
     Export(export::ExportArgs),
     Certify(certify::CertifyArgs),
+    Revoke(revoke::RevokeArgs),
 }
 
 pub(crate) fn run(command: &CertCommand, context: &Context) -> Result<Exit, Failure> {
@@ -28,6 +30,7 @@ pub(crate) fn run(command: &CertCommand, context: &Context) -> Result<Exit, Fail
         CertCommand::Import(args) => import::run(args, context),
         CertCommand::Export(args) => export::run(args, context),
         CertCommand::Certify(args) => certify::run(args, context),
+        CertCommand::Revoke(args) => revoke::run(args, context),
     }
 }
 
@@ -41,7 +44,7 @@ pub(crate) fn user_id(identity: &Identity) -> String {
 }
 
 /// Finds the one certificate that `text` means.
-fn find(keyring: &Keyring, text: &str) -> Result<NodeId, Failure> {
+pub(crate) fn find(keyring: &Keyring, text: &str) -> Result<NodeId, Failure> {
     keyring.find(text).map_err(|error| match &error {
         LookupError::Ambiguous { matches, .. } => {
             let failure = Failure::failed(format!("{text:?} means {} certificates", matches.len()));

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bftkv::transport::Handler;
-use bftkv::{Client, Home, Node, NodeId, RunningNode};
+use bftkv::{Certificates, Client, Configuration, Home, Node, NodeId, RunningNode};
 use tempfile::TempDir;
 
 use super::liar::Liar;
+use super::traitor::Traitor;
 use crate::failure::Failure;
 use crate::free_ports::free_ports;
 use crate::new_home::NewSettings;
@@ -18,7 +19,7 @@ use crate::web::{Plan, Role, Web};
 /// The nodes' names.
 pub(super) const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
 
-/// Four nodes and two people, in a temporary folder.
+/// Four nodes and three people, in a temporary folder.
 pub(super) struct DemoCluster {
     folder: TempDir,
     nodes: BTreeMap<&'static str, DemoNode>,
@@ -44,6 +45,7 @@ impl DemoCluster {
             .map(|(name, port)| Plan::node(*name, Role::Authority, *port))
             .collect();
         plans.push(Plan::person("alice", Role::User));
+        plans.push(Plan::person("trudy", Role::User));
         plans.push(Plan::person("mallory", Role::Stranger));
         Web::make(&plans)?.write_homes(folder.path(), &NewSettings::default())?;
         let mut nodes = BTreeMap::new();
@@ -86,6 +88,19 @@ impl DemoCluster {
         self.start_with(name, handler).await
     }
 
+    /// Starts a node that signs whatever it is asked to.
+    ///
+    /// # Errors
+    /// The port was taken meanwhile.
+    pub(super) async fn start_traitor(&mut self, name: &str) -> Result<Arc<Traitor>, Failure> {
+        let key = Home::open(self.home(name))?.key();
+        let configuration = self.configuration(name)?.digest();
+        let honest = self.node(name)?.node.handler();
+        let traitor = Arc::new(Traitor::new(honest, key, configuration));
+        self.start_with(name, Arc::clone(&traitor) as Arc<dyn Handler>).await?;
+        Ok(traitor)
+    }
+
     async fn start_with(
         &mut self,
         name: &str,
@@ -113,6 +128,22 @@ impl DemoCluster {
     /// There is no such node.
     pub(super) fn id(&mut self, name: &str) -> Result<NodeId, Failure> {
         Ok(self.node(name)?.node.id().clone())
+    }
+
+    /// The configuration that a node serves.
+    ///
+    /// # Errors
+    /// There is no such node.
+    pub(super) fn configuration(&mut self, name: &str) -> Result<&Arc<Configuration>, Failure> {
+        Ok(self.node(name)?.node.configuration())
+    }
+
+    /// The certificates that a node knows.
+    ///
+    /// # Errors
+    /// There is no such node.
+    pub(super) fn certificates(&mut self, name: &str) -> Result<Certificates, Failure> {
+        Ok(self.node(name)?.node.certificates().clone())
     }
 
     fn node(&mut self, name: &str) -> Result<&mut DemoNode, Failure> {

@@ -1,8 +1,11 @@
 //! `bftkv demo`.
 
 mod cluster;
+mod forger;
 mod liar;
 mod story;
+mod traitor;
+mod treason;
 
 use clap::Args;
 
@@ -10,7 +13,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
-/// Show a whole cluster in this process: put, get, a stopped node, a liar named.
+/// Show a whole cluster in this process: put, get, a stopped node, a liar named, a traitor caught.
 ///
 /// Four nodes with fresh keys talk over loopback HTTP with sealed messages, in a temporary folder
 /// that is gone afterwards. Nothing needs to be installed. The exit code is 0 only if everything

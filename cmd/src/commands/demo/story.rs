@@ -16,7 +16,7 @@ use crate::public_home::PublicHome;
 
 /// How often the reader asks until the liar is among those whose answers it looked at: it takes
 /// the first three of four, so it meets the liar in most reads.
-const MOST_READS: usize = 200;
+pub(super) const MOST_READS: usize = 200;
 
 /// Tells the story to its end.
 ///
@@ -28,7 +28,7 @@ pub(super) async fn tell(output: Output) -> Result<(), Failure> {
     story.end()
 }
 
-struct Story {
+pub(super) struct Story {
     output: Output,
     steps: Vec<String>,
 }
@@ -48,6 +48,7 @@ impl Story {
         self.lose_a_node(&mut cluster, &alice).await?;
         self.catch_a_liar(&mut cluster, &alice).await?;
         self.seal(&alice).await?;
+        self.catch_a_traitor(&mut cluster, &alice).await?;
         for name in NODES {
             cluster.stop(name).await?;
         }
@@ -55,10 +56,12 @@ impl Story {
     }
 
     fn make_keys(&mut self) -> Result<DemoCluster, Failure> {
-        self.title("Keys. Every node is an OpenPGP certificate; so are alice and mallory.")?;
+        self.title("Keys. Every node is an OpenPGP certificate; so are the users.")?;
         let cluster = DemoCluster::make()?;
         self.say("The four nodes have certified each other: that makes them a quorum. They have")?;
-        self.say("certified alice, too. Nobody has certified mallory. There is no leader and no")?;
+        self.say(
+            "certified alice and trudy. Nobody has certified mallory. There is no leader and no",
+        )?;
         self.say("authority above them. This is what `bftkv graph` shows alice:")?;
         self.quote(&GraphView::of(&PublicHome::open(&cluster.home("alice"))?))?;
         Ok(cluster)
@@ -197,21 +200,25 @@ impl Story {
         output::raw(next.as_bytes())
     }
 
-    fn title(&mut self, title: &str) -> Result<(), Failure> {
+    pub(super) fn title(&mut self, title: &str) -> Result<(), Failure> {
         let number = self.steps.len().saturating_add(1);
         self.steps.push(title.to_owned());
         self.write(&format!("\n{number}. {title}"))
     }
 
-    fn say(&self, text: impl Display) -> Result<(), Failure> {
+    pub(super) fn say(&self, text: impl Display) -> Result<(), Failure> {
         self.write(&format!("   {text}"))
     }
 
-    fn quote(&self, text: &impl Display) -> Result<(), Failure> {
+    pub(super) fn quote(&self, text: &impl Display) -> Result<(), Failure> {
         text.to_string().lines().try_for_each(|line| self.write(&format!("   | {line}")))
     }
 
-    fn command(&self, command: impl Display, answer: impl Display) -> Result<(), Failure> {
+    pub(super) fn command(
+        &self,
+        command: impl Display,
+        answer: impl Display,
+    ) -> Result<(), Failure> {
         let command = command.to_string();
         let sign = if command.is_empty() { ' ' } else { '$' };
         self.write(&format!("   {sign} {command:<36} -> {answer}"))
@@ -225,7 +232,7 @@ impl Story {
     }
 }
 
-fn claim(holds: bool, what: &str) -> Result<(), Failure> {
+pub(super) fn claim(holds: bool, what: &str) -> Result<(), Failure> {
     if holds {
         return Ok(());
     }
@@ -233,7 +240,7 @@ fn claim(holds: bool, what: &str) -> Result<(), Failure> {
         .hint("this is a bug: please report it with this output"))
 }
 
-fn variable(name: &str) -> Result<Variable, Failure> {
+pub(super) fn variable(name: &str) -> Result<Variable, Failure> {
     Variable::new(name).map_err(Failure::failed)
 }
 
@@ -249,7 +256,7 @@ async fn try_put(
 }
 
 /// Puts; gives the timestamp.
-async fn put(
+pub(super) async fn put(
     client: &Client,
     name: &Variable,
     text: &str,
@@ -258,13 +265,13 @@ async fn put(
     Ok(try_put(client, name, text, once).await??.timestamp)
 }
 
-async fn get(client: &Client, name: &Variable) -> Result<String, Failure> {
+pub(super) async fn get(client: &Client, name: &Variable) -> Result<String, Failure> {
     let found = client.get(name, GetOptions::default()).await?;
     let entry = found.entry.ok_or_else(|| Failure::failed(format!("{name} is absent")))?;
     Ok(text_of(entry.entry().value.as_bytes()))
 }
 
-fn text_of(bytes: &[u8]) -> String {
+pub(super) fn text_of(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
