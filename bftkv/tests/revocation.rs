@@ -17,7 +17,7 @@ use bftkv::protocol::{
 use bftkv::transport::Faults;
 use bftkv::{Fault, GetOptions, MaliceFile, Problem, PutOptions, Value};
 use in_memory::{
-    ALICE, BOB, Cluster, MALLORY, STRANGER, certificates, configuration, entry, entry_in, id, key,
+    ALICE, BOB, Cluster, MALLORY, STRANGER, certificates, configurations, entry, entry_in, id, key,
     response, share, statement, until, variable,
 };
 
@@ -282,7 +282,7 @@ async fn a_convicted_writer_blocks_and_overtakes_nobody() {
 
     let (one, two) = two_values_with_two_traitors(&cluster).await;
     let keys = certificates();
-    let proofs = EquivocationProof::of_certified(&one, &two, &configuration(), keys.keyring());
+    let proofs = EquivocationProof::of_certified(&one, &two, &configurations(), keys.keyring());
     let against_mallory = proofs.iter().find(|proof| *proof.guilty() == id(MALLORY)).unwrap();
     assert_eq!(cluster.ask(0, BOB, accuse(against_mallory)).await, Ok(Answer::Done));
     cluster.until_cut(&[0, 1, 2, 3], MALLORY).await;
@@ -304,10 +304,10 @@ async fn a_convicted_writer_blocks_and_overtakes_nobody() {
 /// The file that convicts is canonical, holds offline, and no byte of it can change.
 #[test]
 fn a_proof_of_malice_holds_offline_and_no_byte_of_it_can_change() {
-    let (keys, configuration) = (certificates(), configuration());
+    let (keys, known) = (certificates(), configurations());
     let file = MaliceFile::new(proof_against_n4("x"));
     let bytes = file.to_bytes();
-    let verify = |bytes: &[u8]| MaliceFile::verify(bytes, &configuration, keys.keyring());
+    let verify = |bytes: &[u8]| MaliceFile::verify(bytes, &known, keys.keyring());
     assert_eq!(verify(&bytes).unwrap().to_bytes(), bytes, "canonical: the same bytes again");
     for position in 0..bytes.len() {
         for change in [1, 0x80, 0xff] {

@@ -11,8 +11,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bftkv::protocol::{
-    Address, CertifiedEntry, CollectiveSignature, Entry, Evidence, Outcome, Purpose, Request,
-    Response, ShareStatement, Sign, SignatureShare, SignedEntry, Store, Timestamp, WriterSignature,
+    Address, CertifiedEntry, CollectiveSignature, Configurations, Entry, Evidence, Outcome,
+    Purpose, Request, Response, ShareStatement, Sign, SignatureShare, SignedEntry, Store,
+    Timestamp, WriterSignature,
 };
 use bftkv::storage::{StorageConfig, StorageKind, WriterLog};
 use bftkv::transport::{Handler, MemoryNetwork};
@@ -91,6 +92,10 @@ pub(crate) fn certificates() -> Certificates {
 
 pub(crate) fn configuration() -> Configuration {
     certificates().configuration(&id(0), &RealmConfig::default()).unwrap()
+}
+
+pub(crate) fn configurations() -> Configurations {
+    Configurations::starting_with(configuration())
 }
 
 /// The cluster, its network and its disks.

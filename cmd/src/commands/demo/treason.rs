@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bftkv::protocol::CertifiedEntry;
+use bftkv::protocol::{CertifiedEntry, Configurations};
 use bftkv::{Client, Fault, GetOptions, Home, MaliceFile, NodeId, Variable};
 
 use super::cluster::{DemoCluster, NODES};
@@ -107,8 +107,9 @@ impl Story {
         self.command("revoked show n4", "who, what, where:")?;
         self.quote(&MaliceView::of(&proof, home.certificates()))?;
         let file = MaliceFile::new(proof).to_bytes();
-        let (configuration, keys) = (alice.configuration()?, home.certificates().keyring());
-        let holds = |bytes: &[u8]| MaliceFile::verify(bytes, &configuration, keys).is_ok();
+        let known = Configurations::starting_with((*alice.configuration()?).clone());
+        let keys = home.certificates().keyring();
+        let holds = |bytes: &[u8]| MaliceFile::verify(bytes, &known, keys).is_ok();
         claim(holds(&file), "the proof of malice holds")?;
         let length = file.len();
         self.command("verify n4.malice", format!("valid ({length} bytes, offline, by anybody)"))?;
