@@ -248,11 +248,22 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], which names the file, the line and the setting.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let name = || path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError::Read { path: name(), error })?;
-        let config: Self = toml::from_str(&text)
-            .map_err(|error| ConfigError::Parse { path: name(), error: Box::new(error) })?;
+        let path_text = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, &path_text),
+            Err(error) => Err(ConfigError::Read { path: path_text, error }),
+        }
+    }
+
+    /// Reads the text of a file; `path` is its name in messages.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names the file, the line and the setting.
+    pub fn parse(text: &str, path: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let (path, error) = (path.to_owned(), Box::new(error));
+            ConfigError::Parse { path, error }
+        })?;
         config.realm.realm()?;
         config.realm.authority_ids()?;
         config.realm.store_ids()?;

@@ -57,6 +57,9 @@ mod refusal;
 mod sealed;
 mod transport;
 
+#[doc(hidden)]
+pub use sealed::check_envelope;
+
 pub use answers::Answers;
 pub use error::{Fault, TransportError};
 pub use handler::{BoxFuture, Handler};

@@ -179,6 +179,14 @@ impl TestDisk {
         state.files[id].synced = state.files[id].bytes.clone();
     }
 
+    /// Puts other bytes at `place`, which may be the end.
+    pub fn overwrite(&self, path: &Path, place: usize, bytes: &[u8]) {
+        let mut state = self.state();
+        let id = state.names[path];
+        Write::At(place as u64, bytes.to_vec()).apply(&mut state.files[id].bytes);
+        state.files[id].synced = state.files[id].bytes.clone();
+    }
+
     pub fn delete(&self, path: &Path) {
         self.state().names.remove(path).unwrap();
     }

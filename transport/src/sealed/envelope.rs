@@ -113,6 +113,19 @@ impl Envelope {
     }
 }
 
+/// Reads bytes as the inside of a sealed message, and what it holds as far as it is read without
+/// a key. For the fuzz target: whether there is one form of each message only.
+///
+/// # Panics
+/// When a message was read that would be written differently.
+#[doc(hidden)]
+pub fn check_envelope(bytes: &[u8]) {
+    if let Ok(envelope) = Envelope::read(bytes) {
+        assert_eq!(envelope.to_bytes(), bytes, "another form of an envelope was read");
+        assert_eq!(Envelope::nonce_of(bytes), Some(envelope.nonce), "another nonce was found");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

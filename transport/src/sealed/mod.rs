@@ -8,5 +8,6 @@ mod workers;
 
 pub(crate) use client::{Carrier, SealedClient};
 pub(crate) use envelope::MAX_SEALED_BYTES;
+pub use envelope::check_envelope;
 pub(crate) use server::{SealedServer, ServeFailure};
 pub(crate) use workers::Workers;
