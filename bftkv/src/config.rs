@@ -131,13 +131,29 @@ pub struct NodeConfig {
     pub connections: usize,
     /// Connections at once from one address.
     pub connections_per_address: usize,
+    /// Requests per second from one address, opened or not.
+    pub requests_per_address: u32,
+    /// Requests per second of one certificate; members of the configuration have four times as
+    /// many.
+    pub requests_per_identity: u32,
+    /// Requests per second of unknown senders at one address; all strangers together have eight
+    /// times as many.
+    pub requests_of_strangers: u32,
     /// How long a clean shutdown waits for requests under way, in seconds.
     pub shutdown_seconds: u64,
 }
 
 impl Default for NodeConfig {
     fn default() -> Self {
-        Self { listen: None, connections: 1024, connections_per_address: 256, shutdown_seconds: 10 }
+        Self {
+            listen: None,
+            connections: 1024,
+            connections_per_address: 256,
+            requests_per_address: 4000,
+            requests_per_identity: 2000,
+            requests_of_strangers: 20,
+            shutdown_seconds: 10,
+        }
     }
 }
 

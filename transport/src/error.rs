@@ -115,11 +115,13 @@ impl TransportError {
     /// Whether the same request may succeed later without anybody changing anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        use TransportRefusal::{Overloaded, Replayed, StaleChallenge};
+        use TransportRefusal::{Overloaded, Replayed, StaleChallenge, TooManyRequests};
         match self {
             Self::Busy | Self::Unreachable(_) | Self::TimedOut => true,
-            Self::Http { status, .. } => *status == 503,
-            Self::Refused(refusal) => matches!(refusal, Overloaded | Replayed | StaleChallenge),
+            Self::Http { status, .. } => matches!(status, 429 | 503),
+            Self::Refused(refusal) => {
+                matches!(refusal, Overloaded | Replayed | StaleChallenge | TooManyRequests)
+            }
             _ => false,
         }
     }

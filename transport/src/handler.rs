@@ -20,6 +20,11 @@ pub trait Handler: Send + Sync {
     /// The future always runs to its end: neither a lost connection nor a passed deadline cancels
     /// it half-way.
     fn handle(&self, sender: NodeId, request: Request) -> BoxFuture<'_, Response>;
+
+    /// Whether this is a member of the configuration, which may ask more often than others.
+    fn is_member(&self, _sender: &NodeId) -> bool {
+        false
+    }
 }
 
 impl<F, R> Handler for F

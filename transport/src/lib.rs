@@ -52,9 +52,11 @@ mod handler;
 mod http;
 mod limits;
 mod memory;
+mod network;
 mod peer;
 mod refusal;
 mod sealed;
+mod throttle;
 mod transport;
 
 #[doc(hidden)]
@@ -68,4 +70,5 @@ pub use limits::{ClientLimits, ServerLimits};
 pub use memory::{Faults, MemoryNetwork, MemoryTransport};
 pub use peer::Peer;
 pub use refusal::{TransportRefusal, UnknownRefusal};
+pub use throttle::Rate;
 pub use transport::{AskOptions, Transport, WhenDropped};

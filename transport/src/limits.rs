@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::Rate;
 use crate::sealed::MAX_SEALED_BYTES;
 
 /// What a server allows. The defaults are safe on the open internet; every field may be changed
@@ -39,6 +40,18 @@ pub struct ServerLimits {
     pub buffered_bytes: usize,
     /// Messages that may wait for a processor to open or seal them. Default 1,024.
     pub waiting_work: usize,
+    /// Requests from one IPv4 address or one IPv6 network of 64 bits. Beyond it HTTP status 429,
+    /// before a body is read. A message that cannot be opened counts as 16 more. Default 4,000 per
+    /// second, more than a processor can open, so it slows only those who send junk.
+    pub requests_per_address: Rate,
+    /// Requests of one certificate; members of the configuration have four times as many. Beyond it
+    /// [`crate::TransportRefusal::TooManyRequests`], or HTTP status 429 for those who go on all the
+    /// same. Default 2,000 per second.
+    pub requests_per_identity: Rate,
+    /// Requests of unknown senders from one address or network: they join, or are told to. All
+    /// strangers together have eight times as many. Beyond it HTTP status 429. Default 20 per
+    /// second, at most 200 at once.
+    pub requests_of_strangers: Rate,
 }
 
 impl Default for ServerLimits {
@@ -58,6 +71,9 @@ impl Default for ServerLimits {
             in_flight: 256,
             buffered_bytes: 256 * 1024 * 1024,
             waiting_work: 1024,
+            requests_per_address: Rate::per_second(4000),
+            requests_per_identity: Rate::per_second(2000),
+            requests_of_strangers: Rate { per_second: 20, burst: 200 },
         }
     }
 }

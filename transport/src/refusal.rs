@@ -37,11 +37,14 @@ pub enum TransportRefusal {
     /// The message is of another version of the protocol.
     #[error("the message is of a version that is not spoken here")]
     UnsupportedVersion,
+    /// The sender asks more often than it may: wait, and ask less. Nothing was done.
+    #[error("you ask too often: wait a little")]
+    TooManyRequests,
 }
 
 impl TransportRefusal {
     /// All of them, by number.
-    const ALL: [(u8, Self); 8] = [
+    const ALL: [(u8, Self); 9] = [
         (1, Self::StaleChallenge),
         (2, Self::Replayed),
         (3, Self::WrongRecipient),
@@ -50,6 +53,7 @@ impl TransportRefusal {
         (6, Self::TooLarge),
         (7, Self::Overloaded),
         (8, Self::UnsupportedVersion),
+        (9, Self::TooManyRequests),
     ];
 
     /// The stable number, also on the wire.
@@ -90,6 +94,6 @@ mod tests {
             assert_eq!(decode::<TransportRefusal>(&[code]).unwrap(), refusal);
         }
         assert!(decode::<TransportRefusal>(&[0]).is_err());
-        assert!(decode::<TransportRefusal>(&[9]).is_err());
+        assert!(decode::<TransportRefusal>(&[10]).is_err());
     }
 }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::{Configuration, Configurations, NodeId, Sign, Store};
-use bftkv_transport::{ClientLimits, Handler, HttpServer, HttpTransport, ServerLimits, Transport};
+use bftkv_transport::{
+    ClientLimits, Handler, HttpServer, HttpTransport, Rate, ServerLimits, Transport,
+};
 use bftkv_wot::OwnKey;
 
 use self::core::Core;
@@ -157,6 +159,9 @@ impl Node {
         let limits = ServerLimits {
             connections: self.settings.connections,
             connections_per_address: self.settings.connections_per_address,
+            requests_per_address: Rate::per_second(self.settings.requests_per_address),
+            requests_per_identity: Rate::per_second(self.settings.requests_per_identity),
+            requests_of_strangers: strangers(self.settings.requests_of_strangers),
             ..ServerLimits::default()
         };
         let seal = self.certificates.seal(&self.key);
@@ -178,6 +183,11 @@ impl Node {
         let found = place.to_socket_addrs().ok().and_then(|mut all| all.next());
         found.ok_or_else(|| Error::ListenAddress(url.as_str().to_owned()))
     }
+}
+
+/// Strangers come in crowds (a program that starts asks every node at once) and then go.
+fn strangers(per_second: u32) -> Rate {
+    Rate { per_second, burst: per_second.saturating_mul(10) }
 }
 
 /// A node that is serving.

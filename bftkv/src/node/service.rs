@@ -123,4 +123,8 @@ impl Handler for Service {
             Response { configuration: self.configuration.digest(), outcome }
         })
     }
+
+    fn is_member(&self, sender: &NodeId) -> bool {
+        self.configuration.has_member(sender)
+    }
 }

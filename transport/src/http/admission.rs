@@ -1,8 +1,10 @@
 //! Who may connect: a count of all connections, and of those from one address.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::network::network_of;
 
 /// Counts connections.
 #[derive(Debug, Clone)]
@@ -53,17 +55,6 @@ impl Drop for Admitted {
             // The map holds open connections only, so it is as bounded as they are.
             _ => drop(counts.by_address.remove(&self.address)),
         }
-    }
-}
-
-/// The unit that one party can be expected to hold: an IPv4 address, or an IPv6 network of 64 bits.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let network = address.to_bits() & !u128::from(u64::MAX);
-            IpAddr::V6(Ipv6Addr::from_bits(network))
-        }
-        v4 => v4,
     }
 }
 

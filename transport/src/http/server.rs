@@ -20,7 +20,7 @@ use super::guard::{Guard, Phase};
 use super::serve_error::ServeError;
 use super::service::Service;
 use crate::limits::MIN_HEADER_BYTES;
-use crate::sealed::{SealedServer, Workers};
+use crate::sealed::{SealedServer, Throttles, Workers};
 use crate::{Handler, ServerLimits};
 
 /// How long to wait when the system has no more file descriptors.
@@ -66,8 +66,10 @@ impl HttpServer {
         let listener = listen(address).await?;
         let address = listener.local_addr().map_err(|error| bad_address(address, &error))?;
         let workers = Workers::new(limits.waiting_work);
-        let core = SealedServer::new(seal, handler, workers, limits.handler_timeout)?;
-        let service = Arc::new(Service::new(core, limits));
+        let throttles = Arc::new(Throttles::new(&limits));
+        let timeout = limits.handler_timeout;
+        let core = SealedServer::new(seal, handler, workers, Arc::clone(&throttles), timeout)?;
+        let service = Arc::new(Service::new(core, throttles, limits));
         let accepted = Arc::new(AtomicU64::new(0));
         let (stop, stopping) = watch::channel(false);
         let acceptor = Acceptor {
@@ -156,13 +158,14 @@ impl Acceptor {
             return;
         };
         let (service, stopping) = (self.service.clone(), self.stopping.clone());
-        self.connections.spawn(serve(stream, admitted, service, stopping));
+        self.connections.spawn(serve(stream, peer, admitted, service, stopping));
     }
 }
 
 /// Serves one connection to its end.
 async fn serve(
     stream: TcpStream,
+    peer: SocketAddr,
     admitted: Admitted,
     service: Arc<Service>,
     mut stopping: watch::Receiver<bool>,
@@ -177,7 +180,7 @@ async fn serve(
         phase.busy();
         let (phase, service) = (phase.clone(), service.clone());
         async move {
-            let response = service.respond(request).await;
+            let response = service.respond(request, peer.ip()).await;
             phase.answering();
             Ok::<_, Infallible>(response)
         }

@@ -1,5 +1,6 @@
 //! One HTTP request: from the headers to the answer.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -15,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::ServerLimits;
 use crate::limits::allowance;
-use crate::sealed::{SealedServer, ServeFailure};
+use crate::sealed::{SealedServer, ServeFailure, Throttles};
 
 /// Answers HTTP requests of all connections.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub(super) struct Service {
     limits: ServerLimits,
     in_flight: Arc<Semaphore>,
     buffered: Budget,
+    throttles: Arc<Throttles>,
 }
 
 /// A request that is refused by an HTTP status. It is not authenticated and says little.
@@ -37,10 +39,10 @@ struct Problem {
 type Held = (Bytes, Option<OwnedSemaphorePermit>);
 
 impl Service {
-    pub(super) fn new(core: SealedServer, limits: ServerLimits) -> Self {
+    pub(super) fn new(core: SealedServer, throttles: Arc<Throttles>, limits: ServerLimits) -> Self {
         let in_flight = Arc::new(Semaphore::new(limits.in_flight.min(Semaphore::MAX_PERMITS)));
         let buffered = Budget::new(limits.buffered_bytes);
-        Self { core: Arc::new(core), limits, in_flight, buffered }
+        Self { core: Arc::new(core), limits, in_flight, buffered, throttles }
     }
 
     pub(super) fn limits(&self) -> &ServerLimits {
@@ -54,21 +56,32 @@ impl Service {
         drop(self.in_flight.acquire_many(all).await);
     }
 
-    pub(super) async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        match self.exchange(request).await {
+    pub(super) async fn respond(
+        &self,
+        request: Request<Incoming>,
+        from: IpAddr,
+    ) -> Response<Full<Bytes>> {
+        match self.exchange(request, from).await {
             Ok(sealed) => answer(StatusCode::OK, super::CONTENT_TYPE, sealed),
             Err(problem) => refuse(problem),
         }
     }
 
-    async fn exchange(&self, request: Request<Incoming>) -> Result<Bytes, Problem> {
+    async fn exchange(&self, request: Request<Incoming>, from: IpAddr) -> Result<Bytes, Problem> {
+        if !self.throttles.allow_address(from) {
+            return Err(TOO_MANY);
+        }
         let (head, body) = request.into_parts();
         self.check_head(&head, &body)?;
         let (message, memory) = self.read(body).await?;
         let in_flight = self.in_flight.clone().try_acquire_owned().map_err(|_| BUSY)?;
         // Held here until the answer is sealed, and by the handler until it has ended.
         let held = Arc::new((in_flight, memory));
-        let sealed = self.core.exchange(message, held.clone()).await.map_err(problem_of)?;
+        let sealed = self.core.exchange(message, from, held.clone()).await;
+        if matches!(sealed, Err(ServeFailure::NotForUs(_))) {
+            self.throttles.charge_junk(from);
+        }
+        let sealed = sealed.map_err(problem_of)?;
         drop(held);
         self.buffered.hold(sealed)
     }
@@ -118,6 +131,8 @@ impl Service {
 }
 
 const BUSY: Problem = problem(StatusCode::SERVICE_UNAVAILABLE, "too busy: try again later");
+const TOO_MANY: Problem =
+    problem(StatusCode::TOO_MANY_REQUESTS, "too many requests: wait a little");
 const SLOW: Problem = problem(StatusCode::REQUEST_TIMEOUT, "the body came too slowly");
 const TOO_LARGE: Problem = problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
 const BROKEN_BODY: Problem = problem(StatusCode::BAD_REQUEST, "the body is broken");
@@ -135,6 +150,7 @@ fn problem_of(failure: ServeFailure) -> Problem {
             problem(StatusCode::BAD_REQUEST, reason)
         }
         ServeFailure::Overloaded => BUSY,
+        ServeFailure::TooMany => TOO_MANY,
         ServeFailure::Broken(reason) => {
             tracing::error!(reason, "a request could not be served");
             problem(StatusCode::INTERNAL_SERVER_ERROR, "the node cannot answer")

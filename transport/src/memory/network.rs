@@ -9,7 +9,7 @@ use bftkv_protocol::{NodeId, Seal, SealError};
 use tokio::time::sleep;
 
 use super::{Faults, MemoryTransport};
-use crate::sealed::{SealedServer, Workers};
+use crate::sealed::{SealedServer, Throttles, Workers};
 use crate::{Handler, ServerLimits, TransportError};
 
 /// A network within one process. Clones are the same network.
@@ -94,7 +94,9 @@ impl MemoryNetwork {
         let limits = ServerLimits::default();
         let node = seal.id().clone();
         let workers = Workers::new(limits.waiting_work);
-        let server = SealedServer::new(seal, handler, workers, limits.handler_timeout)?;
+        let throttles = Arc::new(Throttles::new(&limits));
+        let timeout = limits.handler_timeout;
+        let server = SealedServer::new(seal, handler, workers, throttles, timeout)?;
         self.lock().nodes.insert(node, Service::Sealed(Arc::new(server)));
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Asking within one process.
 
 use std::future::pending;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bftkv_protocol::{NodeId, Request, Response, Seal};
@@ -117,9 +118,12 @@ async fn carry(
 }
 
 async fn deliver(server: &Arc<SealedServer>, message: Bytes) -> Result<Vec<u8>, TransportError> {
-    server.exchange(message, ()).await.map_err(|failure| match failure {
+    // All of one process are neighbours.
+    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    server.exchange(message, address, ()).await.map_err(|failure| match failure {
         ServeFailure::NotForUs(reason) => TransportError::Http { status: 400, reason },
         ServeFailure::Overloaded => TransportError::Http { status: 503, reason: String::new() },
+        ServeFailure::TooMany => TransportError::Http { status: 429, reason: String::new() },
         ServeFailure::Broken(reason) => TransportError::Http { status: 500, reason },
     })
 }

@@ -4,10 +4,12 @@ mod challenges;
 mod client;
 mod envelope;
 mod server;
+mod throttles;
 mod workers;
 
 pub(crate) use client::{Carrier, SealedClient};
 pub(crate) use envelope::MAX_SEALED_BYTES;
 pub use envelope::check_envelope;
 pub(crate) use server::{SealedServer, ServeFailure};
+pub(crate) use throttles::Throttles;
 pub(crate) use workers::Workers;

@@ -1,5 +1,6 @@
 //! The server's end: who asks, is it meant for us, is it new; then the handler; then the answer.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::time::timeout;
 
 use super::challenges::{Challenges, RENEW_AFTER};
 use super::envelope::{AnswerBody, Body, Envelope, EnvelopeError, MAX_RECIPIENTS, RequestBody};
+use super::throttles::Throttles;
 use super::workers::{WorkError, Workers};
 use crate::{Handler, TransportRefusal};
 
@@ -21,6 +23,7 @@ pub(crate) struct SealedServer {
     handler: Arc<dyn Handler>,
     challenges: Challenges,
     workers: Workers,
+    throttles: Arc<Throttles>,
     handler_timeout: Duration,
 }
 
@@ -32,6 +35,8 @@ pub(crate) enum ServeFailure {
     NotForUs(String),
     /// Too much waits already.
     Overloaded,
+    /// The sender, or its address, asks too often.
+    TooMany,
     /// The own key, the handler or the runtime failed. Ours.
     Broken(String),
 }
@@ -58,21 +63,24 @@ impl SealedServer {
         seal: Arc<dyn Seal>,
         handler: Arc<dyn Handler>,
         workers: Workers,
+        throttles: Arc<Throttles>,
         handler_timeout: Duration,
     ) -> Result<Self, SealError> {
         let challenges = Challenges::new(RENEW_AFTER)?;
-        Ok(Self { seal, handler, challenges, workers, handler_timeout })
+        Ok(Self { seal, handler, challenges, workers, throttles, handler_timeout })
     }
 
-    /// Answers one sealed message. `guard` is dropped when the handler has ended, which may be
-    /// after the answer.
+    /// Answers one sealed message that came from `address`. `guard` is dropped when the handler has
+    /// ended, which may be after the answer.
     pub(crate) async fn exchange<G: Send + 'static>(
         self: &Arc<Self>,
         sealed: Bytes,
+        address: IpAddr,
         guard: G,
     ) -> Result<Vec<u8>, ServeFailure> {
         let this = self.clone();
-        let Admission { mut from, request } = self.work(move || this.admit(&sealed)).await?;
+        let admit = move || this.admit(&sealed, address);
+        let Admission { mut from, request } = self.work(admit).await?;
         let outcome = match request {
             Err(refusal) => Err(refusal),
             Ok(request) => {
@@ -126,9 +134,12 @@ impl SealedServer {
 
     //----- Opening; runs on a worker -----
 
-    fn admit(&self, sealed: &[u8]) -> Result<Admission, ServeFailure> {
+    fn admit(&self, sealed: &[u8], address: IpAddr) -> Result<Admission, ServeFailure> {
         match self.seal.open(sealed, MAX_MESSAGE_BYTES) {
             Ok(opened) => self.examine(&opened, true),
+            Err(SealError::Stranger(_)) if !self.throttles.allow_stranger(address) => {
+                Err(ServeFailure::TooMany)
+            }
             Err(SealError::Stranger(stranger)) => self.admit_stranger(sealed, &stranger),
             Err(SealError::OwnKey(reason)) => Err(ServeFailure::Broken(reason)),
             Err(error) => Err(ServeFailure::NotForUs(error.to_string())),
@@ -159,7 +170,12 @@ impl SealedServer {
         let nonce = Envelope::nonce_of(&opened.plaintext)
             .ok_or_else(|| ServeFailure::NotForUs("too short".to_owned()))?;
         let from = Caller { node: opened.sender.clone(), nonce, known };
-        Ok(Admission { from, request: self.check(opened, nonce) })
+        let request = self.check(opened, nonce);
+        let is_too_much = request == Err(TransportRefusal::TooManyRequests);
+        if is_too_much && !self.throttles.allow_refusal(&from.node) {
+            return Err(ServeFailure::TooMany);
+        }
+        Ok(Admission { from, request })
     }
 
     fn check(&self, opened: &Opened, nonce: Nonce) -> Result<Request, TransportRefusal> {
@@ -167,6 +183,10 @@ impl SealedServer {
         let own = body.recipients.iter().find(|recipient| recipient.node == *self.seal.id());
         let own = own.ok_or(TransportRefusal::WrongRecipient)?;
         self.challenges.admit(&opened.sender, nonce, own.challenge)?;
+        // After the check for replays: nobody can use up what another may ask.
+        if !self.throttles.allow_identity(&opened.sender, self.handler.is_member(&opened.sender)) {
+            return Err(TransportRefusal::TooManyRequests);
+        }
         decode(&body.request).map_err(|_| TransportRefusal::Malformed)
     }
 

@@ -1,0 +1,133 @@
+//! Clocks that are wrong by ten years: they change which certificates have expired, and nothing
+//! else.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bftkv::transport::{ClientLimits, HttpTransport};
+use bftkv::wot::{Keyring, KeyringOptions, Origin, Sealer};
+use bftkv::{
+    Certificates, Client, ClientParts, GetOptions, Home, Node, PutOptions, RunningNode, Value,
+    Variable,
+};
+
+use crate::block_on;
+use crate::homes::{Homes, Plan};
+
+const TEN_YEARS: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+
+/// The certificates of a home, judged at another time than now.
+fn certificates(home: &Home, time: SystemTime) -> Certificates {
+    let known = home.certificates().unwrap();
+    let keyring = Keyring::new(KeyringOptions { time: Some(time), ..KeyringOptions::default() });
+    for (record, _) in known.keyring().records() {
+        keyring.add((*record).clone(), Origin::Local).unwrap();
+    }
+    Certificates::in_memory(keyring)
+}
+
+async fn serve(home: &Home, time: SystemTime) -> Result<RunningNode, bftkv::Error> {
+    let (certificates, key) = (certificates(home, time), home.key());
+    let configuration = certificates.configuration(key.certificate().id(), &home.config().realm)?;
+    let (store, settings) = (home.store()?, home.config().node.clone());
+    Node::assemble(configuration, certificates, key, store, settings)?.serve().await
+}
+
+async fn client(home: &Home, time: SystemTime) -> Result<Client, bftkv::Error> {
+    let (certificates, key) = (certificates(home, time), home.key());
+    let seal = Arc::new(Sealer::new(certificates.keyring().clone(), key.clone()));
+    Client::assemble(ClientParts {
+        certificates,
+        key,
+        transport: Arc::new(HttpTransport::new(seal, ClientLimits::default())),
+        memory: home.writer_log()?,
+        realm: home.config().realm.clone(),
+        settings: home.config().client.clone(),
+    })
+    .await
+}
+
+fn later() -> SystemTime {
+    SystemTime::now() + TEN_YEARS
+}
+
+fn earlier() -> SystemTime {
+    SystemTime::now() - TEN_YEARS
+}
+
+async fn put(client: &Client, text: &str) -> Result<(), bftkv::Error> {
+    let value = Value::new(text.as_bytes()).unwrap();
+    client.put(&variable(), value, PutOptions::default()).await.map(drop)
+}
+
+async fn get(client: &Client) -> String {
+    let found = client.get(&variable(), GetOptions::default()).await.unwrap();
+    assert!(found.culprits.is_empty(), "a wrong clock is no lie: {:?}", found.culprits);
+    String::from_utf8(found.entry.unwrap().entry().value.as_bytes().to_vec()).unwrap()
+}
+
+fn variable() -> Variable {
+    Variable::new(&b"x"[..]).unwrap()
+}
+
+#[test]
+fn nodes_and_clients_ten_years_ahead_work_with_the_others() {
+    block_on(async {
+        let homes = Homes::new(&Plan::default());
+        let now = SystemTime::now();
+        // Node 3 is down: the two whose clocks are ahead are needed for every quorum.
+        let mut nodes = Vec::new();
+        for (i, time) in [now, later(), later()].into_iter().enumerate() {
+            nodes.push(serve(&homes.node(i), time).await.unwrap());
+        }
+        let home = Home::open(homes.user_path(0)).unwrap();
+        for (text, time) in [("now", now), ("ahead", later())] {
+            let client = client(&home, time).await.unwrap();
+            put(&client, text).await.unwrap();
+            assert_eq!(get(&client).await, text);
+        }
+    });
+}
+
+#[test]
+fn a_clock_before_all_certificates_trusts_nobody_and_harms_nobody() {
+    block_on(async {
+        let homes = Homes::new(&Plan::default());
+        let refused = serve(&homes.node(3), earlier()).await;
+        assert!(refused.is_err(), "no certificate was valid then");
+        let mut nodes = Vec::new();
+        for i in 0..3 {
+            nodes.push(serve(&homes.node(i), SystemTime::now()).await.unwrap());
+        }
+        let home = Home::open(homes.user_path(0)).unwrap();
+        assert!(client(&home, earlier()).await.is_err(), "it finds no quorum");
+        let client = client(&home, SystemTime::now()).await.unwrap();
+        put(&client, "x").await.unwrap();
+        assert_eq!(get(&client).await, "x");
+    });
+}
+
+#[test]
+fn certifications_expire_for_those_who_are_ahead_and_what_was_certified_stays_valid() {
+    block_on(async {
+        let year = Duration::from_secs(365 * 24 * 3600);
+        let homes = Homes::new(&Plan { valid_for: Some(year), ..Plan::default() });
+        let mut nodes = Vec::new();
+        for i in 0..3 {
+            nodes.push(serve(&homes.node(i), SystemTime::now()).await.unwrap());
+        }
+        assert!(serve(&homes.node(3), later()).await.is_err(), "its clique has expired");
+        let home = Home::open(homes.user_path(0)).unwrap();
+        let client = client(&home, SystemTime::now()).await.unwrap();
+        put(&client, "x").await.unwrap();
+        let options = GetOptions { proof: true, ..GetOptions::default() };
+        let entry = client.get(&variable(), options).await.unwrap().entry.unwrap();
+        let proof = bftkv::ProofFile::new(entry).to_bytes();
+        let configuration = client.configuration().unwrap();
+        for time in [earlier(), SystemTime::now(), later()] {
+            let known = certificates(&home, time);
+            let keys = known.keyring();
+            assert!(bftkv::ProofFile::verify(&proof, &configuration, keys).is_ok());
+        }
+    });
+}

@@ -1,0 +1,233 @@
+//! Nodes and writers are killed, again and again, at every durable step and at any moment.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bftkv::{PutOptions, Value, Variable};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::sleep;
+
+use crate::block_on;
+use crate::homes::{Homes, Plan};
+use crate::journal::{Journal, check_shares};
+use crate::points::{OF_NODES, OF_WRITERS};
+use crate::process::{Orders, PATIENCE, Process};
+
+/// All of these together let all nodes be down at once.
+const PERMITS: u32 = 4;
+/// How many nodes may be down at once, from one check to the next; b is 1.
+const DOWN_AT_ONCE: [u32; 4] = [1, 4, 1, 2];
+/// Users: writers, and at last the one who checks.
+const WRITERS: usize = 2;
+
+#[derive(Default)]
+struct Count {
+    kills: AtomicU64,
+    writer_kills: AtomicU64,
+    by_point: Mutex<BTreeMap<String, u64>>,
+    restarts: Mutex<Vec<Duration>>,
+}
+
+struct Campaign {
+    homes: Homes,
+    journal: Journal,
+    count: Count,
+    target: u64,
+    /// Whoever kills holds permits until its node serves again.
+    down: Semaphore,
+    /// How many permits one killer needs.
+    weight: AtomicU64,
+}
+
+#[test]
+fn a_hundred_kills_lose_nothing_and_nobody_signs_twice() {
+    block_on(campaign(100, 40));
+}
+
+/// `CHAOS_KILLS=10000 cargo test --release -p bftkv-tests --test chaos -- --ignored --nocapture
+/// kills_without_end`
+#[test]
+#[ignore = "runs as long as one likes"]
+fn kills_without_end() {
+    let kills = std::env::var("CHAOS_KILLS").map_or(10_000, |text| text.parse().unwrap());
+    block_on(campaign(kills, 250));
+}
+
+/// Kills so many node processes; after each `between` all acknowledged values are read.
+async fn campaign(target: u64, between: u64) {
+    let kinds = vec!["redb", "redb", "leveldb", "files"];
+    // A put that meets dead nodes shall give up soon, not after the default of ten seconds.
+    let client_settings = "deadline_ms = 8000\nround_ms = 500\nbackoff_ms = 10".to_owned();
+    let users = WRITERS + 1;
+    let plan = Plan { kinds, users, client_settings, ..Plan::default() };
+    let homes = Homes::new(&plan);
+    let campaign = Arc::new(Campaign {
+        homes,
+        journal: Journal::default(),
+        count: Count::default(),
+        target,
+        down: Semaphore::new(PERMITS as usize),
+        weight: AtomicU64::new(u64::from(PERMITS)),
+    });
+    let begun = Instant::now();
+    let mut tasks = tokio::task::JoinSet::new();
+    for i in 0..campaign.homes.ids.len() {
+        tasks.spawn(kill_node(Arc::clone(&campaign), i));
+    }
+    for i in 0..WRITERS {
+        tasks.spawn(kill_writer(Arc::clone(&campaign), i));
+    }
+    campaign.check_now_and_then(between, &mut tasks).await;
+    let checks = tasks.join_all();
+    tokio::time::timeout(PATIENCE, checks).await.expect("they do not end");
+    campaign.judge().await;
+    campaign.report(begun.elapsed()).await;
+}
+
+impl Campaign {
+    fn is_over(&self) -> bool {
+        self.count.kills.load(Ordering::SeqCst) >= self.target
+    }
+
+    async fn check_now_and_then(&self, between: u64, tasks: &mut tokio::task::JoinSet<()>) {
+        let checker = self.homes.client(WRITERS).await;
+        let mut next = between.min(self.target);
+        let mut check = 0;
+        while !self.is_over() || next <= self.target {
+            if let Some(ended) = tasks.try_join_next() {
+                ended.expect("a killer met a fault");
+                assert!(self.is_over(), "a killer gave up");
+            }
+            if self.count.kills.load(Ordering::SeqCst) < next {
+                sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+            // All nodes are up as long as this is held.
+            let all = self.down.acquire_many(PERMITS).await.unwrap();
+            let began = Instant::now();
+            let own = Variable::new(&b"of the checker"[..]).unwrap();
+            let value = Value::new(check.to_string().as_bytes()).unwrap();
+            checker.put(&own, value, PutOptions::default()).await.expect("it does not heal");
+            let healed = began.elapsed();
+            self.journal.check(&checker).await;
+            let kills = self.count.kills.load(Ordering::SeqCst);
+            let acknowledged = self.journal.acknowledged();
+            println!(
+                "{kills} kills, {acknowledged} acknowledged; a write {} ms after the last restart",
+                healed.as_millis()
+            );
+            check += 1;
+            let down = DOWN_AT_ONCE[check % DOWN_AT_ONCE.len()];
+            self.weight.store(u64::from(PERMITS / down), Ordering::SeqCst);
+            next += between;
+            drop(all);
+        }
+    }
+
+    async fn killed(&self, how: &str) {
+        self.count.kills.fetch_add(1, Ordering::SeqCst);
+        *self.count.by_point.lock().await.entry(how.to_owned()).or_default() += 1;
+    }
+
+    /// What the disks say in the end.
+    async fn judge(&self) {
+        assert!(self.journal.acknowledged() > 0, "nothing was ever written");
+        for i in 0..self.homes.ids.len() {
+            let home = self.homes.node(i);
+            let store = home.store().unwrap();
+            store.wait_checked().unwrap();
+            let proofs = bftkv::protocol::Store::proofs(&*store).unwrap();
+            assert!(proofs.is_empty(), "node {i} convicts {proofs:?}");
+            let signed = check_shares(&home.path().join("shares"));
+            println!("node {i} ({}) signed {signed} values", home.config().storage.kind.name());
+        }
+    }
+
+    async fn report(&self, took: Duration) {
+        let mut restarts = self.count.restarts.lock().await.clone();
+        restarts.sort_unstable();
+        let at = |share: usize| restarts[(restarts.len() - 1) * share / 1000].as_millis();
+        let (kills, writers) = (&self.count.kills, &self.count.writer_kills);
+        println!(
+            "{} kills of nodes, {} of writers, in {} s",
+            kills.load(Ordering::SeqCst),
+            writers.load(Ordering::SeqCst),
+            took.as_secs()
+        );
+        println!(
+            "from start to listening: p50 {} ms, p99 {} ms, max {} ms",
+            at(500),
+            at(990),
+            at(1000)
+        );
+        println!("acknowledged writes: {}", self.journal.acknowledged());
+        println!("{:?}", self.count.by_point.lock().await);
+    }
+}
+
+/// Kills one node again and again.
+async fn kill_node(campaign: Arc<Campaign>, i: usize) {
+    let path = campaign.homes.node_path(i);
+    let mut random = StdRng::seed_from_u64(i as u64);
+    let mut node = Process::node(&path).await;
+    while !campaign.is_over() {
+        let weight = u32::try_from(campaign.weight.load(Ordering::SeqCst)).unwrap();
+        let permit = campaign.down.acquire_many(weight).await.unwrap();
+        sleep(Duration::from_millis(random.random_range(0..40))).await;
+        assert!(!node.has_ended(), "node {i} died by itself");
+        node.kill().await;
+        campaign.killed("from outside").await;
+        let name = *OF_NODES.choose(&mut random).unwrap();
+        let point = format!("{name}/{}", random.random_range(0..12));
+        let orders = Orders { point: Some(&point), ..Orders::node(&path) };
+        let mut armed = Process::start(&orders);
+        // It may die before it listens; if nobody comes by the place, it is killed from outside.
+        if armed.listening().await.is_some() {
+            let patience = Duration::from_millis(random.random_range(100..600));
+            let died = armed.death(patience).await.is_some();
+            armed.kill().await;
+            campaign.killed(if died { name } else { "from outside" }).await;
+        } else {
+            armed.kill().await;
+            campaign.killed(name).await;
+        }
+        node = Process::start(&Orders::node(&path));
+        let took =
+            node.listening().await.unwrap_or_else(|| panic!("node {i} does not start again"));
+        campaign.count.restarts.lock().await.push(took);
+        drop(permit);
+    }
+    node.kill().await;
+}
+
+/// Kills one writer again and again.
+async fn kill_writer(campaign: Arc<Campaign>, i: usize) {
+    let path = campaign.homes.user_path(i);
+    let prefix = format!("w{i}-");
+    let mut random = StdRng::seed_from_u64(100 + i as u64);
+    while !campaign.is_over() {
+        let name = *OF_WRITERS.choose(&mut random).unwrap();
+        let point = format!("{name}/{}", random.random_range(0..60));
+        let orders = Orders { role: "writer", home: &path, point: Some(&point), prefix: &prefix };
+        let mut writer = Process::start(&orders);
+        let life = Duration::from_millis(random.random_range(0..4000));
+        let end = tokio::time::Instant::now() + life;
+        loop {
+            match tokio::time::timeout_at(end, writer.line()).await {
+                Ok(Some(line)) => campaign.journal.note(&line),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        writer.kill().await;
+        // What it said before it died.
+        while let Some(line) = writer.line().await {
+            campaign.journal.note(&line);
+        }
+        campaign.count.writer_kills.fetch_add(1, Ordering::SeqCst);
+    }
+}
