@@ -36,7 +36,9 @@ pub struct ServerLimits {
     pub connections_per_address: usize,
     /// Requests that are opened, handled and answered at one time. Default 256.
     pub in_flight: usize,
-    /// Bodies and answers in memory at one time, in bytes. Default 256 MiB.
+    /// Sealed bodies and answers in memory at one time, in bytes. What is made of them (the opened
+    /// and the decoded message) comes on top, about as much again twice, so that a node that holds
+    /// all it may stays below 256 MiB. Default 64 MiB.
     pub buffered_bytes: usize,
     /// Messages that may wait for a processor to open or seal them. Default 1,024.
     pub waiting_work: usize,
@@ -69,7 +71,7 @@ impl Default for ServerLimits {
             connections: 1024,
             connections_per_address: 64,
             in_flight: 256,
-            buffered_bytes: 256 * 1024 * 1024,
+            buffered_bytes: 64 * 1024 * 1024,
             waiting_work: 1024,
             requests_per_address: Rate::per_second(4000),
             requests_per_identity: Rate::per_second(2000),

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bftkv::{Client, GetOptions, PutOptions, Value, Variable};
+use bftkv::protocol::Request;
+use bftkv::transport::{AskOptions, ClientLimits, HttpTransport, Peer, Transport as _};
+use bftkv::wot::Sealer;
+use bftkv::{Client, GetOptions, Home, PutOptions, Value, Variable};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -63,18 +67,18 @@ struct World {
     nodes: Vec<Process>,
     client: Client,
     target: SocketAddr,
-    _homes: Homes,
+    homes: Homes,
 }
 
 impl World {
     async fn new() -> Self {
-        let homes = Homes::new(&Plan::default());
+        let homes = Homes::new(&Plan { users: 2, ..Plan::default() });
         let mut nodes = Vec::new();
         for i in 0..4 {
             nodes.push(Process::node(&homes.node_path(i)).await);
         }
         let target = homes.node(0).config().node.listen.unwrap();
-        Self { nodes, client: homes.client(0).await, target, _homes: homes }
+        Self { nodes, client: homes.client(0).await, target, homes }
     }
 
     /// Works, and tells the slowest and the median operation, and the flooded node's memory.
@@ -117,10 +121,13 @@ async fn flood(size: Size) {
     let idle = connections(world.target, size.idle, b"").await;
     println!("{} idle connections, the rest refused", idle.len());
     world.report("idle connections", size.operations).await;
-    let slow = slow_readers(world.target, size.slow_readers).await;
-    println!("{} connections that do not read", slow.len());
+    drop(idle);
+    let options = PutOptions::default();
+    world.client.put(&large(), Value::new(vec![7; 1 << 20]).unwrap(), options).await.unwrap();
+    let slow = slow_readers(&world, size.slow_readers).await;
+    println!("{} answers of 1 MiB that nobody takes", size.slow_readers);
     world.report("slow readers", size.operations).await;
-    drop((idle, slow));
+    drop(slow);
 
     for chunked in [false, true] {
         let taken = bodies(world.target, size.bodies, size.body_bytes, chunked).await;
@@ -171,10 +178,59 @@ async fn connections(to: SocketAddr, count: usize, say: &[u8]) -> Vec<TcpStream>
 const HEAD: &str =
     "POST /bftkv/1/message HTTP/1.1\r\nhost: t\r\ncontent-type: application/octet-stream\r\n";
 
-/// Many requests on one connection, and nobody takes the answers.
-async fn slow_readers(to: SocketAddr, count: usize) -> Vec<TcpStream> {
-    let request = format!("{HEAD}content-length: 4\r\n\r\njunk").repeat(50);
-    connections(to, count, request.as_bytes()).await
+/// So many questions whose answers are a MiB long and that nobody takes. They end when this is
+/// dropped.
+async fn slow_readers(world: &World, count: usize) -> JoinSet<()> {
+    let home = Home::open(world.homes.user_path(1)).unwrap();
+    let seal = Sealer::new(home.certificates().unwrap().keyring().clone(), home.key());
+    let limits = ClientLimits { connections_per_node: count, ..ClientLimits::default() };
+    let transport = HttpTransport::new(Arc::new(seal), limits);
+    let node = world.homes.ids[0].clone();
+    let request = || Request::Read { variable: large(), at: None };
+    // The first answer is read: it brings the challenge that later questions need.
+    let direct = Peer::new(node.clone(), format!("http://{}", world.target));
+    let options = AskOptions::within(Duration::from_secs(600));
+    let (_, first) = transport.ask(vec![direct], request(), options).next().await.unwrap();
+    assert!(first.unwrap().outcome.is_ok());
+
+    let hole = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let through = Peer::new(node, format!("http://{}", hole.local_addr().unwrap()));
+    let mut tasks = JoinSet::new();
+    let (told, mut sent) = mpsc::unbounded_channel();
+    tasks.spawn(swallow(hole, world.target, told));
+    for _ in 0..count {
+        let mut answers = transport.ask(vec![through.clone()], request(), options);
+        tasks.spawn(async move { drop(answers.next().await) });
+    }
+    for _ in 0..count {
+        // Those beyond the node's limit of connections are refused, and count as sent.
+        timeout(Duration::from_secs(60), sent.recv()).await.expect("they are not sent");
+    }
+    tasks
+}
+
+/// Hands on what clients say to the node, and takes nothing of what it answers.
+async fn swallow(hole: TcpListener, node: SocketAddr, told: mpsc::UnboundedSender<()>) {
+    let mut connections = JoinSet::new();
+    for n in 0.. {
+        let (mut client, _) = hole.accept().await.unwrap();
+        let told = told.clone();
+        connections.spawn(async move {
+            let mut buffer = vec![0; 64 * 1024];
+            let Some(mut to) = connect(node, 400 + n / 50).await else {
+                return drop(told.send(()));
+            };
+            let count = client.read(&mut buffer).await.unwrap_or(0);
+            let _ = to.write_all(&buffer[..count]).await;
+            let _ = told.send(());
+            std::future::pending::<()>().await;
+            drop(to);
+        });
+    }
+}
+
+fn large() -> Variable {
+    Variable::new(&b"large"[..]).unwrap()
 }
 
 /// Sends bodies of this length at once; returns how many bytes were taken.

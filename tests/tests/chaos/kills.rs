@@ -1,6 +1,7 @@
 //! Nodes and writers are killed, again and again, at every durable step and at any moment.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use crate::process::{Orders, PATIENCE, Process};
 /// All of these together let all nodes be down at once.
 const PERMITS: u32 = 4;
 /// How many nodes may be down at once, from one check to the next; b is 1.
-const DOWN_AT_ONCE: [u32; 4] = [1, 4, 1, 2];
+const DOWN_AT_ONCE: [u32; 5] = [1, 2, 1, 4, 1];
 /// Users: writers, and at last the one who checks.
 const WRITERS: usize = 2;
 
@@ -182,19 +183,12 @@ async fn kill_node(campaign: Arc<Campaign>, i: usize) {
         assert!(!node.has_ended(), "node {i} died by itself");
         node.kill().await;
         campaign.killed("from outside").await;
-        let name = *OF_NODES.choose(&mut random).unwrap();
-        let point = format!("{name}/{}", random.random_range(0..12));
-        let orders = Orders { point: Some(&point), ..Orders::node(&path) };
-        let mut armed = Process::start(&orders);
-        // It may die before it listens; if nobody comes by the place, it is killed from outside.
-        if armed.listening().await.is_some() {
-            let patience = Duration::from_millis(random.random_range(100..600));
-            let died = armed.death(patience).await.is_some();
-            armed.kill().await;
+        for _ in 0..random.random_range(1..5) {
+            let name = *OF_NODES.choose(&mut random).unwrap();
+            let life = Duration::from_millis(random.random_range(100..600));
+            let point = format!("{name}/{}", random.random_range(0..12));
+            let died = live_and_die(&path, &point, life).await;
             campaign.killed(if died { name } else { "from outside" }).await;
-        } else {
-            armed.kill().await;
-            campaign.killed(name).await;
         }
         node = Process::start(&Orders::node(&path));
         let took =
@@ -203,6 +197,16 @@ async fn kill_node(campaign: Arc<Campaign>, i: usize) {
         drop(permit);
     }
     node.kill().await;
+}
+
+/// A node's life that ends at a point, or from outside if it never comes there. Returns which.
+async fn live_and_die(home: &Path, point: &str, life: Duration) -> bool {
+    let orders = Orders { point: Some(point), ..Orders::node(home) };
+    let mut armed = Process::start(&orders);
+    // It may die before it listens.
+    let died = armed.listening().await.is_none() || armed.death(life).await.is_some();
+    armed.kill().await;
+    died
 }
 
 /// Kills one writer again and again.

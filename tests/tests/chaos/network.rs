@@ -24,7 +24,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 impl World {
     async fn new() -> Self {
-        Self::with("deadline_ms = 20000\nround_ms = 1000").await
+        Self::with("deadline_ms = 20000\nround_ms = 500").await
     }
 
     async fn with(client_settings: &str) -> Self {
