@@ -15,10 +15,14 @@ use bftkv_protocol::{
 };
 use bftkv_wot::{OwnKey, QuorumCertificates};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::revocation::Revocation;
 use crate::Certificates;
+
+/// How many requests work at once, each on a thread that may block and with a value of up to a MiB
+/// in its hands; the others wait with what they brought. Enough that commits are grouped well.
+const WORKING: usize = 32;
 
 /// The rules, a store and a key.
 pub(super) struct Core {
@@ -30,6 +34,7 @@ pub(super) struct Core {
     store: Arc<dyn Store>,
     revocation: Revocation,
     server: Mutex<Server>,
+    working: Semaphore,
     waiting: Mutex<BTreeMap<Ticket, oneshot::Sender<Outcome>>>,
     next_ticket: AtomicU64,
 }
@@ -52,6 +57,7 @@ impl Core {
             key,
             store,
             revocation,
+            working: Semaphore::new(WORKING),
             waiting: Mutex::new(BTreeMap::new()),
             next_ticket: AtomicU64::new(0),
         })
@@ -63,8 +69,11 @@ impl Core {
         let (reply_to, reply) = oneshot::channel();
         let core = Arc::clone(self);
         let work = move || core.begin(&sender, request, reply_to);
-        // Either fails only if the thread panicked or the program ends.
+        // The semaphore is never closed. What comes then fails only if the thread panicked or the
+        // program ends.
+        let working = self.working.acquire().await.map_err(|_| Refusal::Busy)?;
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(Refusal::Busy))?;
+        drop(working);
         reply.await.unwrap_or(Err(Refusal::Busy))
     }
 

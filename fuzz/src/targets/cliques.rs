@@ -98,12 +98,12 @@ impl Plain {
         let mut distances = vec![None; self.count];
         distances[start] = Some(0);
         for step in 0..self.count {
-            for from in (0..self.count).filter(|v| distances[*v] == Some(step)).collect::<Vec<_>>()
-            {
-                for to in 0..self.count {
-                    if self.edges[from][to] && distances[to].is_none() {
-                        distances[to] = Some(step + 1);
-                    }
+            let reached: Vec<usize> =
+                (0..self.count).filter(|v| distances[*v] == Some(step)).collect();
+            let edge = |to: usize| reached.iter().any(|from| self.edges[*from][to]);
+            for (to, distance) in distances.iter_mut().enumerate() {
+                if distance.is_none() && edge(to) {
+                    *distance = Some(step + 1);
                 }
             }
         }

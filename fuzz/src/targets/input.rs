@@ -47,8 +47,4 @@ impl<'a> Input<'a> {
         let count = self.short();
         self.take(count)
     }
-
-    pub(crate) fn rest(&mut self) -> &'a [u8] {
-        std::mem::take(&mut self.0)
-    }
 }

@@ -45,7 +45,7 @@ pub(super) fn server(data: &[u8]) {
         configuration,
         me: node(CLIQUE[0]),
         keys: Keys::default(),
-        store: RecordStore::over(MemoryBackend::default(), 1 << 16),
+        store: RecordStore::over(MemoryBackend::default(), 1 << 16).unwrap(),
         todo: Vec::new(),
         asked: BTreeSet::new(),
         next: 0,

@@ -28,7 +28,7 @@ pub(super) fn record(data: &[u8]) {
     }
     let changes = changes.into_iter().map(|(key, value)| Change { key, value: Some(value) });
     backend.commit(changes.collect()).unwrap();
-    let store = RecordStore::over(backend, 1 << 16);
+    let Ok(store) = RecordStore::over(backend, 1 << 16) else { return };
     let _ = (store.wait_checked(), store.scrub());
     for variable in NAMES.map(name) {
         use_store(&store, &variable);
@@ -115,6 +115,9 @@ fn filled(kind: StorageKind) -> TestDisk {
 /// One place of one file is changed, or cut off with all that follows, or a file is deleted.
 fn damage(disk: &TestDisk, input: &mut Input<'_>) {
     let files = disk.sizes();
+    if files.is_empty() {
+        return;
+    }
     let (path, size) = &files[input.below(files.len())];
     let place = input.short() << 8 | usize::from(input.byte());
     match input.below(8) {

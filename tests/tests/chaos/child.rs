@@ -7,7 +7,7 @@ use bftkv::protocol::Store;
 use bftkv::storage::{StorageConfig, WriterLog, open_on};
 use bftkv::transport::{ClientLimits, HttpTransport};
 use bftkv::wot::Sealer;
-use bftkv::{Client, ClientParts, Home, Node, PutOptions, Value, Variable};
+use bftkv::{Client, ClientParts, Home, Node, NodeParts, PutOptions, Value, Variable};
 
 use crate::block_on;
 use crate::points::{
@@ -58,7 +58,10 @@ async fn serve(home: &Home, points: Points) {
     let configuration =
         certificates.configuration(key.certificate().id(), &home.config().realm).unwrap();
     let settings = home.config().node.clone();
-    let node = Node::assemble(configuration, certificates, key, store, settings).unwrap();
+    let seal = Arc::new(Sealer::new(certificates.keyring().clone(), key.clone()));
+    let transport = Arc::new(HttpTransport::new(seal, ClientLimits::default()));
+    let parts = NodeParts { configuration, certificates, key, store, transport, settings };
+    let node = Node::assemble(parts).unwrap();
     let shares = home.path().join("shares");
     let handler = Arc::new(DeadlyHandler { handler: node.handler(), points, shares });
     let running = node.serve_with(listen_address(home), handler).await.unwrap();

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bftkv::transport::{ClientLimits, HttpTransport};
+use bftkv::transport::{ClientLimits, HttpTransport, Transport};
 use bftkv::wot::{Keyring, KeyringOptions, Origin, Sealer};
 use bftkv::{
-    Certificates, Client, ClientParts, GetOptions, Home, Node, PutOptions, RunningNode, Value,
-    Variable,
+    Certificates, Client, ClientParts, GetOptions, Home, Node, NodeParts, PutOptions, RunningNode,
+    Value, Variable,
 };
 
 use crate::block_on;
@@ -26,20 +26,27 @@ fn certificates(home: &Home, time: SystemTime) -> Certificates {
     Certificates::in_memory(keyring)
 }
 
+fn transport(certificates: &Certificates, home: &Home) -> Arc<dyn Transport> {
+    let seal = Sealer::new(certificates.keyring().clone(), home.key());
+    Arc::new(HttpTransport::new(Arc::new(seal), ClientLimits::default()))
+}
+
 async fn serve(home: &Home, time: SystemTime) -> Result<RunningNode, bftkv::Error> {
     let (certificates, key) = (certificates(home, time), home.key());
     let configuration = certificates.configuration(key.certificate().id(), &home.config().realm)?;
     let (store, settings) = (home.store()?, home.config().node.clone());
-    Node::assemble(configuration, certificates, key, store, settings)?.serve().await
+    let transport = transport(&certificates, home);
+    let parts = NodeParts { configuration, certificates, key, store, transport, settings };
+    Node::assemble(parts)?.serve().await
 }
 
 async fn client(home: &Home, time: SystemTime) -> Result<Client, bftkv::Error> {
     let (certificates, key) = (certificates(home, time), home.key());
-    let seal = Arc::new(Sealer::new(certificates.keyring().clone(), key.clone()));
+    let transport = transport(&certificates, home);
     Client::assemble(ClientParts {
         certificates,
         key,
-        transport: Arc::new(HttpTransport::new(seal, ClientLimits::default())),
+        transport,
         memory: home.writer_log()?,
         realm: home.config().realm.clone(),
         settings: home.config().client.clone(),

@@ -218,7 +218,8 @@ async fn swallow(hole: TcpListener, node: SocketAddr, told: mpsc::UnboundedSende
         connections.spawn(async move {
             let mut buffer = vec![0; 64 * 1024];
             let Some(mut to) = connect(node, 400 + n / 50).await else {
-                return drop(told.send(()));
+                let _ = told.send(());
+                return;
             };
             let count = client.read(&mut buffer).await.unwrap_or(0);
             let _ = to.write_all(&buffer[..count]).await;

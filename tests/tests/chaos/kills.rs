@@ -221,11 +221,8 @@ async fn kill_writer(campaign: Arc<Campaign>, i: usize) {
         let mut writer = Process::start(&orders);
         let life = Duration::from_millis(random.random_range(0..4000));
         let end = tokio::time::Instant::now() + life;
-        loop {
-            match tokio::time::timeout_at(end, writer.line()).await {
-                Ok(Some(line)) => campaign.journal.note(&line),
-                Ok(None) | Err(_) => break,
-            }
+        while let Ok(Some(line)) = tokio::time::timeout_at(end, writer.line()).await {
+            campaign.journal.note(&line);
         }
         writer.kill().await;
         // What it said before it died.

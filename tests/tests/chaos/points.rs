@@ -188,6 +188,10 @@ impl Store for DeadlyStore {
         self.0.scan(prefix, after, limit)
     }
 
+    fn known(&self, after: Option<&Variable>, limit: usize) -> Result<Vec<Variable>, StoreError> {
+        self.0.known(after, limit)
+    }
+
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let what = if batch.entries.is_empty() { "slot" } else { "entry" };
         self.1.around(what, || self.0.commit(batch))

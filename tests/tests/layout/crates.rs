@@ -110,7 +110,10 @@ fn missing_lints(workspace: &str, path: &str, manifest: &str) -> Vec<String> {
 fn every_crate_has_the_lints() {
     let files = tree::files();
     let workspace = files.iter().find(|file| file.path == "Cargo.toml").unwrap();
-    let manifests = files.iter().filter(|file| file.path.ends_with("/Cargo.toml"));
+    // The fuzz programs are a workspace of their own; the fuzzer's macro needs what we forbid, and
+    // what is behind it is linted as a part of the tests.
+    let ours = |path: &str| path.ends_with("/Cargo.toml") && path != "fuzz/Cargo.toml";
+    let manifests = files.iter().filter(|file| ours(&file.path));
     let complaints: Vec<String> = manifests
         .flat_map(|manifest| missing_lints(&workspace.text, &manifest.path, &manifest.text))
         .collect();

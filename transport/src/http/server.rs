@@ -67,8 +67,7 @@ impl HttpServer {
         let address = listener.local_addr().map_err(|error| bad_address(address, &error))?;
         let workers = Workers::new(limits.waiting_work);
         let throttles = Arc::new(Throttles::new(&limits));
-        let timeout = limits.handler_timeout;
-        let core = SealedServer::new(seal, handler, workers, Arc::clone(&throttles), timeout)?;
+        let core = SealedServer::new(seal, handler, workers, Arc::clone(&throttles), &limits)?;
         let service = Arc::new(Service::new(core, throttles, limits));
         let accepted = Arc::new(AtomicU64::new(0));
         let (stop, stopping) = watch::channel(false);

@@ -11,12 +11,12 @@ use hyper::header::{
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::ServerLimits;
 use crate::limits::allowance;
-use crate::sealed::{SealedServer, ServeFailure, Throttles};
+use crate::sealed::{Sealed, SealedServer, ServeFailure, Share, Throttles};
 
 /// Answers HTTP requests of all connections.
 #[derive(Debug)]
@@ -24,7 +24,6 @@ pub(super) struct Service {
     core: Arc<SealedServer>,
     limits: ServerLimits,
     in_flight: Arc<Semaphore>,
-    buffered: Budget,
     throttles: Arc<Throttles>,
 }
 
@@ -36,13 +35,12 @@ struct Problem {
 }
 
 /// A body and its share of the memory.
-type Held = (Bytes, Option<OwnedSemaphorePermit>);
+type Held = (Bytes, Option<Share>);
 
 impl Service {
     pub(super) fn new(core: SealedServer, throttles: Arc<Throttles>, limits: ServerLimits) -> Self {
         let in_flight = Arc::new(Semaphore::new(limits.in_flight.min(Semaphore::MAX_PERMITS)));
-        let buffered = Budget::new(limits.buffered_bytes);
-        Self { core: Arc::new(core), limits, in_flight, buffered, throttles }
+        Self { core: Arc::new(core), limits, in_flight, throttles }
     }
 
     pub(super) fn limits(&self) -> &ServerLimits {
@@ -83,7 +81,7 @@ impl Service {
         }
         let sealed = sealed.map_err(problem_of)?;
         drop(held);
-        self.buffered.hold(sealed)
+        Ok(Bytes::from_owner(Counted(sealed)))
     }
 
     fn check_head(&self, head: &Parts, body: &Incoming) -> Result<(), Problem> {
@@ -109,7 +107,7 @@ impl Service {
         let begun = Instant::now();
         let (timeout, rate) = (self.limits.body_timeout, self.limits.least_bytes_per_second);
         let mut message = BytesMut::new();
-        let mut memory: Option<OwnedSemaphorePermit> = None;
+        let mut memory: Option<Share> = None;
         loop {
             let deadline = begun + allowance(timeout, message.len(), rate);
             let frame = timeout_at(deadline, body.frame()).await.map_err(|_| SLOW)?;
@@ -120,7 +118,7 @@ impl Service {
                 return Err(TOO_LARGE);
             }
             // Memory is taken as bytes arrive: a length that is only announced costs nothing.
-            let share = self.buffered.take(data.len()).ok_or(BUSY)?;
+            let share = self.core.memory().take(data.len()).ok_or(BUSY)?;
             match &mut memory {
                 Some(memory) => memory.merge(share),
                 None => memory = Some(share),
@@ -183,34 +181,11 @@ fn refuse(problem: Problem) -> Response<Full<Bytes>> {
     response
 }
 
-/// Memory for bodies and answers, counted in KiB.
-#[derive(Debug)]
-struct Budget(Arc<Semaphore>);
-
-impl Budget {
-    fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new((bytes / 1024).min(Semaphore::MAX_PERMITS))))
-    }
-
-    fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let share = u32::try_from(bytes.div_ceil(1024)).ok()?;
-        self.0.clone().try_acquire_many_owned(share).ok()
-    }
-
-    /// Bytes that give their share back when hyper has written them.
-    fn hold(&self, bytes: Vec<u8>) -> Result<Bytes, Problem> {
-        let share = self.take(bytes.len()).ok_or(BUSY)?;
-        Ok(Bytes::from_owner(Counted { bytes, _share: share }))
-    }
-}
-
-struct Counted {
-    bytes: Vec<u8>,
-    _share: OwnedSemaphorePermit,
-}
+/// Bytes that give their share of the memory back when hyper has written them.
+struct Counted(Sealed);
 
 impl AsRef<[u8]> for Counted {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        &self.0.bytes
     }
 }

@@ -95,8 +95,7 @@ impl MemoryNetwork {
         let node = seal.id().clone();
         let workers = Workers::new(limits.waiting_work);
         let throttles = Arc::new(Throttles::new(&limits));
-        let timeout = limits.handler_timeout;
-        let server = SealedServer::new(seal, handler, workers, throttles, timeout)?;
+        let server = SealedServer::new(seal, handler, workers, throttles, &limits)?;
         self.lock().nodes.insert(node, Service::Sealed(Arc::new(server)));
         Ok(())
     }

@@ -120,7 +120,8 @@ async fn carry(
 async fn deliver(server: &Arc<SealedServer>, message: Bytes) -> Result<Vec<u8>, TransportError> {
     // All of one process are neighbours.
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    server.exchange(message, address, ()).await.map_err(|failure| match failure {
+    let sealed = server.exchange(message, address, ()).await;
+    sealed.map(|sealed| sealed.bytes).map_err(|failure| match failure {
         ServeFailure::NotForUs(reason) => TransportError::Http { status: 400, reason },
         ServeFailure::Overloaded => TransportError::Http { status: 503, reason: String::new() },
         ServeFailure::TooMany => TransportError::Http { status: 429, reason: String::new() },

@@ -1,5 +1,6 @@
 //! Sealed messages, whatever carries them: what is asked, by whom, of whom, and only once.
 
+mod budget;
 mod challenges;
 mod client;
 mod envelope;
@@ -7,9 +8,10 @@ mod server;
 mod throttles;
 mod workers;
 
+pub(crate) use budget::Share;
 pub(crate) use client::{Carrier, SealedClient};
 pub(crate) use envelope::MAX_SEALED_BYTES;
 pub use envelope::check_envelope;
-pub(crate) use server::{SealedServer, ServeFailure};
+pub(crate) use server::{Sealed, SealedServer, ServeFailure};
 pub(crate) use throttles::Throttles;
 pub(crate) use workers::Workers;

@@ -11,11 +11,12 @@ use bftkv_protocol::{
 use bytes::Bytes;
 use tokio::time::timeout;
 
+use super::budget::{Budget, Share};
 use super::challenges::{Challenges, RENEW_AFTER};
 use super::envelope::{AnswerBody, Body, Envelope, EnvelopeError, MAX_RECIPIENTS, RequestBody};
 use super::throttles::Throttles;
 use super::workers::{WorkError, Workers};
-use crate::{Handler, TransportRefusal};
+use crate::{Handler, ServerLimits, TransportRefusal};
 
 /// Opens requests, has them handled, and seals the answers.
 pub(crate) struct SealedServer {
@@ -24,7 +25,22 @@ pub(crate) struct SealedServer {
     challenges: Challenges,
     workers: Workers,
     throttles: Arc<Throttles>,
+    memory: Budget,
     handler_timeout: Duration,
+}
+
+/// A sealed answer, and its share of the memory.
+pub(crate) struct Sealed {
+    pub(crate) bytes: Vec<u8>,
+    #[allow(dead_code, reason = "held, not read: dropping it frees the memory")]
+    share: Option<Share>,
+}
+
+/// An answer that is yet to be sealed, and the share of the memory for it and for what is made of
+/// it. Refusals are small and take none.
+struct Plain {
+    bytes: Vec<u8>,
+    share: Option<Share>,
 }
 
 /// A message that gets no signed answer.
@@ -49,6 +65,7 @@ struct Admission {
 }
 
 /// To whom, and to which message, the answer goes.
+#[derive(Clone)]
 struct Caller {
     node: NodeId,
     nonce: Nonce,
@@ -64,10 +81,17 @@ impl SealedServer {
         handler: Arc<dyn Handler>,
         workers: Workers,
         throttles: Arc<Throttles>,
-        handler_timeout: Duration,
+        limits: &ServerLimits,
     ) -> Result<Self, SealError> {
         let challenges = Challenges::new(RENEW_AFTER)?;
-        Ok(Self { seal, handler, challenges, workers, throttles, handler_timeout })
+        let memory = Budget::new(limits.buffered_bytes);
+        let handler_timeout = limits.handler_timeout;
+        Ok(Self { seal, handler, challenges, workers, throttles, memory, handler_timeout })
+    }
+
+    /// The memory that bodies and answers share.
+    pub(crate) fn memory(&self) -> &Budget {
+        &self.memory
     }
 
     /// Answers one sealed message that came from `address`. `guard` is dropped when the handler has
@@ -77,48 +101,41 @@ impl SealedServer {
         sealed: Bytes,
         address: IpAddr,
         guard: G,
-    ) -> Result<Vec<u8>, ServeFailure> {
+    ) -> Result<Sealed, ServeFailure> {
         let this = self.clone();
         let admit = move || this.admit(&sealed, address);
         let Admission { mut from, request } = self.work(admit).await?;
-        let outcome = match request {
-            Err(refusal) => Err(refusal),
+        let answer = match request {
+            Err(refusal) => self.refuse(&from, refusal),
             Ok(request) => {
                 // Whoever joins is known afterwards, or the answer is signed only.
                 from.known = true;
-                self.handle(from.node.clone(), request, guard).await?
+                self.handle(from.clone(), request, guard).await?
             }
         };
-        self.answer(from, outcome).await
+        let this = self.clone();
+        self.work(move || this.seal_answer(from, answer)).await
     }
 
     async fn handle<G: Send + 'static>(
-        &self,
-        sender: NodeId,
+        self: &Arc<Self>,
+        from: Caller,
         request: Request,
         guard: G,
-    ) -> Result<Result<Response, TransportRefusal>, ServeFailure> {
-        let handler = self.handler.clone();
-        // A task of its own: neither a lost connection nor the timeout stops it half-way.
+    ) -> Result<Plain, ServeFailure> {
+        let (this, to) = (self.clone(), from.clone());
+        // A task of its own: neither a lost connection nor the timeout stops it half-way. The answer
+        // is written in it, so that no more answers wait for that than the handler gives at once.
         let task = tokio::spawn(async move {
-            let response = handler.handle(sender, request).await;
+            let response = this.handler.handle(to.node.clone(), request).await;
             drop(guard);
-            response
+            this.write(&to, response)
         });
         match timeout(self.handler_timeout, task).await {
-            Ok(Ok(response)) => Ok(Ok(response)),
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(ServeFailure::Broken(format!("the handler failed: {error}"))),
-            Err(_) => Ok(Err(TransportRefusal::Overloaded)),
+            Err(_) => Ok(self.refuse(&from, TransportRefusal::Overloaded)),
         }
-    }
-
-    async fn answer(
-        self: &Arc<Self>,
-        to: Caller,
-        outcome: Result<Response, TransportRefusal>,
-    ) -> Result<Vec<u8>, ServeFailure> {
-        let this = self.clone();
-        self.work(move || this.seal_answer(to, outcome)).await
     }
 
     async fn work<T: Send + 'static>(
@@ -190,25 +207,35 @@ impl SealedServer {
         decode(&body.request).map_err(|_| TransportRefusal::Malformed)
     }
 
-    //----- Answering; runs on a worker -----
+    //----- Answering -----
 
-    fn seal_answer(
-        &self,
-        to: Caller,
-        outcome: Result<Response, TransportRefusal>,
-    ) -> Result<Vec<u8>, ServeFailure> {
-        let plaintext = self.envelope(&to, outcome);
-        if plaintext.len() > MAX_MESSAGE_BYTES {
-            return self.seal_answer(to, Err(TransportRefusal::TooLarge));
+    /// The answer, if it is not too large and there is memory for it; else a refusal.
+    fn write(&self, to: &Caller, response: Response) -> Plain {
+        let bytes = self.envelope(to, Ok(response));
+        if bytes.len() > MAX_MESSAGE_BYTES {
+            return self.refuse(to, TransportRefusal::TooLarge);
         }
+        match self.memory.take(bytes.len().saturating_mul(2)) {
+            Some(share) => Plain { bytes, share: Some(share) },
+            None => self.refuse(to, TransportRefusal::Overloaded),
+        }
+    }
+
+    fn refuse(&self, to: &Caller, refusal: TransportRefusal) -> Plain {
+        Plain { bytes: self.envelope(to, Err(refusal)), share: None }
+    }
+
+    /// Runs on a worker.
+    fn seal_answer(&self, to: Caller, answer: Plain) -> Result<Sealed, ServeFailure> {
         let recipients = std::slice::from_ref(&to.node);
         let recipients = if to.known { recipients } else { &[] };
-        match self.seal.seal(recipients, &plaintext) {
-            Ok(sealed) => Ok(sealed),
+        match self.seal.seal(recipients, &answer.bytes) {
+            Ok(bytes) => Ok(Sealed { bytes, share: answer.share.map(half) }),
             // It joined, and the handler did not take its certificate.
             Err(SealError::Recipient { .. }) if to.known => {
                 let to = Caller { known: false, ..to };
-                self.seal_answer(to, Err(TransportRefusal::UnknownSender))
+                let refusal = self.refuse(&to, TransportRefusal::UnknownSender);
+                self.seal_answer(to, refusal)
             }
             Err(error) => Err(ServeFailure::Broken(error.to_string())),
         }
@@ -225,6 +252,12 @@ impl std::fmt::Debug for SealedServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SealedServer").field("node", self.seal.id()).finish_non_exhaustive()
     }
+}
+
+/// The plaintext is gone; what is sealed remains.
+fn half(mut share: Share) -> Share {
+    drop(share.split(share.num_permits() / 2));
+    share
 }
 
 fn request_in(plaintext: &[u8]) -> Result<RequestBody, TransportRefusal> {
