@@ -2,7 +2,7 @@
 
 use bftkv::{Config, ProofFile};
 
-use crate::fixtures::{ALICE, Keys, certified, entry, one_group};
+use crate::fixtures::{ALICE, Keys, alone, certified, entry, one_group};
 
 /// A configuration file is read or refused by a message.
 pub(super) fn config(data: &[u8]) {
@@ -27,7 +27,7 @@ pub(super) fn proof_file(data: &[u8]) {
         Some((0, file)) => file.to_vec(),
         _ => damaged(good.to_bytes(), data),
     };
-    if let Ok(read) = ProofFile::verify(&file, &configuration, &keys) {
+    if let Ok(read) = ProofFile::verify(&file, &alone(&configuration), &keys) {
         assert_eq!(read.to_bytes(), file, "two files for one proof");
         assert_eq!(read.entry().signed, good.entry().signed, "nobody else can sign here");
         assert!(read.detached_signatures().len() > 3);

@@ -1,7 +1,6 @@
 //! A reader: one of four nodes answers with whatever the bytes say.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::client::{Action, Consistency, Lost, Read, ReadOptions, Round};
@@ -12,7 +11,7 @@ use bftkv_protocol::{
 
 use super::input::Input;
 use crate::fixtures::{
-    ALICE, BOB, CLIQUE, Keys, certified, certified_by, entry, node, one_group, t, variable,
+    ALICE, BOB, CLIQUE, Keys, alone, certified, certified_by, entry, node, one_group, t, variable,
 };
 
 /// The one that may lie.
@@ -32,7 +31,7 @@ pub(super) fn read(data: &[u8]) {
         round_timeout: Duration::from_secs(1),
     };
     let (now, at) = (Duration::ZERO, options.at);
-    let mut read = Read::start(now, Arc::clone(&configuration), variable("x"), options);
+    let mut read = Read::start(now, alone(&configuration), variable("x"), options);
     let (mut now, mut round, mut is_storing) = (now, 0, false);
     let mut told = 0;
     // What each honest node holds at least.
@@ -47,7 +46,7 @@ pub(super) fn read(data: &[u8]) {
                 }
                 Action::Fetch(_) => read.handle_fetched(&BTreeSet::new(), &keys),
                 Action::Accuse(proof) => {
-                    proof.verify(&configuration, &keys).unwrap();
+                    proof.verify(&alone(&configuration), &keys).unwrap();
                     assert_eq!(*proof.guilty(), node(LIAR));
                 }
                 _ => {}
@@ -128,7 +127,7 @@ fn check(read: &Read, at: Option<Timestamp>, least: u64) {
         Ok(found) => {
             let time = found.entry.as_ref().map_or(0, |entry| entry.timestamp().get());
             if let Some(entry) = &found.entry {
-                verify_certified(entry, &configuration, &Keys::default()).unwrap();
+                verify_certified(entry, &alone(&configuration), &Keys::default()).unwrap();
                 assert_eq!(entry.signed, version(time).signed, "a value that nobody wrote");
             }
             match at {

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use bftkv_protocol::server::{Context, Loaded, Reply, Server, ServerAction, Ticket, admit};
 use bftkv_protocol::{
-    Answer, CertifiedEntry, Configuration, EntryHash, Evidence, NodeId, Request, SignedEntry,
-    Store, StoreError, Timestamp, Variable, decode,
+    Answer, CertifiedEntry, Configuration, Configurations, EntryHash, Evidence, NodeId, Request,
+    SignedEntry, Store, StoreError, Timestamp, Variable, decode,
 };
 use bftkv_storage::{MemoryBackend, RecordStore};
 
 use super::input::Input;
 use crate::fixtures::{
-    ALICE, ALICE2, BOB, CLIQUE, Keys, MALLORY, People, Person, abandon, certified_by, entry,
+    ALICE, ALICE2, BOB, CLIQUE, Keys, MALLORY, People, Person, abandon, alone, certified_by, entry,
     final_entry, node, one_group, signed, signed_time, t, two_groups, variable,
 };
 
@@ -22,6 +22,7 @@ const TIMES: [u64; 8] = [1, 2, 3, 7, 1 << 20, (1 << 20) + 9, u64::MAX - 1, u64::
 
 struct Desk {
     configuration: Arc<Configuration>,
+    known: Arc<Configurations>,
     me: NodeId,
     keys: Keys,
     server: Server,
@@ -41,7 +42,8 @@ pub(super) fn server(data: &[u8]) {
     let mut input = Input::new(data);
     let configuration = if input.flag() { one_group() } else { two_groups() };
     let mut desk = Desk {
-        server: Server::new(Arc::clone(&configuration)),
+        server: Server::new(alone(&configuration)),
+        known: alone(&configuration),
         configuration,
         me: node(CLIQUE[0]),
         keys: Keys::default(),
@@ -79,7 +81,7 @@ impl Desk {
 
     /// What waits is lost; what was made durable is not.
     fn crash(&mut self) {
-        self.server = Server::new(Arc::clone(&self.configuration));
+        self.server = Server::new(Arc::clone(&self.known));
         self.todo.clear();
         self.asked.clear();
     }
@@ -92,7 +94,7 @@ impl Desk {
             if input.below(8) == 7 { BTreeSet::from([node(CLIQUE[1])]) } else { BTreeSet::new() };
         let context = Context {
             me: &self.me,
-            configuration: &self.configuration,
+            configurations: &self.known,
             cut: &cut,
             keys: &self.keys,
             identities,
@@ -156,7 +158,7 @@ impl Desk {
             match action {
                 ServerAction::Reply { ticket, reply } => self.check_reply(ticket, reply),
                 ServerAction::Accuse(proof) => {
-                    proof.verify(&self.configuration, &self.keys).unwrap();
+                    proof.verify(&self.known, &self.keys).unwrap();
                     assert_ne!(*proof.guilty(), self.me, "an honest server is accused");
                 }
                 other => self.todo.push(other),

@@ -12,8 +12,8 @@ use bftkv_protocol::{
 
 use super::input::Input;
 use crate::fixtures::{
-    ALICE, BOB, CLIQUE, Keys, STORE, abandon, certified_by, entry, final_entry, node, one_group,
-    share, signed, signed_time, t, two_groups, variable,
+    ALICE, BOB, CLIQUE, Keys, STORE, abandon, alone, certified_by, entry, final_entry, node,
+    one_group, share, signed, signed_time, t, two_groups, variable,
 };
 
 struct Desk {
@@ -45,7 +45,7 @@ pub(super) fn write(data: &[u8]) {
     desk.drain(&mut input);
     let culprits = match desk.write.result().expect("it ends at its deadline") {
         Ok(written) => {
-            verify_certified(&written.entry, &desk.configuration, &desk.keys).unwrap();
+            verify_certified(&written.entry, &alone(&desk.configuration), &desk.keys).unwrap();
             assert_eq!(written.entry.entry().value, Value::new("v").unwrap());
             assert_eq!(written.entry.entry().writer, ALICE.id());
             &written.culprits
@@ -69,7 +69,7 @@ impl Desk {
         };
         let (now, value) = (Duration::ZERO, Value::new("v").unwrap());
         let x = variable("x");
-        let write = Write::start(now, Arc::clone(&configuration), x, value, once, options);
+        let write = Write::start(now, alone(&configuration), x, value, once, options);
         Self {
             configuration,
             keys: Keys::default(),
@@ -115,7 +115,9 @@ impl Desk {
                     assert!(!self.assembled.contains(&attempt), "abandoned although certified");
                 }
                 Action::Fetch(_) => self.write.handle_fetched(&self.keys),
-                Action::Accuse(proof) => proof.verify(&self.configuration, &self.keys).unwrap(),
+                Action::Accuse(proof) => {
+                    proof.verify(&alone(&self.configuration), &self.keys).unwrap()
+                }
                 _ => {}
             }
         }

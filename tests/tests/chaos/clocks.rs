@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bftkv::protocol::Configurations;
 use bftkv::transport::{ClientLimits, HttpTransport, Transport};
 use bftkv::wot::{Keyring, KeyringOptions, Origin, Sealer};
 use bftkv::{
@@ -130,11 +131,12 @@ fn certifications_expire_for_those_who_are_ahead_and_what_was_certified_stays_va
         let options = GetOptions { proof: true, ..GetOptions::default() };
         let entry = client.get(&variable(), options).await.unwrap().entry.unwrap();
         let proof = bftkv::ProofFile::new(entry).to_bytes();
-        let configuration = client.configuration().unwrap();
+        let first = client.configuration().unwrap();
+        let known = Configurations::starting_with((*first).clone());
         for time in [earlier(), SystemTime::now(), later()] {
-            let known = certificates(&home, time);
-            let keys = known.keyring();
-            assert!(bftkv::ProofFile::verify(&proof, &configuration, keys).is_ok());
+            let certificates = certificates(&home, time);
+            let keys = certificates.keyring();
+            assert!(bftkv::ProofFile::verify(&proof, &known, keys).is_ok());
         }
     });
 }
