@@ -21,6 +21,7 @@
 //! each step.
 
 pub mod client;
+pub mod planted;
 pub mod server;
 
 mod abandon;

@@ -8,6 +8,8 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 
+use crate::planted::{self, Bug};
+
 /// The greatest number of elements of a list in a message, certificates excepted. The longest
 /// honest one has the proofs against 1,024 signers and a writer.
 pub(crate) const MAX_LIST: usize = 2048;
@@ -40,7 +42,7 @@ impl<'de, T: Deserialize<'de>, const LIMIT: usize> Visitor<'de> for List<T, LIMI
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<T>, A::Error> {
         let mut list = Vec::new();
         while let Some(element) = sequence.next_element()? {
-            if list.len() >= LIMIT {
+            if list.len() >= LIMIT && !planted::is(Bug::EndlessLists) {
                 return Err(A::Error::custom("too many elements"));
             }
             list.push(element);

@@ -1,10 +1,9 @@
 //! When a signed or certified entry is valid (rule R4).
 
-use std::collections::BTreeSet;
-
+use crate::planted::{self, Bug};
 use crate::{
-    CertifiedEntry, Configuration, ConfigurationDigest, Configurations, NodeId, Purpose, Realm,
-    ShareStatement, SignedEntry, Verify, VerifyError,
+    CertifiedEntry, Configuration, ConfigurationDigest, Configurations, Group, NodeId, Purpose,
+    Realm, ShareStatement, SignedEntry, Verify, VerifyError,
 };
 
 /// Why an entry is not valid.
@@ -87,16 +86,36 @@ pub fn verify_certified(
     keys: &dyn Verify,
 ) -> Result<(), Invalid> {
     let named = certified.collective.configuration();
-    let configuration = known.get(&named).ok_or(Invalid::Configuration(named))?;
+    let any = || Some(known.newest()).filter(|_| planted::is(Bug::AnyConfiguration));
+    let configuration = known.get(&named).or_else(any).ok_or(Invalid::Configuration(named))?;
     verify_writer(&certified.signed, configuration.realm(), keys)?;
     let signers = verify_shares(certified, configuration, keys)?;
+    let mut short = None;
     for clique in configuration.cliques() {
-        let (have, need) = (clique.count(&signers), clique.thresholds().q());
+        let (have, need) = (count(clique, &signers), needed(clique));
         if have < need {
-            return Err(Invalid::TooFew { have, need, n: clique.len() });
+            short = Some(Invalid::TooFew { have, need, n: clique.len() });
+        } else if planted::is(Bug::AnyClique) {
+            return Ok(());
         }
     }
-    Ok(())
+    short.map_or(Ok(()), Err)
+}
+
+fn count(clique: &Group, signers: &[NodeId]) -> usize {
+    match () {
+        () if planted::is(Bug::OutsidersCount) => signers.len(),
+        () if planted::is(Bug::RepeatedSignersCount) => {
+            signers.iter().filter(|id| clique.contains(id)).count()
+        }
+        () => clique.count(signers),
+    }
+}
+
+fn needed(clique: &Group) -> usize {
+    let thresholds = clique.thresholds();
+    let few = planted::is(Bug::SmallCertificates) || planted::is(Bug::SmallQuorums);
+    if few { thresholds.one_honest() } else { thresholds.q() }
 }
 
 /// Every share must be valid and by a member: an entry has no room for junk.
@@ -104,16 +123,17 @@ fn verify_shares(
     certified: &CertifiedEntry,
     configuration: &Configuration,
     keys: &dyn Verify,
-) -> Result<BTreeSet<NodeId>, Invalid> {
+) -> Result<Vec<NodeId>, Invalid> {
     let statement = ShareStatement::of(certified).signed_bytes();
-    let mut signers = BTreeSet::new();
+    let mut signers = Vec::new();
     for share in certified.collective.shares() {
-        if configuration.clique_of(&share.signer).is_none() {
+        let is_member = configuration.clique_of(&share.signer).is_some();
+        if !is_member && !planted::is(Bug::OutsidersCount) {
             return Err(Invalid::Foreign(share.signer.clone()));
         }
         keys.verify(&share.signer, Purpose::Share, &statement, &share.signature)
             .map_err(Invalid::Share)?;
-        signers.insert(share.signer.clone());
+        signers.push(share.signer.clone());
     }
     Ok(signers)
 }

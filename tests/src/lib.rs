@@ -6,6 +6,7 @@
 //! `docs/simulation.md` tells what is simulated and how a failing seed is replayed.
 
 pub mod adversary;
+pub mod detection;
 pub mod invariants;
 pub mod oracle;
 pub mod sim;

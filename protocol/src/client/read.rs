@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::ask::{Ask, Elsewhere, open_response, shortfall};
 use super::candidates::{Candidate, Held, newest_first};
 use super::{Action, ClientError, Consistency, Fault, Lost, Phase, Problem, RETRY_CHANGING, Round};
+use crate::planted::{self, Bug};
 use crate::{
     Answer, CertifiedEntry, Configuration, Configurations, EquivocationProof, Group, NodeId,
     Progress, Refusal, Request, Response, Tally, Timestamp, Variable, Verify, verify_certified,
@@ -275,7 +276,8 @@ impl Read {
             Some(candidate) => ask.answers.note(from.clone(), candidate),
             None => ask.lose(from),
         }
-        if ask.progress([self.configuration.store()]) == Progress::Reached {
+        let few = planted::is(Bug::FewAnswers) && ask.answers.len() > 1;
+        if few || ask.progress([self.configuration.store()]) == Progress::Reached {
             self.evaluate(keys);
         }
     }
@@ -302,7 +304,8 @@ impl Read {
             self.step = step;
             return;
         };
-        while ask.progress([self.configuration.store()]) == Progress::Reached {
+        let few = |ask: &Ask<Held>| planted::is(Bug::FewAnswers) && ask.answers.len() > 1;
+        while few(&ask) || ask.progress([self.configuration.store()]) == Progress::Reached {
             match self.pick(&ask.answers, keys) {
                 Pick::Entry(entry, holders) => return self.conclude(*entry, &holders),
                 Pick::Absent => return self.finish(None),
@@ -374,6 +377,7 @@ impl Read {
         let mut missing = BTreeSet::new();
         for copy in &candidate.copies {
             match verify_certified(copy, &self.configurations, keys) {
+                _ if planted::is(Bug::ReadUnverified) => return Checked::Valid((*copy).clone()),
                 Ok(()) => return Checked::Valid((*copy).clone()),
                 Err(invalid) => missing.extend(invalid.missing_certificate().cloned()),
             }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::limited::cut_reason;
+use crate::planted::{self, Bug};
 use crate::{
     Abandon, CertifiedEntry, Configuration, Configurations, EntryId, EquivocationProof, Evidence,
     Group, Identities, Invalid, NodeId, Purpose, Refusal, Request, SignedEntry, SignedTime,
@@ -157,7 +158,7 @@ fn admit_sign(
     context: &Context<'_>,
 ) -> Result<Task, Refusal> {
     own_clique(context)?;
-    if *sender != entry.entry.writer {
+    if *sender != entry.entry.writer && !planted::is(Bug::SenderUnchecked) {
         return Err(Refusal::SenderNotWriter);
     }
     verify_writer(&entry, context.configurations.realm(), context.keys).map_err(refuse_invalid)?;
@@ -222,7 +223,9 @@ fn require_quorum_certificate(
 /// A name that begins with a fingerprint is that certificate's own, also while it is empty.
 fn require_free_name(variable: &Variable, writer: &NodeId) -> Result<(), Refusal> {
     match variable.reserved_for() {
-        Some(id) if id != *writer => Err(Refusal::Reserved(id)),
+        Some(id) if id != *writer && !planted::is(Bug::ReservedForNobody) => {
+            Err(Refusal::Reserved(id))
+        }
         _ => Ok(()),
     }
 }
@@ -230,6 +233,9 @@ fn require_free_name(variable: &Variable, writer: &NodeId) -> Result<(), Refusal
 /// Rule R4: valid under the configuration that S names, and not held up by signers that were cut
 /// out later alone.
 fn check_certified(entry: &CertifiedEntry, context: &Context<'_>) -> Result<(), Refusal> {
+    if planted::is(Bug::StoreUnverified) {
+        return Ok(());
+    }
     let Some(named) = context.configurations.get(&entry.collective.configuration()) else {
         return Err(Refusal::WrongConfiguration { ours: context.configuration().digest() });
     };

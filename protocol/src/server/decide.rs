@@ -2,6 +2,7 @@
 
 use super::admit::Task;
 use super::{sign_rule, store_rule};
+use crate::planted::{self, Bug};
 use crate::{
     Abandon, Answer, Batch, CertifiedEntry, Configurations, EquivocationProof, Outcome, Refusal,
     ShareStatement, TimeStatement, VariableState, Verify,
@@ -80,6 +81,9 @@ pub(super) fn decide(
         }
         Task::Store { entry } => store_rule::store(entry, loaded, known, keys),
         Task::Read { at: None, .. } => {
+            if planted::is(Bug::SlotHidesEntry) && !loaded.state.marks.slots.is_empty() {
+                return Decision::answer(Answer::Entry(None));
+            }
             Decision::answer(Answer::Entry(loaded.state.latest.map(Box::new)))
         }
         Task::Read { at: Some(_), .. } => {

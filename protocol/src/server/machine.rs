@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::MAX_QUEUE;
 use super::admit::{Admitted, Task};
 use super::decide::{Decision, Loaded, Reply, decide};
+use crate::planted::{self, Bug};
 use crate::{
     Answer, Batch, CertifiedEntry, Configurations, EquivocationProof, NodeId, Refusal, StoreError,
     Timestamp, Variable, Verify,
@@ -232,7 +233,7 @@ impl Server {
     }
 
     fn enqueue(&mut self, ticket: Ticket, task: Task, variable: Variable) {
-        match self.queues.get_mut(&variable) {
+        match self.queues.get_mut(&variable).filter(|_| !planted::is(Bug::NoQueue)) {
             None => {
                 self.queues.insert(variable.clone(), VecDeque::new());
                 self.start(ticket, task, variable);

@@ -4,6 +4,7 @@ use super::MAX_TIMESTAMP_STEP;
 use super::admit::Shown;
 use super::decide::{Decision, Loaded, Reply};
 use super::store_rule::{Relation, conflict, relation, take_in};
+use crate::planted::{self, Bug};
 use crate::{
     Abandon, Answer, CertifiedEntry, Configurations, Entry, EntryId, Marks, Refusal,
     ShareStatement, SignedEntry, Slot, Timestamp, Verify,
@@ -100,7 +101,7 @@ fn may_sign(entry: &SignedEntry, shown: &Shown, loaded: &Loaded) -> Result<(), R
         check_tofu(entry, latest)?;
     }
     let marks = &loaded.state.marks;
-    if entry.timestamp <= marks.seen {
+    if entry.timestamp <= marks.seen && !planted::is(Bug::OldTimestamps) {
         return Err(Refusal::OldTimestamp { seen: marks.seen });
     }
     check_bound(entry.timestamp, shown, marks)?;
@@ -110,7 +111,7 @@ fn may_sign(entry: &SignedEntry, shown: &Shown, loaded: &Loaded) -> Result<(), R
 /// Nothing follows a certified Final but the same value, again Final.
 fn check_sealed(entry: &Entry, latest: &CertifiedEntry) -> Result<(), Refusal> {
     let same = entry.is_final && entry.value == latest.entry().value;
-    if latest.entry().is_final && !same {
+    if latest.entry().is_final && !same && !planted::is(Bug::SealIgnored) {
         return Err(Refusal::Sealed(Box::new(latest.clone())));
     }
     Ok(())
@@ -123,7 +124,8 @@ fn check_sealed(entry: &Entry, latest: &CertifiedEntry) -> Result<(), Refusal> {
 /// will be accepted to get signed".
 fn check_tofu(entry: &Entry, latest: &CertifiedEntry) -> Result<(), Refusal> {
     let last = latest.entry();
-    if entry.writer != last.writer && entry.owner != last.owner {
+    let is_owner = entry.writer == last.writer || entry.owner == last.owner;
+    if !is_owner && !planted::is(Bug::NoTofu) {
         return Err(Refusal::NotOwner(Box::new(latest.clone())));
     }
     Ok(())
@@ -131,21 +133,26 @@ fn check_tofu(entry: &Entry, latest: &CertifiedEntry) -> Result<(), Refusal> {
 
 fn check_bound(t: Timestamp, shown: &Shown, marks: &Marks) -> Result<(), Refusal> {
     let limit = marks.seen.max(shown.attested).saturating_add(MAX_TIMESTAMP_STEP);
-    if t > limit { Err(Refusal::TimestampTooFar { limit }) } else { Ok(()) }
+    if t > limit && !planted::is(Bug::NoBound) {
+        Err(Refusal::TimestampTooFar { limit })
+    } else {
+        Ok(())
+    }
 }
 
 fn check_slots(entry: &Entry, marks: &Marks) -> Result<(), Refusal> {
     let is_own = |slot: &&Slot| slot.owner == entry.owner || slot.writer == entry.writer;
     let (own, others): (Vec<&Slot>, Vec<&Slot>) = marks.slots.iter().partition(is_own);
-    if !others.is_empty() {
+    if !others.is_empty() && !planted::is(Bug::SlotsIgnored) {
         return Err(Refusal::Outstanding(others.into_iter().cloned().collect()));
     }
     let value = entry.value.digest();
     let breaks = |slot: &&&Slot| slot.is_final && !(entry.is_final && slot.value == value);
-    if let Some(slot) = own.iter().find(breaks) {
+    let broken = own.iter().find(breaks).filter(|_| !planted::is(Bug::FinalForgotten));
+    if let Some(slot) = broken {
         return Err(Refusal::OutstandingFinal(Box::new((*slot).clone())));
     }
-    if own.len() >= Slot::MAX_PER_OWNER {
+    if own.len() >= Slot::MAX_PER_OWNER && !planted::is(Bug::EndlessSlots) {
         return Err(Refusal::TooManySlots(own.into_iter().cloned().collect()));
     }
     Ok(())
@@ -178,7 +185,7 @@ fn may_abandon(abandon: &Abandon, shown: &Shown, loaded: &Loaded) -> Result<(), 
     let marks = &loaded.state.marks;
     if let Some(slot) = marks.slot(&abandon.attempt) {
         // A Final stays: its owner could otherwise break its own seal.
-        return if slot.is_final {
+        return if slot.is_final && !planted::is(Bug::FinalGivenUp) {
             Err(Refusal::FinalStays)
         } else if slot.writer == abandon.writer {
             Ok(())
@@ -198,7 +205,9 @@ fn may_abandon(abandon: &Abandon, shown: &Shown, loaded: &Loaded) -> Result<(), 
 fn give_up(abandon: Abandon, loaded: &mut Loaded) {
     let marks = &mut loaded.state.marks;
     let attempt = &abandon.attempt;
-    marks.seen = marks.seen.max(attempt.timestamp);
+    if !planted::is(Bug::AbandonForgotten) {
+        marks.seen = marks.seen.max(attempt.timestamp);
+    }
     marks.slots.retain(|s| !(s.timestamp == attempt.timestamp && s.hash == attempt.hash));
     let certified = loaded.state.latest.as_ref().map_or(Timestamp::ZERO, CertifiedEntry::timestamp);
     // Anybody can name another's attempt as his own; that must not keep the true message out.

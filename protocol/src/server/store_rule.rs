@@ -1,6 +1,7 @@
 //! Rule R4: what a server stores.
 
 use super::decide::{Decision, Loaded};
+use crate::planted::{self, Bug};
 use crate::{Answer, CertifiedEntry, Configurations, EquivocationProof, Marks, Refusal, Verify};
 
 /// How a valid certified entry relates to what is stored.
@@ -21,6 +22,7 @@ pub(super) fn relation(entry: &CertifiedEntry, loaded: &Loaded) -> Relation {
         .find(|stored| stored.timestamp() == entry.timestamp());
     match stored {
         None => Relation::New,
+        Some(_) if planted::is(Bug::EquivocationIgnored) => Relation::Same,
         Some(stored) if stored.hash() == entry.hash() => Relation::Same,
         Some(stored) => Relation::Conflict(Box::new(stored.clone())),
     }
@@ -31,6 +33,10 @@ pub(super) fn relation(entry: &CertifiedEntry, loaded: &Loaded) -> Relation {
 pub(super) fn take_in(entry: &CertifiedEntry, loaded: &mut Loaded) {
     let t = entry.timestamp();
     settle(&mut loaded.state.marks, t);
+    if planted::is(Bug::StrangersSlotFalls) {
+        let owner = &entry.entry().owner;
+        loaded.state.marks.slots.retain(|slot| slot.owner == *owner || slot.is_final);
+    }
     if loaded.state.latest.as_ref().is_none_or(|latest| latest.timestamp() < t) {
         loaded.state.latest = Some(entry.clone());
     }

@@ -51,9 +51,9 @@ use std::time::Duration;
 
 use bftkv_protocol::{
     Abandon, Address, CertifiedEntry, CollectiveSignature, Configuration, ConfigurationDigest,
-    Entry, EntryHash, EquivocationProof, Evidence, NodeId, Outcome, Purpose, Request,
-    ShareStatement, Sign, SignatureShare, SignedEntry, Timestamp, Value, Variable, Verify,
-    WriterSignature,
+    Configurations, Entry, EntryHash, EquivocationProof, Evidence, NodeId, Outcome, Purpose,
+    Request, ShareStatement, Sign, SignatureShare, SignedEntry, Timestamp, Value, Variable, Verify,
+    WriterSignature, verify_certified,
 };
 
 use crate::sim::{Disk, FakeKeys, FakeSigner, Rng};
@@ -114,17 +114,17 @@ impl Loot {
         entry: &SignedEntry,
         helpers: &[FakeSigner],
         configuration: &Configuration,
+        keys: &dyn Verify,
     ) -> Option<CertifiedEntry> {
         let mut shares = self.shares.get(&entry.hash()).cloned().unwrap_or_default();
         shares.extend(helpers.iter().filter_map(|helper| share_by(helper, entry, configuration)));
         shares.retain(|share| configuration.clique_of(&share.signer).is_some());
-        let enough = configuration.cliques().iter().all(|clique| {
-            clique.count(shares.iter().map(|share| &share.signer)) >= clique.thresholds().q()
-        });
         let certified = CertifiedEntry {
             signed: entry.clone(),
             collective: CollectiveSignature::new(configuration.digest(), shares),
         };
+        let known = Configurations::starting_with(configuration.clone());
+        let enough = verify_certified(&certified, &known, keys).is_ok();
         if enough {
             self.note_certified(&certified);
         }
@@ -208,6 +208,8 @@ pub(crate) struct Hand<'a> {
     pub(crate) victim: &'a Address,
     pub(crate) configuration: &'a Configuration,
     pub(crate) helpers: &'a [FakeSigner],
+    /// Everybody's public keys.
+    pub(crate) keys: &'a FakeKeys,
     pub(crate) rng: &'a mut Rng,
     pub(crate) loot: &'a mut Loot,
     pub(crate) variable: &'a Variable,
@@ -280,7 +282,7 @@ impl Hand<'_> {
 
     /// Makes a certified entry of an attempt, if there are enough shares.
     fn assemble(&mut self, attempt: &SignedEntry) -> Option<CertifiedEntry> {
-        self.loot.assemble(attempt, self.helpers, self.configuration)
+        self.loot.assemble(attempt, self.helpers, self.configuration, self.keys)
     }
 
     /// Some nodes, of all groups.

@@ -24,6 +24,9 @@ const PROBE: u8 = 206;
 /// How often a Byzantine user acts.
 const ACTS: u32 = 14;
 
+/// How often one acts that has one habit only: more often than a slot limit allows.
+const ACTS_OF_HABIT: u32 = 40;
+
 /// The people of a run.
 #[derive(Debug)]
 pub(crate) struct Cast {
@@ -107,7 +110,7 @@ impl Cast {
                     signer: keys.signer(&node(key)),
                     owner: address(own),
                     victim: address(victim),
-                    acts: ACTS,
+                    acts: if habit.is_some() { ACTS_OF_HABIT } else { ACTS },
                     attempts: Vec::new(),
                 });
             }

@@ -298,7 +298,8 @@ impl Cluster {
         if !ground.watch.facts().is_honest(&signed.entry.writer) {
             return;
         }
-        let Some(certified) = ground.loot.assemble(&signed, &self.helpers, configuration) else {
+        let Some(certified) = ground.loot.assemble(&signed, &self.helpers, configuration, keys)
+        else {
             return;
         };
         let request = Request::Store { entry: certified };

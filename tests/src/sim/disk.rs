@@ -9,6 +9,7 @@ use bftkv_protocol::{
     VariableState,
 };
 
+use super::plant::Plant;
 use super::rng::Rng;
 
 /// One node's disk.
@@ -19,6 +20,8 @@ pub(crate) struct Disk {
     writing: BTreeMap<Ticket, Batch>,
     /// After a failed write nothing is written until the store is opened again.
     stopped: bool,
+    /// A planted bug.
+    flaw: Option<Plant>,
 }
 
 #[derive(Debug, Default)]
@@ -32,10 +35,17 @@ struct Synced {
 #[derive(Debug, Default)]
 struct Kept {
     versions: BTreeMap<Timestamp, CertifiedEntry>,
+    /// What was stored last: only a planted bug looks at it.
+    last: Option<CertifiedEntry>,
     marks: Marks,
 }
 
 impl Disk {
+    /// A disk with a planted bug, or without.
+    pub(crate) fn with_flaw(flaw: Option<Plant>) -> Self {
+        Self { flaw, ..Self::default() }
+    }
+
     /// Begins to write.
     pub(crate) fn begin(&mut self, ticket: Ticket, batch: Batch) {
         self.writing.insert(ticket, batch);
@@ -120,7 +130,9 @@ impl Store for Disk {
         let Some(kept) = synced.variables.get(variable) else {
             return Ok(VariableState::default());
         };
-        let latest = kept.versions.last_key_value().map(|(_, entry)| entry.clone());
+        let newest = kept.versions.last_key_value().map(|(_, entry)| entry.clone());
+        let is_flawed = self.flaw == Some(Plant::LastStoredIsLatest);
+        let latest = if is_flawed { kept.last.clone() } else { newest };
         Ok(VariableState { latest, marks: kept.marks.clone() })
     }
 
@@ -170,7 +182,11 @@ impl Store for Disk {
         let synced = &mut *guard;
         for entry in batch.entries {
             let kept = synced.variables.entry(entry.variable().clone()).or_default();
+            if self.flaw == Some(Plant::DropHistory) {
+                kept.versions.retain(|t, _| *t > entry.timestamp());
+            }
             kept.versions.entry(entry.timestamp()).or_insert_with(|| entry.clone());
+            kept.last = Some(entry.clone());
             synced.new.push(entry);
         }
         for (variable, marks) in batch.marks {

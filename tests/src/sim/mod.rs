@@ -33,6 +33,7 @@ mod traitor;
 pub(crate) use disk::Disk;
 pub(crate) use fake_keys::{FakeKeys, FakeSigner};
 pub(crate) use rng::Rng;
+pub(crate) use shape::node;
 
 pub use fault::{Fault, Faults};
 pub use plant::Plant;

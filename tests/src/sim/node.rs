@@ -35,7 +35,7 @@ impl Node {
     pub(crate) fn new(signer: FakeSigner, ground: &Ground) -> Self {
         Self {
             signer,
-            disk: Disk::default(),
+            disk: Disk::with_flaw(ground.plant),
             server: Server::new(Arc::clone(&ground.configurations)),
             up: true,
             epoch: 0,

@@ -26,11 +26,15 @@ pub enum Plant {
     ShareForAnybody,
     /// Clients blame whoever is silent.
     BlameTheSilent,
+    /// Disks keep the newest version only.
+    DropHistory,
+    /// Disks take what was stored last for the newest.
+    LastStoredIsLatest,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::ShareBeforeSync,
         Self::ForgetMarks,
         Self::NoWriteBack,
@@ -42,5 +46,7 @@ impl Plant {
         Self::AcknowledgeBeforeSync,
         Self::ShareForAnybody,
         Self::BlameTheSilent,
+        Self::DropHistory,
+        Self::LastStoredIsLatest,
     ];
 }

@@ -112,6 +112,7 @@ impl Traitor {
             victim: &self.victim,
             configuration: &ground.configuration,
             helpers,
+            keys: &ground.keys,
             rng: &mut ground.rng,
             loot: &mut ground.loot,
             variable,

@@ -76,6 +76,40 @@ fn an_arrow_up_or_sideways_is_found() {
     assert!(!wrong_edges(&edge("bftkv-unheard-of", "bftkv-wot")).is_empty());
 }
 
+/// Who enables the feature that lets bugs be planted.
+fn planters(metadata: &Value) -> Vec<String> {
+    let names_it = |value: &Value| {
+        let all = value.as_array().into_iter().flatten();
+        all.filter_map(Value::as_str).any(|name| name.contains("planted"))
+    };
+    let mut planters = Vec::new();
+    for package in metadata["packages"].as_array().unwrap() {
+        let by_dependency = package["dependencies"].as_array().into_iter().flatten();
+        let features = package["features"].as_object().into_iter().flatten();
+        let by_default = package["features"].get("default").is_some_and(names_it);
+        let by_feature = features.filter(|(_, enables)| names_it(enables)).count() > 0;
+        if by_default || by_feature || by_dependency.map(|d| &d["features"]).any(names_it) {
+            planters.push(package["name"].as_str().unwrap().to_owned());
+        }
+    }
+    planters
+}
+
+/// Bugs can be planted in the rules by a feature that no crate but the tests names, and that the
+/// crate `bftkv`, which everything that ships contains, does not compile with.
+#[test]
+fn no_planted_bug_can_ship() {
+    let metadata = cargo_metadata();
+    assert_eq!(planters(&metadata), ["bftkv-tests"]);
+    let tests = metadata["packages"].as_array().unwrap().iter();
+    let mut tests = tests.filter(|package| package["name"] == "bftkv-tests");
+    assert!(tests.next().unwrap()["features"].get("default").is_none());
+    let files = tree::files();
+    let shipped = files.iter().find(|file| file.path == "bftkv/src/lib.rs").unwrap();
+    let guard = "const _: () = assert!(!bftkv_protocol::planted::POSSIBLE";
+    assert!(shipped.text.contains(guard), "the crate `bftkv` must not compile with planted bugs");
+}
+
 /// The lints in one section of a `Cargo.toml`: name and level.
 fn lints(manifest: &str, section: &str) -> BTreeMap<String, String> {
     let header = format!("[{section}]");

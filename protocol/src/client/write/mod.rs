@@ -14,6 +14,7 @@ use super::jitter::Jitter;
 use super::refused::{Obstacle, Verdict, outstanding, too_many};
 use super::timestamp_choice::{TimeAnswer, base, choose, proof};
 use super::{Action, ClientError, Fault, Lost, Phase, Problem, RETRY_CHANGING, Round, newer};
+use crate::planted::{self, Bug};
 use crate::{
     Abandon, Address, Answer, CertifiedEntry, CollectiveSignature, Configuration, Configurations,
     Entry, EntryId, Evidence, Group, NodeId, Outcome, Progress, Purpose, Refusal, Request,

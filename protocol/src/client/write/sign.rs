@@ -49,6 +49,9 @@ impl Write {
                 let is_own = share.signer == *from;
                 let valid = keys.verify(from, Purpose::Share, &signing.statement, &share.signature);
                 match valid {
+                    _ if planted::is(Bug::SharesUnchecked) => {
+                        signing.shares.answers.note(from.clone(), share);
+                    }
                     Ok(()) if is_own => signing.shares.answers.note(from.clone(), share),
                     // Our certificates are at fault, not the member.
                     Err(VerifyError::UnknownCertificate(_)) if is_own => signing.shares.lose(from),
@@ -70,7 +73,9 @@ impl Write {
             None => signing.shares.lose(from),
         }
         let Step::Signing(signing) = &self.step else { return };
-        match signing.shares.progress(self.configuration.cliques()) {
+        let cliques = self.configuration.cliques();
+        let cliques = if planted::is(Bug::AnyClique) { cliques.get(..1) } else { Some(cliques) };
+        match signing.shares.progress(cliques.unwrap_or_default()) {
             Progress::Reached => self.assemble(),
             Progress::Unreachable => self.give_up_attempt(now),
             Progress::Pending => {}
@@ -105,6 +110,7 @@ impl Write {
         match verify_certified(&entry, &self.configurations, keys) {
             Ok(()) => self.known = Some(newer(self.known.take(), entry)),
             Err(invalid) => match invalid.missing_certificate() {
+                Some(_) if planted::is(Bug::UnknownIsLie) => self.blame(from, Fault::BadEntry),
                 Some(id) => {
                     self.actions.push_back(Action::Fetch(BTreeSet::from([id.clone()])));
                     self.unchecked.push((from.clone(), entry));
