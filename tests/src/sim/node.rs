@@ -143,6 +143,7 @@ impl Node {
         self.server = Server::new(Arc::clone(&ground.configurations));
         let proofs = self.disk.proofs().unwrap_or_default();
         self.cut = proofs.iter().map(|proof| proof.guilty().clone()).collect();
+        self.server.note_convicted(self.cut.iter().cloned());
         self.up = true;
     }
 
