@@ -18,6 +18,7 @@ use crate::{Certificates, Config, Error};
 /// certs/        certificates, one file each
 /// revoked/      who was cut out of the web of trust: a proof or a command each
 /// store/        a node's data
+/// revocation.rev  makes the key worthless if it is lost; to be kept elsewhere (by `bftkv init`)
 /// writer.*      what this key has signed as a writer (never copy it to another home)
 /// ```
 #[derive(Debug)]

@@ -302,6 +302,7 @@ pub(crate) fn dot(home: &PublicHome) -> String {
     let mut dot = "digraph bftkv {\n    rankdir=LR;\n    node [shape=box];\n".to_owned();
     for (id, known) in graph.vertices() {
         let colour = match &configuration {
+            _ if home.certificates().keyring().is_cut(id) => "salmon",
             Some(c) if c.clique_of(id).is_some() => "palegreen",
             Some(c) if c.store().contains(id) => "lightblue",
             _ => "white",

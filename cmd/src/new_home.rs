@@ -1,6 +1,7 @@
 //! The settings file of a new home, made from the template in which every setting is explained.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use bftkv::protocol::Realm;
 use bftkv::storage::StorageKind;
@@ -73,6 +74,25 @@ impl NewSettings {
         }
         Ok(text)
     }
+}
+
+/// The file with which a lost or stolen key is revoked.
+const REVOCATION: &str = "revocation.rev";
+
+/// Writes the revocation certificate of a new key into its home, for its owner alone.
+///
+/// # Errors
+/// The disk refuses, or there is one already.
+pub(crate) fn save_revocation(home: &Path, text: &str) -> Result<PathBuf, Failure> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let path = home.join(REVOCATION);
+    let mut options = std::fs::File::options();
+    let opened = options.write(true).create_new(true).mode(0o600).open(&path);
+    let written =
+        opened.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+    written.map_err(|error| Failure::file(&path, &error))?;
+    Ok(path)
 }
 
 fn list(ids: &[NodeId]) -> String {

@@ -11,7 +11,7 @@ use bftkv::wot::{
 use bftkv::{Home, NewHome, NodeId};
 
 use crate::failure::Failure;
-use crate::new_home::NewSettings;
+use crate::new_home::{NewSettings, save_revocation};
 use crate::progress::Progress;
 
 /// What a party does in the cluster.
@@ -44,6 +44,7 @@ struct Party {
     name: String,
     role: Role,
     key: OwnKey,
+    revocation: String,
 }
 
 /// Parties that have certified each other as they must.
@@ -79,9 +80,11 @@ impl Web {
         let mut parties = Vec::new();
         let mut progress = Progress::new("making keys", plans.len());
         for plan in plans {
-            let key = generate_key(&plan.user_id, None).map_err(Failure::failed)?.key;
+            let generated = generate_key(&plan.user_id, None).map_err(Failure::failed)?;
+            let revocation = generated.revocation_file().map_err(Failure::failed)?;
+            let key = generated.key;
             keyring.add(key.record().clone(), Origin::Local).map_err(Failure::failed)?;
-            parties.push(Party { name: plan.name.clone(), role: plan.role, key });
+            parties.push(Party { name: plan.name.clone(), role: plan.role, key, revocation });
             progress.step();
         }
         drop(progress);
@@ -144,6 +147,7 @@ impl Web {
             let path = folder.join(&party.name);
             let new = NewHome { key: &party.key, certificates: &all, config: &config };
             Home::create(&path, &new)?;
+            save_revocation(&path, &party.revocation)?;
             homes.push(path);
             progress.step();
         }

@@ -91,6 +91,22 @@ fn a_lost_key_is_revoked_with_its_revocation_certificate() {
     assert!(refused.stderr.contains("it revokes nothing"), "{refused:?}");
 }
 
+/// Whoever stole the key writes nothing with it any more.
+#[test]
+fn a_revoked_key_is_accepted_by_nobody() {
+    let mut cluster = Cluster::create(&["--users", "2"]);
+    cluster.run(&[]);
+    let put = ["put", "x", "v", "--deadline", "3"];
+    cluster.at("u1", &put).expect(0);
+    let file = cluster.path("u1/revocation.rev");
+    let revoke = ["--json", "cert", "revoke", "--yes", "--self", text(&file)];
+    let revoked = cluster.at("u2", &revoke).expect(0).json();
+    assert_eq!((&revoked["revoked"], &revoked["silent"]), (&"key".into(), &serde_json::json!([])));
+    let refused = cluster.at("u1", &put);
+    assert!(refused.code != 0, "{refused:?}");
+    assert_eq!(cluster.at("u2", &["get", "x"]).expect(0).stdout, b"v", "what was written stays");
+}
+
 /// Two shares of a member for one place, as a traitor would give them.
 fn proof_against(cluster: &Cluster, who: &str) -> MaliceFile {
     let home = Home::open(cluster.path(who)).unwrap();

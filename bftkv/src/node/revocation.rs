@@ -40,7 +40,13 @@ impl Revocation {
     /// Somebody was convicted just now; the proof is in the store.
     pub(super) fn convict(&self, proof: EquivocationProof) {
         let guilty = proof.guilty();
-        tracing::warn!(%guilty, "signed two entries for one timestamp: cut out");
+        if guilty == self.peers.me() {
+            tracing::error!(
+                "this node's own key signed two entries for one timestamp: nobody trusts it any more"
+            );
+        } else {
+            tracing::warn!(%guilty, "signed two entries for one timestamp: cut out");
+        }
         self.certificates.revoked().convict(&proof);
         self.publish(guilty);
         self.peers.in_background(self.clone().tell(proof));

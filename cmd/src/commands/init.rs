@@ -13,14 +13,11 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::limited_read;
-use crate::new_home::NewSettings;
+use crate::new_home::{NewSettings, save_revocation};
 use crate::public_home::PublicHome;
 
 /// The largest key or keyring that is read: a `GnuPG` export of tens of thousands of certificates.
 const MAX_FILE_BYTES: usize = 64 * 1024 * 1024;
-
-/// The file with which a lost or stolen key is revoked.
-const REVOCATION: &str = "revocation.rev";
 
 /// Make a home: a new key, or keys and certificates from `GnuPG`.
 ///
@@ -174,18 +171,6 @@ fn from_folder(folder: &Path, context: &Context) -> Result<Material, Failure> {
 fn open_key(bytes: &[u8], file: &Path, context: &Context) -> Result<OwnKey, Failure> {
     OwnKey::from_bytes(bytes, &|key| context.passphrase().ask(key))
         .map_err(|error| Failure::failed(format!("{}: {error}", file.display())))
-}
-
-fn save_revocation(home: &Path, text: &str) -> Result<PathBuf, Failure> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let path = home.join(REVOCATION);
-    let mut options = std::fs::File::options();
-    let opened = options.write(true).create_new(true).mode(0o600).open(&path);
-    let written =
-        opened.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
-    written.map_err(|error| Failure::file(&path, &error))?;
-    Ok(path)
 }
 
 fn report(path: &Path, revocation: Option<PathBuf>) -> Result<Report, Failure> {
