@@ -55,6 +55,16 @@ impl Health {
         self.lock().damage.get_or_insert(damage);
     }
 
+    /// A read failed: no more commits.
+    pub(crate) fn stop(&self) {
+        self.lock().is_stopped = true;
+    }
+
+    /// Whether something failed.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.lock().is_stopped
+    }
+
     /// Waits for a running check; tells whether the store may be written.
     ///
     /// # Errors

@@ -3,7 +3,9 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use bftkv_protocol::{StoreError, Variable, VariableState};
+use bftkv_protocol::{
+    Batch, CertifiedEntry, EquivocationProof, Store, StoreError, Timestamp, Variable, VariableState,
+};
 
 use crate::backend::{Backend, Change, corrupt};
 use crate::cache::Cache;
@@ -35,8 +37,8 @@ pub(crate) struct Inner {
 /// plain-file backend waits. Single commits may be larger.
 const MAX_GROUP_BYTES: usize = 16 * 1024 * 1024;
 
-/// How many heads a listing takes from the backend at once.
-const NAMES_PAGE: usize = 256;
+/// How many records a listing takes from the backend at once.
+const LIST_PAGE: usize = 256;
 
 impl Inner {
     pub(crate) fn new(
@@ -116,7 +118,7 @@ impl Inner {
         let end = key::end_of_heads(prefix);
         let mut found = Vec::new();
         while found.len() < limit {
-            let page = self.backend.scan(&from, &end, NAMES_PAGE.min(limit))?;
+            let page = self.backend.scan(&from, &end, LIST_PAGE.min(limit))?;
             let Some((last, _)) = page.last() else { break };
             from = behind(last);
             for (key, record) in &page {
@@ -236,6 +238,93 @@ impl Inner {
 
     pub(crate) fn index_mut(&self) -> RwLockWriteGuard<'_, Option<HeadIndex>> {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for Inner {
+    fn load(&self, variable: &Variable) -> Result<VariableState, StoreError> {
+        let ticket = match self.cache.find(variable) {
+            Ok(state) => return Ok(state),
+            Err(ticket) => ticket,
+        };
+        self.require_complete()?;
+        let (state, bytes) = self.read(variable)?;
+        self.cache.fill(ticket, variable, &state, bytes);
+        Ok(state)
+    }
+
+    fn version(
+        &self,
+        variable: &Variable,
+        timestamp: Timestamp,
+    ) -> Result<Option<CertifiedEntry>, StoreError> {
+        let key = Key::Version(variable.clone(), timestamp).encode();
+        match self.backend.get(&key)? {
+            Some(record) => open_entry(&(key, record)).map(Some),
+            None => self.require_complete().map(|()| None),
+        }
+    }
+
+    fn versions(
+        &self,
+        variable: &Variable,
+        below: Option<Timestamp>,
+        limit: usize,
+    ) -> Result<Vec<Timestamp>, StoreError> {
+        self.require_complete()?;
+        let mut from = match below.map(|t| t.get().checked_sub(1)) {
+            None => key::start_of_versions(variable),
+            Some(None) => return Ok(Vec::new()),
+            Some(Some(newest)) => Key::Version(variable.clone(), Timestamp::new(newest)).encode(),
+        };
+        let end = key::end_of_versions(variable);
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let page = (limit - found.len()).min(LIST_PAGE);
+            let page = self.backend.scan(&from, &end, page)?;
+            let Some((last, _)) = page.last() else { break };
+            from = behind(last);
+            for pair in &page {
+                found.push(open_entry(pair)?.timestamp());
+            }
+        }
+        Ok(found)
+    }
+
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&Variable>,
+        limit: usize,
+    ) -> Result<Vec<Variable>, StoreError> {
+        self.names(prefix, after, limit, |head| head.newest.is_some())
+    }
+
+    fn known(&self, after: Option<&Variable>, limit: usize) -> Result<Vec<Variable>, StoreError> {
+        self.names(&[], after, limit, |_| true)
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let pending = Pending::encode(batch)?;
+        let bytes = pending.bytes;
+        self.queue.submit(pending, bytes, |group| self.commit_group(group))
+    }
+
+    fn proofs(&self) -> Result<Vec<EquivocationProof>, StoreError> {
+        self.require_complete()?;
+        let mut proofs = Vec::new();
+        let mut from = key::PROOFS.0.to_vec();
+        loop {
+            let page = self.backend.scan(&from, key::PROOFS.1, LIST_PAGE)?;
+            let Some((last, _)) = page.last() else { return Ok(proofs) };
+            from = behind(last);
+            for (key, record) in &page {
+                proofs.push(record::open(key, record)?);
+            }
+        }
     }
 }
 

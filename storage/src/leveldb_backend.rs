@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
-use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
@@ -109,11 +109,10 @@ fn own(
     opened: &Sender<Reply<()>>,
     inbox: &Receiver<Request>,
 ) {
-    let opening = contain(|| DB::open(path, options(Arc::clone(&disk), cache_bytes)));
-    let mut db = match opening {
-        Some(Ok(db)) => db,
-        Some(Err(status)) => {
-            let _ = opened.send(Err(error(path, &status)));
+    let mut current = match OpenDb::open(path, Arc::clone(&disk), cache_bytes) {
+        Some(Ok(db)) => Some(db),
+        Some(Err(error)) => {
+            let _ = opened.send(Err(error));
             return;
         }
         // The sender is dropped, and so the caller learns of it.
@@ -121,38 +120,89 @@ fn own(
     };
     let _ = opened.send(Ok(()));
     for request in inbox {
-        let outcome = contain(|| serve(&mut db, path, request));
-        if outcome != Some(Ok(())) {
-            fall_back_to_reading(&mut db, path, &disk, cache_bytes);
+        // After a failure: what is on disk is recovered as after a crash, with all changes in
+        // memory, and served. Until that succeeds nothing is.
+        let readable = || -> Arc<dyn Disk> { Arc::new(OverlayDisk::new(Arc::clone(&disk))) };
+        let mut db = current
+            .take()
+            .or_else(|| OpenDb::open(path, readable(), cache_bytes).and_then(Result::ok));
+        match &mut db {
+            Some(open) => {
+                if contain(|| open.serve(path, request)) != Some(Ok(())) {
+                    // The crate may have lost a whole memtable from memory.
+                    contain(|| drop(db.take()));
+                }
+            }
+            None => request.refuse(path),
         }
+        current = db;
     }
     // Closing is an operation of the crate, too.
-    contain(|| drop(db));
+    contain(|| drop(current));
+}
+
+/// An open database.
+struct OpenDb {
+    db: DB,
+    failed_reads: Arc<AtomicU64>,
+}
+
+impl OpenDb {
+    /// `None`: the crate panicked.
+    fn open(path: &Path, disk: Arc<dyn Disk>, cache_bytes: usize) -> Option<Reply<Self>> {
+        let env = SyncingEnv::new(disk);
+        let failed_reads = env.failed_reads();
+        let opened = contain(|| DB::open(path, options(env, cache_bytes)))?;
+        Some(match opened {
+            Ok(_) if failed_reads.load(Ordering::SeqCst) > 0 => Err(unreadable(path)),
+            Ok(db) => Ok(Self { db, failed_reads }),
+            Err(status) => Err(error(path, &status)),
+        })
+    }
+
+    /// Serves a request.
+    ///
+    /// # Errors
+    /// When a commit failed: what the database then has in memory is not what is on disk.
+    fn serve(&mut self, path: &Path, request: Request) -> Result<(), ()> {
+        match request {
+            Request::Scan { from, end, limit, reply } => {
+                let before = self.failed_reads.load(Ordering::SeqCst);
+                let mut found = scan(&mut self.db, &from, &end, limit).map_err(|e| error(path, &e));
+                // The crate's iterators pass over what they cannot read.
+                if self.failed_reads.load(Ordering::SeqCst) != before {
+                    found = Err(unreadable(path));
+                }
+                let _ = reply.send(found);
+                Ok(())
+            }
+            Request::Commit { changes, reply } => {
+                let outcome = commit(&mut self.db, &changes).map_err(|e| error(path, &e));
+                let is_done = outcome.is_ok();
+                let _ = reply.send(outcome);
+                if is_done { Ok(()) } else { Err(()) }
+            }
+        }
+    }
+}
+
+impl Request {
+    fn refuse(self, path: &Path) {
+        let _ = match self {
+            Self::Scan { reply, .. } => reply.send(Err(unreadable(path))).is_ok(),
+            Self::Commit { reply, .. } => reply.send(Err(unreadable(path))).is_ok(),
+        };
+    }
+}
+
+fn unreadable(path: &Path) -> StoreError {
+    StoreError::Io(format!("{}: a file cannot be read", path.display()))
 }
 
 /// The crate panics on some kinds of damage. `None`: it did.
 fn contain<T>(operation: impl FnOnce() -> T) -> Option<T> {
     // What a panic leaves half done is the crate's memory, which is then given up.
     catch_unwind(AssertUnwindSafe(operation)).ok()
-}
-
-/// Serves a request.
-///
-/// # Errors
-/// When a commit failed: what the database then has in memory is not what is on disk.
-fn serve(db: &mut DB, path: &Path, request: Request) -> Result<(), ()> {
-    match request {
-        Request::Scan { from, end, limit, reply } => {
-            let _ = reply.send(scan(db, &from, &end, limit).map_err(|e| error(path, &e)));
-            Ok(())
-        }
-        Request::Commit { changes, reply } => {
-            let outcome = commit(db, &changes).map_err(|e| error(path, &e));
-            let is_done = outcome.is_ok();
-            let _ = reply.send(outcome);
-            if is_done { Ok(()) } else { Err(()) }
-        }
-    }
 }
 
 fn commit(db: &mut DB, changes: &[Change]) -> Result<(), Status> {
@@ -164,16 +214,6 @@ fn commit(db: &mut DB, changes: &[Change]) -> Result<(), Status> {
         }
     }
     db.write(batch, true)
-}
-
-/// After a failed commit the crate may have lost a whole memtable from memory. What is on disk is
-/// recovered as after a crash, with all changes in memory, and served.
-fn fall_back_to_reading(db: &mut DB, path: &Path, disk: &Arc<dyn Disk>, cache_bytes: usize) {
-    let overlay = Arc::new(OverlayDisk::new(Arc::clone(disk)));
-    if let Some(Ok(readable)) = contain(|| DB::open(path, options(overlay, cache_bytes))) {
-        let broken = mem::replace(db, readable);
-        contain(|| drop(broken));
-    }
 }
 
 /// Reads by iterator only: the crate's `get` answers "absent" when it meets a damaged block, and
@@ -200,12 +240,15 @@ fn scan(db: &mut DB, from: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>,
 const MIN_WRITE_BUFFER: usize = 64 * 1024;
 const MAX_WRITE_BUFFER: usize = 4 * 1024 * 1024;
 
-fn options(disk: Arc<dyn Disk>, cache_bytes: usize) -> Options {
+/// A few blocks: the crate panics over a cache of less than one.
+const MIN_BLOCK_CACHE: usize = 16 * 1024;
+
+fn options(env: SyncingEnv, cache_bytes: usize) -> Options {
     Options {
-        env: Rc::new(Box::new(SyncingEnv::new(disk))),
+        env: Rc::new(Box::new(env)),
         // The crate's own log file would be unsynced noise.
         log: Some(Rc::new(RefCell::new(rusty_leveldb::infolog::Logger(Box::new(io::sink()))))),
-        block_cache_capacity_bytes: cache_bytes,
+        block_cache_capacity_bytes: cache_bytes.max(MIN_BLOCK_CACHE),
         write_buffer_size: (cache_bytes / 2).clamp(MIN_WRITE_BUFFER, MAX_WRITE_BUFFER),
         // Appending behind a torn tail would lose what is appended: replay stops at the tear.
         reuse_logs: false,

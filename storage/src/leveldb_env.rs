@@ -11,7 +11,7 @@ use std::io::{self, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -25,6 +25,8 @@ use crate::disk::{Disk, DiskFile, OpenMode, read_file};
 pub(crate) struct SyncingEnv {
     disk: Arc<dyn Disk>,
     is_broken: Arc<AtomicBool>,
+    /// How many reads failed: the crate's iterators pass over what they cannot read.
+    failed_reads: Arc<AtomicU64>,
     /// Tables made since the manifest was last synced. Deleting one means that a compaction
     /// failed.
     fresh: Rc<RefCell<BTreeSet<PathBuf>>>,
@@ -32,7 +34,13 @@ pub(crate) struct SyncingEnv {
 
 impl SyncingEnv {
     pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
-        Self { disk, is_broken: Arc::default(), fresh: Rc::default() }
+        let failed_reads = Arc::default();
+        Self { disk, is_broken: Arc::default(), failed_reads, fresh: Rc::default() }
+    }
+
+    /// Counts the reads that fail.
+    pub(crate) fn failed_reads(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.failed_reads)
     }
 
     /// Runs a change, unless one failed before.
@@ -45,6 +53,12 @@ impl SyncingEnv {
             self.is_broken.store(true, Ordering::SeqCst);
         }
         outcome
+    }
+
+    fn open_reader(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let opened = self.disk.open(path, OpenMode::Read);
+        self.failed_reads.fetch_add(u64::from(opened.is_err()), Ordering::SeqCst);
+        opened
     }
 
     fn open_writer(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn Write>> {
@@ -89,11 +103,13 @@ impl Write for Writer {
 }
 
 #[derive(Debug)]
-struct Reader(Box<dyn DiskFile>);
+struct Reader(Box<dyn DiskFile>, Arc<AtomicU64>);
 
 impl RandomAccess for Reader {
     fn read_at(&self, offset: usize, buffer: &mut [u8]) -> Result<usize> {
-        Ok(self.0.read_at(offset as u64, buffer)?)
+        let read = self.0.read_at(offset as u64, buffer);
+        self.1.fetch_add(u64::from(read.is_err()), Ordering::SeqCst);
+        Ok(read?)
     }
 }
 
@@ -105,13 +121,13 @@ impl Env for SyncingEnv {
     }
 
     fn open_random_access_file(&self, path: &Path) -> Result<Box<dyn RandomAccess>> {
-        let file = self.disk.open(path, OpenMode::Read)?;
+        let file = self.open_reader(path)?;
         // The crate subtracts the footer's length from the file's without looking, and panics
         // where not even its own clean-up survives.
         if file.length()? < FOOTER_BYTES {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the table is too short").into());
         }
-        Ok(Box::new(Reader(file)))
+        Ok(Box::new(Reader(file, Arc::clone(&self.failed_reads))))
     }
 
     fn open_writable_file(&self, path: &Path) -> Result<Box<dyn Write>> {
@@ -131,7 +147,7 @@ impl Env for SyncingEnv {
     }
 
     fn size_of(&self, path: &Path) -> Result<usize> {
-        let length = self.disk.open(path, OpenMode::Read)?.length()?;
+        let length = self.open_reader(path)?.length()?;
         Ok(usize::try_from(length).map_err(io::Error::other)?)
     }
 

@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use bftkv_protocol::StoreError;
 
-use crate::backend::{Backend, io_error};
+use crate::backend::io_error;
 use crate::census::Anchor;
 use crate::disk::{Disk, DiskLock, RealDisk, TEMPORARY, read_file, replace_file};
-use crate::files_backend::FilesBackend;
 use crate::identity::Opening;
-use crate::leveldb_backend::LevelDbBackend;
 use crate::memory::MemoryBackend;
-use crate::redb_backend::RedbBackend;
+use crate::source::{ANCHOR, Source};
 use crate::{RecordStore, StorageConfig, StorageKind};
 
 /// A store could not be opened. Each says what to do next.
@@ -87,36 +85,11 @@ pub fn open_on(config: &StorageConfig, disk: Arc<dyn Disk>) -> Result<Arc<Record
     }
     let (lock, is_new) = prepare(config, &*disk)?;
     let opening = Opening::begin(&*disk, &config.path.join(IDENTITY), is_new)?;
-    let anchor = config.path.join(ANCHOR);
-    // redb walks its file after a crash and so finds damage by itself; LevelDB and plain files
-    // rely on the anchor.
-    let is_synced = config.kind != StorageKind::Redb;
-    let anchor = Anchor::open(&*disk, &anchor, is_synced)?;
-    let backend = open_backend(config, disk)?;
-    let cache_bytes = config.cache_bytes / 2;
-    Ok(Arc::new(RecordStore::start(backend, Some(anchor), cache_bytes, Some(lock), opening)))
-}
-
-/// Half of the cache is the backend's, half holds decoded entries.
-fn open_backend(
-    config: &StorageConfig,
-    disk: Arc<dyn Disk>,
-) -> Result<Box<dyn Backend>, StoreError> {
-    let half = config.cache_bytes / 2;
-    Ok(match config.kind {
-        StorageKind::Redb => {
-            Box::new(RedbBackend::open(disk, &config.path.join("data.redb"), half)?)
-        }
-        StorageKind::LevelDb => {
-            Box::new(LevelDbBackend::open(disk, &config.path.join("leveldb"), half)?)
-        }
-        StorageKind::Files => Box::new(FilesBackend::open(disk, &config.path.join("files"))?),
-        StorageKind::Memory => Box::new(MemoryBackend::default()),
-    })
+    let source = Source::new(config.clone(), disk);
+    Ok(Arc::new(RecordStore::of_files(source, lock, opening)?))
 }
 
 const MARKER: &str = "kind";
-const ANCHOR: &str = "anchor";
 const IDENTITY: &str = "identity";
 const LOCK: &str = "lock";
 

@@ -36,10 +36,15 @@ impl Pending {
             pending.records.insert(key, record);
         }
         for (variable, marks) in batch.marks {
-            // Only for its limit: the rest of the head is known when it is written.
+            // Only for its limits: the rest of the head is known when it is written.
             let newest = Some(Newest { timestamp: marks.seen, fingerprint: u64::MAX });
             let head = Head { marks, newest };
-            pending.bytes += record::seal(&[], &head)?.len();
+            let record = record::seal(&[], &head)?;
+            if record::open::<Head>(&[], &record).is_err() {
+                let reason = format!("marks of {variable} above the limits; nothing was written");
+                return Err(StoreError::Io(reason));
+            }
+            pending.bytes += record.len();
             pending.heads.entry(variable).or_default().marks = Some(head.marks);
         }
         Ok(pending)
@@ -64,20 +69,4 @@ pub(crate) fn open_entry((key, record): &Pair) -> Result<CertifiedEntry, StoreEr
     } else {
         Err(corrupt(record::name(key), "it holds an entry that belongs elsewhere"))
     }
-}
-
-/// Puts what a record holds into a batch for another store.
-pub(crate) fn add_to(batch: &mut Batch, pair: &Pair) -> Result<(), StoreError> {
-    let (key, record) = pair;
-    match Key::decode(key) {
-        Some(Key::Census) => {}
-        Some(Key::Head(variable)) => {
-            let head: Head = record::open(key, record)?;
-            batch.marks.push((variable, head.marks));
-        }
-        Some(Key::Version(..)) => batch.entries.push(open_entry(pair)?),
-        Some(Key::Proof(_)) => batch.proofs.push(record::open(key, record)?),
-        None => return Err(corrupt(record::name(key), "it is no key of ours")),
-    }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Entries, marks and proofs as records in a backend.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use bftkv_protocol::{
@@ -9,13 +9,10 @@ use bftkv_protocol::{
 };
 
 use crate::backend::Backend;
-use crate::census::Anchor;
 use crate::check::ScrubStep;
 use crate::disk::DiskLock;
-use crate::inner::{Inner, behind};
-use crate::key::{self, Key};
-use crate::pending::{Pending, add_to, open_entry};
-use crate::record;
+use crate::inner::Inner;
+use crate::source::Source;
 use crate::{Opening, StoreIdentity};
 
 /// A [`Store`] over any [`Backend`].
@@ -27,15 +24,14 @@ use crate::{Opening, StoreIdentity};
 /// entry that is asked for by its timestamp and is there.
 #[derive(Debug)]
 pub struct RecordStore {
-    inner: Arc<Inner>,
+    /// Replaced as a whole when the files are opened again.
+    inner: RwLock<Arc<Inner>>,
     opening: Opening,
-    checker: Option<JoinHandle<()>>,
+    source: Option<Source>,
+    checker: Mutex<Option<JoinHandle<()>>>,
     /// Released last: the fields are dropped in this order.
     _lock: Option<DiskLock>,
 }
-
-/// How many versions or proofs a listing takes from the backend at once.
-const LIST_PAGE: usize = 256;
 
 impl RecordStore {
     /// A store over `backend`, checked before this returns, with a cache of `cache_bytes`.
@@ -46,21 +42,30 @@ impl RecordStore {
     /// Those of [`Backend::begin`].
     pub fn over(backend: impl Backend + 'static, cache_bytes: usize) -> Result<Self, StoreError> {
         let opening = backend.begin()?;
-        Ok(Self::start(Box::new(backend), None, cache_bytes, None, opening))
+        let inner = Arc::new(Inner::new(Box::new(backend), None, cache_bytes));
+        Ok(Self::start(inner, 0, opening, None, None))
     }
 
-    /// A store over `backend` whose anchor knows of `anchored` commits.
-    pub(crate) fn start(
-        backend: Box<dyn Backend>,
-        anchor: Option<(Anchor, u64)>,
-        cache_bytes: usize,
-        lock: Option<DiskLock>,
+    /// A store in files.
+    pub(crate) fn of_files(
+        source: Source,
+        lock: DiskLock,
         opening: Opening,
+    ) -> Result<Self, StoreError> {
+        let (inner, anchored) = source.open()?;
+        Ok(Self::start(Arc::new(inner), anchored, opening, Some(source), Some(lock)))
+    }
+
+    /// A store whose anchor knows of `anchored` commits.
+    fn start(
+        inner: Arc<Inner>,
+        anchored: u64,
+        opening: Opening,
+        source: Option<Source>,
+        lock: Option<DiskLock>,
     ) -> Self {
-        let (anchor, anchored) = anchor.map_or((None, 0), |(anchor, n)| (Some(anchor), n));
-        let inner = Arc::new(Inner::new(backend, anchor, cache_bytes));
-        let checker = inner.start_check(anchored);
-        Self { inner, opening, checker, _lock: lock }
+        let checker = Mutex::new(inner.start_check(anchored));
+        Self { inner: RwLock::new(inner), opening, source, checker, _lock: lock }
     }
 
     /// Which store this is. It is made at random with the store and never changes, and it is not
@@ -92,7 +97,7 @@ impl RecordStore {
     /// one of the same identity, this is an old copy.
     #[must_use]
     pub fn commits(&self) -> u64 {
-        self.inner.ledger().census.commits
+        self.inner().ledger().census.commits
     }
 
     /// Waits until all that a signature depends upon is checked: the signer's memory of every
@@ -101,7 +106,7 @@ impl RecordStore {
     /// # Errors
     /// What the check found, or [`StoreError::Stopped`] after a failed commit.
     pub fn wait_ready(&self) -> Result<(), StoreError> {
-        self.inner.health.wait_for_commits()
+        self.inner().health.wait_for_commits()
     }
 
     /// Waits until the check after opening is wholly done, the rest of the store included.
@@ -109,7 +114,7 @@ impl RecordStore {
     /// # Errors
     /// As [`RecordStore::wait_ready`].
     pub fn wait_checked(&self) -> Result<(), StoreError> {
-        self.inner.health.wait()
+        self.inner().health.wait()
     }
 
     /// Checks the whole store again, and every record in it. Reads and commits go on meanwhile.
@@ -117,7 +122,7 @@ impl RecordStore {
     /// # Errors
     /// What the check found; the store then takes no more commits.
     pub fn scrub(&self) -> Result<(), StoreError> {
-        self.inner.scrub()
+        self.inner().scrub()
     }
 
     /// Checks the next `limit` records, and at the end of the store that none is missing; the step
@@ -127,36 +132,66 @@ impl RecordStore {
     /// # Errors
     /// Those of reading the files; [`StoreError::Corrupt`] when records are missing.
     pub fn scrub_some(&self, limit: usize) -> Result<ScrubStep, StoreError> {
-        self.inner.scrub_some(limit)
+        self.inner().scrub_some(limit)
     }
 
-    /// Copies every intact record into `target`; gives the names of the damaged ones. For a store
-    /// whose check failed; what is missing comes from the other nodes.
+    /// Goes on after a failed read, write or sync, once its cause is gone: opens the files again,
+    /// as after a crash, and makes sure of all that a signature depends upon. Every commit that
+    /// returned is there; the one that failed may be, as a whole, or not. Reads wait meanwhile.
+    /// Without a failure there is nothing to do.
     ///
     /// # Errors
-    /// Those of reading this store's files and of committing to `target`.
-    pub fn salvage(&self, target: &Self) -> Result<Vec<String>, StoreError> {
-        let mut damaged = Vec::new();
-        let mut from = Vec::new();
-        loop {
-            let page = self.inner.backend.scan(&from, key::END, LIST_PAGE)?;
-            let Some((last, _)) = page.last() else { return Ok(damaged) };
-            from = behind(last);
-            let mut batch = Batch::default();
-            for pair in &page {
-                if add_to(&mut batch, pair).is_err() {
-                    damaged.push(record::name(&pair.0));
-                }
-            }
-            target.commit(batch)?;
+    /// [`StoreError::Io`] while the cause lasts: retry later, reads go on as before.
+    /// [`StoreError::Corrupt`] when the store is damaged: salvage it.
+    pub fn resume(&self) -> Result<(), StoreError> {
+        // One at a time.
+        let mut checker = self.checker.lock().unwrap_or_else(PoisonError::into_inner);
+        self.inner().health.wait().or_else(|error| match error {
+            StoreError::Stopped => Ok(()),
+            damage => Err(damage),
+        })?;
+        let Some(source) = self.source.as_ref().filter(|_| self.inner().health.is_stopped()) else {
+            return Ok(());
+        };
+        source.probe()?;
+        let mut current = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let (inner, anchored) = source.open()?;
+        let inner = Arc::new(inner);
+        let started = inner.start_check(anchored);
+        let outcome = inner.health.wait_for_commits();
+        if let Err(error @ StoreError::Io(_)) = outcome {
+            started.into_iter().for_each(|check| drop(check.join()));
+            return Err(error);
         }
+        *checker = started;
+        *current = inner;
+        outcome
+    }
+
+    pub(crate) fn inner(&self) -> Arc<Inner> {
+        // It is replaced as a whole.
+        Arc::clone(&self.inner.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Runs an operation; files are not opened again meanwhile. A failed read ends all commits.
+    fn with<T>(
+        &self,
+        operation: impl FnOnce(&Inner) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        operation(&inner).inspect_err(|error| {
+            if matches!(error, StoreError::Io(_)) {
+                inner.health.stop();
+            }
+        })
     }
 }
 
 impl Drop for RecordStore {
     fn drop(&mut self) {
-        self.inner.is_closing.store(true, Ordering::Relaxed);
-        if let Some(checker) = self.checker.take() {
+        self.inner().is_closing.store(true, Ordering::Relaxed);
+        let checker = self.checker.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(checker) = checker {
             // A check that panicked has nothing more to say.
             let _ = checker.join();
         }
@@ -165,14 +200,7 @@ impl Drop for RecordStore {
 
 impl Store for RecordStore {
     fn load(&self, variable: &Variable) -> Result<VariableState, StoreError> {
-        let ticket = match self.inner.cache.find(variable) {
-            Ok(state) => return Ok(state),
-            Err(ticket) => ticket,
-        };
-        self.inner.require_complete()?;
-        let (state, bytes) = self.inner.read(variable)?;
-        self.inner.cache.fill(ticket, variable, &state, bytes);
-        Ok(state)
+        self.with(|inner| inner.load(variable))
     }
 
     fn version(
@@ -180,11 +208,7 @@ impl Store for RecordStore {
         variable: &Variable,
         timestamp: Timestamp,
     ) -> Result<Option<CertifiedEntry>, StoreError> {
-        let key = Key::Version(variable.clone(), timestamp).encode();
-        match self.inner.backend.get(&key)? {
-            Some(record) => open_entry(&(key, record)).map(Some),
-            None => self.inner.require_complete().map(|()| None),
-        }
+        self.with(|inner| inner.version(variable, timestamp))
     }
 
     fn versions(
@@ -193,24 +217,7 @@ impl Store for RecordStore {
         below: Option<Timestamp>,
         limit: usize,
     ) -> Result<Vec<Timestamp>, StoreError> {
-        self.inner.require_complete()?;
-        let mut from = match below.map(|t| t.get().checked_sub(1)) {
-            None => key::start_of_versions(variable),
-            Some(None) => return Ok(Vec::new()),
-            Some(Some(newest)) => Key::Version(variable.clone(), Timestamp::new(newest)).encode(),
-        };
-        let end = key::end_of_versions(variable);
-        let mut found = Vec::new();
-        while found.len() < limit {
-            let page = (limit - found.len()).min(LIST_PAGE);
-            let page = self.inner.backend.scan(&from, &end, page)?;
-            let Some((last, _)) = page.last() else { break };
-            from = behind(last);
-            for pair in &page {
-                found.push(open_entry(pair)?.timestamp());
-            }
-        }
-        Ok(found)
+        self.with(|inner| inner.versions(variable, below, limit))
     }
 
     fn scan(
@@ -219,33 +226,20 @@ impl Store for RecordStore {
         after: Option<&Variable>,
         limit: usize,
     ) -> Result<Vec<Variable>, StoreError> {
-        self.inner.names(prefix, after, limit, |head| head.newest.is_some())
+        self.with(|inner| inner.scan(prefix, after, limit))
     }
 
     fn known(&self, after: Option<&Variable>, limit: usize) -> Result<Vec<Variable>, StoreError> {
-        self.inner.names(&[], after, limit, |_| true)
+        self.with(|inner| inner.known(after, limit))
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let pending = Pending::encode(batch)?;
-        let bytes = pending.bytes;
-        self.inner.queue.submit(pending, bytes, |group| self.inner.commit_group(group))
+        // A batch that is too large to be written stops nothing.
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner.commit(batch)
     }
 
     fn proofs(&self) -> Result<Vec<EquivocationProof>, StoreError> {
-        self.inner.require_complete()?;
-        let mut proofs = Vec::new();
-        let mut from = key::PROOFS.0.to_vec();
-        loop {
-            let page = self.inner.backend.scan(&from, key::PROOFS.1, LIST_PAGE)?;
-            let Some((last, _)) = page.last() else { return Ok(proofs) };
-            from = behind(last);
-            for (key, record) in &page {
-                proofs.push(record::open(key, record)?);
-            }
-        }
+        self.with(Inner::proofs)
     }
 }

@@ -1,7 +1,6 @@
 //! The default backend: redb, one file, copy-on-write, synced on commit.
 
 use std::fmt;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +29,8 @@ pub(crate) struct RedbBackend {
     database: RwLock<Option<Arc<Database>>>,
     /// Seals the file after a failure: it is changed no more, not even when it is closed.
     controls: Arc<Controls>,
+    /// Of the handle that only reads: when it is closed, another one may be at work on the file.
+    fallback: Arc<Controls>,
     /// Whether redb walked the whole file on opening, as it does if a crash left no list of free
     /// pages: then the first check has nothing to add. A walk that met damage goes back to the
     /// commit before; that shows in the anchor.
@@ -62,7 +63,16 @@ impl RedbBackend {
         };
         let database = contain(path, || open().map_err(|e| open_error(path, e)))?;
         let database = RwLock::new(Some(Arc::new(database)));
-        Ok(Self { database, controls, is_walked, cache_bytes, disk, path: path.to_owned() })
+        let fallback = Arc::default();
+        Ok(Self {
+            database,
+            controls,
+            fallback,
+            is_walked,
+            cache_bytes,
+            disk,
+            path: path.to_owned(),
+        })
     }
 
     fn database(&self) -> Result<Arc<Database>, redb::Error> {
@@ -107,7 +117,8 @@ impl RedbBackend {
     fn fall_back_to_reading(&self) {
         self.controls.seal();
         let open = || {
-            let file = overlaid(&*self.disk, &self.path).ok()?;
+            let file = OverlayFile::new(self.disk.open(&self.path, OpenMode::Read).ok()?).ok()?;
+            let file = RedbFile::new(Box::new(file), Arc::clone(&self.fallback));
             let mut builder = Builder::new();
             builder.set_cache_size(self.cache_bytes);
             let open = || builder.create_with_backend(file);
@@ -210,6 +221,7 @@ impl Backend for RedbBackend {
 
 impl Drop for RedbBackend {
     fn drop(&mut self) {
+        self.fallback.close();
         let database = self.database.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         // Closing writes, and may panic over damage as any other operation.
         let _ = contain(&self.path, || {
@@ -250,12 +262,6 @@ fn get(
     key: &[u8],
 ) -> Result<Option<Vec<u8>>, redb::Error> {
     Ok(table.get(key)?.map(|value| value.value().to_vec()))
-}
-
-/// A file whose changes stay in memory.
-fn overlaid(disk: &dyn Disk, path: &Path) -> io::Result<RedbFile> {
-    let file = OverlayFile::new(disk.open(path, OpenMode::Read)?)?;
-    Ok(RedbFile::new(Box::new(file), Arc::default()))
 }
 
 /// redb panics on some kinds of damage; to us they are damage like any other.

@@ -21,6 +21,7 @@ pub(crate) struct RedbFile {
 #[derive(Debug, Default)]
 pub(crate) struct Controls {
     is_sealed: AtomicBool,
+    is_closed: AtomicBool,
     snapshot: Mutex<Option<Arc<OverlayFile>>>,
     snapshot_ended: Condvar,
 }
@@ -33,6 +34,12 @@ impl Controls {
     /// From now on the file is changed no more.
     pub(crate) fn seal(&self) {
         self.is_sealed.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on the file is not even read: what it holds is another handle's.
+    pub(crate) fn close(&self) {
+        self.seal();
+        self.is_closed.store(true, Ordering::SeqCst);
     }
 
     /// The file as it is now, whatever is written to it from now on. `file` is the same file.
@@ -115,6 +122,9 @@ impl StorageBackend for RedbFile {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if self.controls.is_closed.load(Ordering::SeqCst) {
+            return Err(io::Error::other("closed"));
+        }
         read_exact_at(&*self.file, offset, out)
     }
 

@@ -126,8 +126,9 @@ fn what_is_intact_can_be_salvaged() {
     assert!(store.wait_checked().is_err());
     let target = RecordStore::over(MemoryBackend::default(), 1 << 20).unwrap();
     let damaged = store.salvage(&target).unwrap();
-    assert_eq!(damaged.len(), 1);
-    assert!(damaged[0].starts_with("b at t="), "{damaged:?}");
+    assert_eq!(damaged.damaged.len(), 1);
+    assert!(damaged.damaged[0].record.starts_with("b at t="), "{damaged:?}");
+    assert!(!damaged.is_complete && damaged.incomplete == [name("b")]);
     assert_eq!(target.versions(&name("a"), None, 99).unwrap().len(), 6);
     assert_eq!(target.versions(&name("b"), None, 99).unwrap().len(), 5);
     assert_eq!(target.load(&name("b")).unwrap().marks, store_marks());

@@ -18,6 +18,13 @@ pub enum Fault {
     Once,
     /// Syncs fail; writes seem to work.
     Sync,
+    /// One sync fails. What it should have made durable is still read, but never reaches the disk
+    /// unless it is written again, as on Linux.
+    LostSync,
+    /// No file can be opened.
+    TooManyFiles,
+    /// No file can be read.
+    Read,
     /// The power goes: what is on the disk at this moment is what is found later.
     Power,
 }
@@ -115,6 +122,11 @@ impl TestDisk {
         state.fault = Some((state.changes + n, fault));
     }
 
+    /// The fault is gone.
+    pub fn heal(&self) {
+        self.state().fault = None;
+    }
+
     /// Whether the power is still on.
     pub fn has_power(&self) -> bool {
         self.state().at_power_cut.is_none()
@@ -206,6 +218,11 @@ impl Inode {
         Self { synced: bytes.clone(), bytes, unsynced: vec![] }
     }
 
+    fn sync(&mut self) {
+        let Self { synced, unsynced, .. } = self;
+        unsynced.drain(..).for_each(|write| write.apply(synced));
+    }
+
     fn change(&mut self, write: Write) {
         write.apply(&mut self.bytes);
         self.unsynced.push(write);
@@ -248,10 +265,29 @@ impl State {
                 Fault::Full if is_sync => Ok(()),
                 Fault::Full => Err(io::ErrorKind::StorageFull.into()),
                 Fault::Sync if !is_sync => Ok(()),
+                Fault::TooManyFiles | Fault::Read => Ok(()),
+                Fault::LostSync if !is_sync => Ok(()),
+                Fault::LostSync => {
+                    self.fault = None;
+                    Err(io::Error::other(LOST))
+                }
                 Fault::InputOutput | Fault::Sync | Fault::Once => {
                     Err(io::Error::other("input/output error"))
                 }
             },
+            _ => Ok(()),
+        }
+    }
+}
+
+const LOST: &str = "input/output error: a sync lost what it should have written";
+
+impl State {
+    fn require_not(&self, fault: Fault) -> io::Result<()> {
+        match self.fault {
+            Some((from, active)) if active == fault && self.changes >= from => {
+                Err(io::Error::other("too many open files, or a bad sector"))
+            }
             _ => Ok(()),
         }
     }
@@ -266,6 +302,7 @@ struct TestFile {
 impl DiskFile for TestFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let state = self.disk.state();
+        state.require_not(Fault::Read)?;
         let bytes = &state.files[self.id].bytes;
         let start = usize::try_from(offset).unwrap().min(bytes.len());
         let count = buffer.len().min(bytes.len() - start);
@@ -294,17 +331,21 @@ impl DiskFile for TestFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.step(true)?;
+        let outcome = state.step(true);
         let file = &mut state.files[self.id];
-        file.synced.clone_from(&file.bytes);
-        file.unsynced.clear();
-        Ok(())
+        match &outcome {
+            Ok(()) => file.sync(),
+            Err(error) if error.to_string() == LOST => file.unsynced.clear(),
+            Err(_) => {}
+        }
+        outcome
     }
 }
 
 impl Disk for TestDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
         let mut state = self.state();
+        state.require_not(Fault::TooManyFiles)?;
         let id = match (state.names.get(path).copied(), mode) {
             (None, OpenMode::Read) => return Err(io::ErrorKind::NotFound.into()),
             (Some(id), OpenMode::Truncate) => {

@@ -1,0 +1,216 @@
+//! What can be saved of a damaged store.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bftkv_protocol::{Batch, Marks, Store, StoreError, Variable};
+
+use crate::backend::{Pair, corrupt, io_error};
+use crate::census::Census;
+use crate::check::Damaged;
+use crate::disk::{Disk, RealDisk};
+use crate::head::Head;
+use crate::inner::{Inner, behind};
+use crate::key::{self, Key};
+use crate::pending::open_entry;
+use crate::redb_leaves::each_record;
+use crate::{OpenError, RecordStore, StorageConfig, StorageKind, open_on, record};
+
+/// What came of a salvage.
+///
+/// The new store has a new identity: it may have forgotten what was signed, so the node must not
+/// sign with its old key again. It makes a new one and completes the store from the other nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Salvage {
+    /// How many records were copied.
+    pub copied: u64,
+    /// Records that were found damaged, as far as they can be named.
+    pub damaged: Vec<Damaged>,
+    /// Variables of which something is known to be missing: the signer's memory, or the newest
+    /// entry. There may be others, unless `is_complete`.
+    pub incomplete: Vec<Variable>,
+    /// Whether the copy holds every record that was ever committed.
+    pub is_complete: bool,
+    /// Where the damaged store was put aside.
+    pub set_aside: PathBuf,
+}
+
+/// How many records are copied with one sync.
+const COPY_PAGE: usize = 1024;
+
+/// How many damaged stores are kept beside each other: after that an operator must look.
+const MAX_SET_ASIDE: usize = 100;
+
+/// Opens a store and checks all of it. If it is damaged, puts it aside, makes a new one in its
+/// place and copies every intact record into it.
+///
+/// Takes minutes for a million entries. A store that is sound opens as by [`crate::open()`], and
+/// all its records are checked when this returns.
+///
+/// # Errors
+/// [`OpenError`], as [`crate::open()`], but for damage.
+pub fn open_salvaging(
+    config: &StorageConfig,
+) -> Result<(Arc<RecordStore>, Option<Salvage>), OpenError> {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let damaged = match open_on(config, Arc::clone(&disk)) {
+        Ok(store) => match store.wait_checked() {
+            Ok(()) => return Ok((store, None)),
+            Err(StoreError::Corrupt { .. }) => Some(store),
+            Err(other) => return Err(other.into()),
+        },
+        Err(OpenError::Store(StoreError::Corrupt { .. })) => None,
+        Err(other) => return Err(other),
+    };
+    let set_aside = put_aside(&*disk, &config.path)?;
+    let store = open_on(config, Arc::clone(&disk))?;
+    store.wait_checked()?;
+    let mut salvage = match damaged {
+        // redb's own way to a record leads through pages that may be damaged.
+        _ if config.kind == StorageKind::Redb => {
+            let mut copy = Copy::new(&store);
+            let path = set_aside.join("data.redb");
+            let file = disk.open(&path, crate::OpenMode::Read);
+            let file = file.map_err(|e| io_error(path.display(), &e))?;
+            each_record(&*file, |pair| copy.add(pair))?;
+            copy.end()?
+        }
+        Some(old) => old.salvage(&store)?,
+        None => Salvage::default(),
+    };
+    salvage.set_aside = set_aside;
+    Ok((store, Some(salvage)))
+}
+
+/// Renames the store's folder; open files stay open.
+fn put_aside(disk: &dyn Disk, path: &Path) -> Result<PathBuf, StoreError> {
+    let failed = |e| io_error(path.display(), &e);
+    for n in 1..=MAX_SET_ASIDE {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".damaged-{n}"));
+        let target = PathBuf::from(name);
+        if !disk.exists(&target).map_err(failed)? {
+            disk.rename(path, &target)
+                .and_then(|()| disk.sync_folder(path.parent().unwrap_or(path)))
+                .map_err(failed)?;
+            return Ok(target);
+        }
+    }
+    Err(StoreError::Io(format!("{}: too many damaged stores are kept beside it", path.display())))
+}
+
+impl RecordStore {
+    /// Copies every intact record into `target`, which is new. For a store whose check failed;
+    /// what is missing comes from the other nodes.
+    ///
+    /// # Errors
+    /// Those of reading this store's files and of committing to `target`.
+    pub fn salvage(&self, target: &Self) -> Result<Salvage, StoreError> {
+        let inner = self.inner();
+        let mut copy = Copy::new(target);
+        let mut from = Vec::new();
+        loop {
+            let page = inner.backend.scan(&from, key::END, COPY_PAGE)?;
+            let Some((last, _)) = page.last() else { return copy.end() };
+            from = behind(last);
+            page.into_iter().try_for_each(|pair| copy.add(pair))?;
+        }
+    }
+}
+
+/// A copy under way.
+struct Copy<'a> {
+    target: &'a RecordStore,
+    batch: Batch,
+    salvage: Salvage,
+    /// What the damaged store says that it holds.
+    census: Option<Census>,
+}
+
+impl<'a> Copy<'a> {
+    fn new(target: &'a RecordStore) -> Self {
+        Self { target, batch: Batch::default(), salvage: Salvage::default(), census: None }
+    }
+
+    /// Takes one record. One that is damaged is noted.
+    fn add(&mut self, pair: Pair) -> Result<(), StoreError> {
+        match self.take(&pair) {
+            Ok(()) => self.salvage.copied += 1,
+            Err(_) => self.salvage.damaged.push(Damaged::of(&pair.0)),
+        }
+        if self.batch.entries.len() + self.batch.marks.len() < COPY_PAGE {
+            return Ok(());
+        }
+        self.flush()
+    }
+
+    fn take(&mut self, pair: &Pair) -> Result<(), StoreError> {
+        let (key, record) = pair;
+        match Key::decode(key) {
+            Some(Key::Census) => {
+                let census: Census = record::open(key, record)?;
+                if self.census.is_none_or(|known| known.commits < census.commits) {
+                    self.census = Some(census);
+                }
+            }
+            Some(Key::Head(variable)) => {
+                let head: Head = record::open(key, record)?;
+                self.batch.marks.push((variable, head.marks));
+            }
+            Some(Key::Version(..)) => self.batch.entries.push(open_entry(pair)?),
+            Some(Key::Proof(_)) => self.batch.proofs.push(record::open(key, record)?),
+            None => return Err(corrupt(record::name(key), "it is no key of ours")),
+        }
+        Ok(())
+    }
+
+    /// Commits what was gathered. A file may hold older records beside newer ones: of a signer's
+    /// memories the one that has seen most is kept.
+    fn flush(&mut self) -> Result<(), StoreError> {
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut newest: std::collections::BTreeMap<Variable, Marks> = Default::default();
+        for (variable, marks) in batch.marks.drain(..) {
+            let known = match newest.remove(&variable) {
+                Some(known) => known,
+                None => self.target.load(&variable)?.marks,
+            };
+            let kept = if known.seen > marks.seen { known } else { marks };
+            newest.insert(variable, kept);
+        }
+        batch.marks = newest.into_iter().collect();
+        self.target.commit(batch)
+    }
+
+    /// Looks what is missing.
+    fn end(mut self) -> Result<Salvage, StoreError> {
+        self.flush()?;
+        let inner = self.target.inner();
+        let found = inner.ledger().census;
+        let is_whole = |census: Census| census.check(&found).is_ok();
+        self.salvage.is_complete = self.census.is_some_and(is_whole);
+        if !self.salvage.is_complete {
+            self.salvage.incomplete = incomplete(&inner, &self.salvage.damaged)?;
+        }
+        Ok(self.salvage)
+    }
+}
+
+/// Variables of which the memory is behind an entry, and those of damaged records.
+fn incomplete(inner: &Inner, damaged: &[Damaged]) -> Result<Vec<Variable>, StoreError> {
+    let mut found: std::collections::BTreeSet<Variable> =
+        damaged.iter().filter_map(|record| record.variable.clone()).collect();
+    let mut after = None;
+    loop {
+        let page = inner.known(after.as_ref(), COPY_PAGE)?;
+        let Some(last) = page.last() else { return Ok(found.into_iter().collect()) };
+        after = Some(last.clone());
+        for variable in page {
+            let state = inner.read(&variable)?.0;
+            let newest = state.latest.map(|entry| entry.timestamp()).unwrap_or_default();
+            if newest != state.marks.seen {
+                found.insert(variable);
+            }
+        }
+    }
+}
