@@ -82,33 +82,19 @@ impl Inner {
         // Commits see the damage, if there is any.
         self.health.let_commits_in();
         let outcome = rest.map_or(Ok(()), |rest| rest().map(|_| ()));
-        if outcome.is_ok() {
-            *self.index_mut() = None;
-        }
         self.health.end_check(outcome);
     }
 
     /// Makes sure of what a signer depends upon; gives the rest of the check.
     fn prepare_to_sign(&self) -> Result<Checking<'_>, StoreError> {
         let rest = self.backend.begin_check()?;
-        if !self.backend.serves_while_checking() {
-            return match rest()? {
-                Checked::Nothing => self.count_all(),
-                Checked::Completeness => Ok(()),
-            }
-            .map(|()| -> Checking<'_> { Box::new(|| Ok(Checked::Completeness)) });
+        if self.backend.serves_while_checking() {
+            self.count(key::start_of_heads(&[]), &key::end_of_heads(&[]), Census::check_heads)?;
+            return Ok(rest);
         }
-        let mut index = HeadIndex::default();
-        let mut found = Census::default();
-        let (from, end) = (key::start_of_heads(&[]), key::end_of_heads(&[]));
-        self.read_range(from, &end, |key, fingerprint| {
-            found.add(key, fingerprint);
-            index.count(key, fingerprint);
-        })?;
-        self.ledger().census.check_heads(&found)?;
-        index.finish();
-        *self.index_mut() = Some(index);
-        Ok(rest)
+        rest()?;
+        self.count(Vec::new(), key::END, Census::check)?;
+        Ok(Box::new(|| Ok(Checked::Completeness)))
     }
 
     /// Learns where the last commit left off.
@@ -147,11 +133,25 @@ impl Inner {
         }
     }
 
-    /// Reads every record and compares all with the census.
-    fn count_all(&self) -> Result<(), StoreError> {
+    /// Reads the records of a range, compares them with the census, and notes the heads.
+    fn count(
+        &self,
+        from: Vec<u8>,
+        end: &[u8],
+        check: impl Fn(&Census, &Census) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut index = HeadIndex::default();
         let mut found = Census::default();
-        self.read_range(Vec::new(), key::END, |key, fingerprint| found.add(key, fingerprint))?;
-        self.ledger().census.check(&found)
+        self.read_range(from, end, |key, fingerprint| {
+            found.add(key, fingerprint);
+            if key::is_head(key) {
+                index.count(key, fingerprint);
+            }
+        })?;
+        check(&self.ledger().census, &found)?;
+        index.finish();
+        *self.index_mut() = Some(index);
+        Ok(())
     }
 
     /// Reads the records of a range, the census apart.

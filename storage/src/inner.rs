@@ -28,7 +28,7 @@ pub(crate) struct Inner {
     pub(crate) queue: GroupCommit<Pending>,
     pub(crate) cache: Cache,
     pub(crate) health: Health,
-    /// There until the backend's file is wholly checked, if that goes on while the store serves.
+    /// There from the check after opening on.
     index: RwLock<Option<HeadIndex>>,
     pub(crate) is_closing: AtomicBool,
 }

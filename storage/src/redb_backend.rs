@@ -1,6 +1,7 @@
 //! The default backend: redb, one file, copy-on-write, synced on commit.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -280,6 +281,12 @@ fn failed(path: &Path, error: &dyn fmt::Display) -> StoreError {
 
 fn open_error(path: &Path, error: DatabaseError) -> StoreError {
     match error {
+        // What is there is read, and is no redb file, or not all of one.
+        DatabaseError::Storage(StorageError::Io(e))
+            if matches!(e.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+        {
+            corrupt(path.display().to_string(), e.to_string())
+        }
         DatabaseError::Storage(StorageError::Io(e)) => failed(path, &e),
         other => corrupt(path.display().to_string(), other.to_string()),
     }

@@ -8,7 +8,7 @@ use bftkv_protocol::{Batch, Marks, Store, StoreError, Variable};
 use crate::backend::{Pair, corrupt, io_error};
 use crate::census::Census;
 use crate::check::Damaged;
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{Disk, OpenMode, RealDisk};
 use crate::head::Head;
 use crate::inner::{Inner, behind};
 use crate::key::{self, Key};
@@ -54,36 +54,49 @@ pub fn open_salvaging(
     config: &StorageConfig,
 ) -> Result<(Arc<RecordStore>, Option<Salvage>), OpenError> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let damaged = match open_on(config, Arc::clone(&disk)) {
+    match open_on(config, Arc::clone(&disk)) {
         Ok(store) => match store.wait_checked() {
             Ok(()) => return Ok((store, None)),
-            Err(StoreError::Corrupt { .. }) => Some(store),
+            Err(StoreError::Corrupt { .. }) => {}
             Err(other) => return Err(other.into()),
         },
-        Err(OpenError::Store(StoreError::Corrupt { .. })) => None,
+        Err(OpenError::Store(StoreError::Corrupt { .. })) => {}
         Err(other) => return Err(other),
-    };
+    }
     let set_aside = put_aside(&*disk, &config.path)?;
     let store = open_on(config, Arc::clone(&disk))?;
     store.wait_checked()?;
-    let mut salvage = match damaged {
-        // redb's own way to a record leads through pages that may be damaged.
-        _ if config.kind == StorageKind::Redb => {
-            let mut copy = Copy::new(&store);
-            let path = set_aside.join("data.redb");
-            let file = disk.open(&path, crate::OpenMode::Read);
-            let file = file.map_err(|e| io_error(path.display(), &e))?;
-            each_record(&*file, |pair| copy.add(pair))?;
-            copy.end()?
+    let old = StorageConfig { path: set_aside.clone(), ..config.clone() };
+    let mut salvage = if config.kind == StorageKind::Redb {
+        copy_leaves(&old, &*disk, &store)?
+    } else {
+        match open_on(&old, disk) {
+            Ok(old) => old.salvage(&store)?,
+            // Nothing can be read of it: all comes from the other nodes.
+            Err(_) => Salvage::default(),
         }
-        Some(old) => old.salvage(&store)?,
-        None => Salvage::default(),
     };
     salvage.set_aside = set_aside;
     Ok((store, Some(salvage)))
 }
 
-/// Renames the store's folder; open files stay open.
+/// Copies out of a redb file; redb's own way to a record leads through pages that may be damaged.
+fn copy_leaves(
+    old: &StorageConfig,
+    disk: &dyn Disk,
+    target: &RecordStore,
+) -> Result<Salvage, StoreError> {
+    let path = old.path.join("data.redb");
+    let failed = |e| io_error(path.display(), &e);
+    let mut copy = Copy::new(target);
+    if disk.exists(&path).map_err(failed)? {
+        let file = disk.open(&path, OpenMode::Read).map_err(failed)?;
+        each_record(&*file, |pair| copy.add(pair))?;
+    }
+    copy.end()
+}
+
+/// Renames the store's folder, which nobody has open.
 fn put_aside(disk: &dyn Disk, path: &Path) -> Result<PathBuf, StoreError> {
     let failed = |e| io_error(path.display(), &e);
     for n in 1..=MAX_SET_ASIDE {

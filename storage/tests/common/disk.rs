@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bftkv_storage::{Disk, DiskFile, DiskLock, OpenMode};
@@ -42,6 +44,10 @@ pub enum Lost {
     Half,
     /// The earlier half of writes and names is lost, the later half kept.
     Earlier,
+    /// All is kept but the last name, and the later half of the last write's sectors.
+    Torn,
+    /// Each sector of what was written, and each name, is kept or lost by chance: the seed's.
+    Scattered(u64),
 }
 
 impl Lost {
@@ -61,6 +67,7 @@ struct State {
     changes: u64,
     syncs: u64,
     fault: Option<(u64, Fault)>,
+    cuts: Option<Cuts>,
     /// The disk at the moment when the power went. What the process did after that moment, it
     /// never did.
     at_power_cut: Option<Box<Self>>,
@@ -100,6 +107,22 @@ enum Write {
     Length(u64),
 }
 
+/// What is on the disk at the moment before a change, with what was acknowledged by then.
+#[derive(Debug)]
+pub struct Cut {
+    pub change: u64,
+    pub acknowledged: Vec<u64>,
+    pub disk: TestDisk,
+}
+
+/// Hands out the disk before each change, or before some of them.
+#[derive(Debug, Clone)]
+struct Cuts {
+    every: u64,
+    acknowledged: Arc<Vec<AtomicU64>>,
+    to: SyncSender<Cut>,
+}
+
 /// A clone is the same disk.
 #[derive(Debug, Clone, Default)]
 pub struct TestDisk(Arc<Mutex<State>>);
@@ -120,6 +143,19 @@ impl TestDisk {
     pub fn fail_after(&self, n: u64, fault: Fault) {
         let mut state = self.state();
         state.fault = Some((state.changes + n, fault));
+    }
+
+    /// From now on every so many changes what a power cut would leave at that moment is handed out;
+    /// the change waits until somebody takes it.
+    pub fn cut_at(&self, every: u64, acknowledged: &Arc<Vec<AtomicU64>>) -> Receiver<Cut> {
+        let (to, cuts) = sync_channel(0);
+        self.state().cuts = Some(Cuts { every, acknowledged: Arc::clone(acknowledged), to });
+        cuts
+    }
+
+    /// The end of [`TestDisk::cut_at`].
+    pub fn end_cuts(&self) {
+        self.state().cuts = None;
     }
 
     /// The fault is gone.
@@ -150,6 +186,8 @@ impl TestDisk {
                 Lost::Everything => {}
                 Lost::Half if (state.renames.len() - n).is_multiple_of(2) => {}
                 Lost::Earlier if n < state.renames.len() / 2 => {}
+                Lost::Torn if n + 1 == state.renames.len() => {}
+                Lost::Scattered(seed) if is_lost(seed, n, 0) => {}
                 _ => rename.apply(&mut names),
             }
         }
@@ -175,6 +213,31 @@ impl TestDisk {
     pub fn bytes(&self, path: &Path) -> Vec<u8> {
         let state = self.state();
         state.files[state.names[path]].bytes.clone()
+    }
+
+    /// The first folder.
+    pub fn folder(&self) -> PathBuf {
+        self.state().folders[0].clone()
+    }
+
+    /// The same disk, its folder under another name.
+    #[must_use]
+    pub fn moved(self, from: &Path, to: &Path) -> Self {
+        let new = |path: &PathBuf| to.join(path.strip_prefix(from).unwrap());
+        {
+            let mut state = self.state();
+            state.names = state.names.iter().map(|(path, id)| (new(path), *id)).collect();
+            state.synced_names = state.names.clone();
+            state.folders = state.folders.iter().map(new).collect();
+        }
+        self
+    }
+
+    pub fn change_byte(&self, path: &Path, place: usize, by: u8) {
+        let mut state = self.state();
+        let id = state.names[path];
+        state.files[id].bytes[place] ^= by;
+        state.files[id].synced = state.files[id].bytes.clone();
     }
 
     pub fn flip(&self, path: &Path, bit: usize) {
@@ -207,15 +270,36 @@ impl TestDisk {
 impl Inode {
     fn after_power_cut(&self, lost: Lost) -> Self {
         let mut bytes = self.synced.clone();
+        if matches!(lost, Lost::Torn | Lost::Scattered(_)) {
+            self.tear(lost, &mut bytes);
+            return Self { synced: bytes.clone(), bytes, unsynced: vec![] };
+        }
         let writes = self.unsynced.iter().enumerate();
         let kept = writes.filter(|(n, _)| match lost {
             Lost::Nothing => true,
             Lost::Half => (self.unsynced.len() - n) % 2 == 1,
             Lost::Earlier => *n >= self.unsynced.len() / 2,
-            Lost::Everything | Lost::Contents => false,
+            _ => false,
         });
         kept.for_each(|(_, write)| write.apply(&mut bytes));
         Self { synced: bytes.clone(), bytes, unsynced: vec![] }
+    }
+
+    /// Applies the sectors that reached the disk.
+    fn tear(&self, lost: Lost, bytes: &mut Vec<u8>) {
+        for (n, write) in self.unsynced.iter().enumerate() {
+            let sectors = write.sectors();
+            let count = sectors.len();
+            for (place, sector) in sectors.into_iter().enumerate() {
+                let is_kept = match lost {
+                    Lost::Scattered(seed) => !is_lost(seed, n, place + 1),
+                    _ => n + 1 < self.unsynced.len() || place < count / 2,
+                };
+                if is_kept {
+                    sector.apply(bytes);
+                }
+            }
+        }
     }
 
     fn sync(&mut self) {
@@ -229,7 +313,30 @@ impl Inode {
     }
 }
 
+/// What a disk writes as a whole, in bytes.
+const SECTOR: usize = 512;
+
+fn is_lost(seed: u64, n: usize, place: usize) -> bool {
+    let mut z = seed ^ (n as u64) << 20 ^ (place as u64) << 40;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (z ^ (z >> 31)).is_multiple_of(2)
+}
+
 impl Write {
+    /// The same as writes of single sectors.
+    fn sectors(&self) -> Vec<Self> {
+        let Self::At(offset, data) = self else { return vec![self.clone()] };
+        let (mut sectors, mut done) = (Vec::new(), 0);
+        while done < data.len() {
+            let at = usize::try_from(*offset).unwrap() + done;
+            let count = (SECTOR - at % SECTOR).min(data.len() - done);
+            sectors.push(Self::At(at as u64, data[done..done + count].to_vec()));
+            done += count;
+        }
+        sectors
+    }
+
     fn apply(&self, bytes: &mut Vec<u8>) {
         match self {
             Self::At(offset, data) => {
@@ -251,6 +358,12 @@ impl State {
     /// Counts a change; an error if it must not happen.
     fn step(&mut self, is_sync: bool) -> io::Result<()> {
         let now = self.changes;
+        if let Some(cuts) = self.cuts.clone().filter(|cuts| now.is_multiple_of(cuts.every)) {
+            let state = Self { cuts: None, ..self.clone() };
+            let disk = TestDisk(Arc::new(Mutex::new(state)));
+            let acknowledged = cuts.acknowledged.iter().map(|n| n.load(Ordering::SeqCst)).collect();
+            cuts.to.send(Cut { change: now, acknowledged, disk }).unwrap();
+        }
         self.changes += 1;
         self.syncs += u64::from(is_sync);
         match self.fault {

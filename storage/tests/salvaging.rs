@@ -1,0 +1,137 @@
+//! A damaged store is put aside, and what is intact is copied into a new one.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bftkv_protocol::{Batch, Store};
+use bftkv_storage::{StorageKind, open, open_salvaging};
+use common::{ON_DISK, at, config, contents, entry, marks, name, open_sound, proof, put};
+use tempfile::tempdir;
+
+const NAMES: u64 = 100;
+
+fn x(n: u64) -> bftkv_protocol::Variable {
+    name(format!("variable {n:03}"))
+}
+
+fn fill(kind: StorageKind, folder: &Path) -> String {
+    let store = open_sound(kind, folder);
+    for t in 1..=3 {
+        let mut batch = Batch { proofs: vec![proof(3)], ..Batch::default() };
+        for n in 0..NAMES {
+            batch.entries.push(entry(&x(n), t, &[0x5a; 300]));
+            batch.marks.push((x(n), marks(t)));
+        }
+        store.commit(batch).unwrap();
+    }
+    contents(&*store)
+}
+
+/// The largest file of a store: where its records are.
+fn largest(folder: &Path) -> PathBuf {
+    let mut files = vec![folder.to_owned()];
+    let mut found = (0, PathBuf::new());
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(fs::read_dir(&path).unwrap().map(|item| item.unwrap().path()));
+        } else {
+            found = found.max((fs::metadata(&path).unwrap().len(), path));
+        }
+    }
+    found.1
+}
+
+fn damage(path: &Path, at: usize, count: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    let length = bytes.len();
+    bytes[at.min(length - 1)..(at + count).min(length)].iter_mut().for_each(|b| *b ^= 0x55);
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_sound_store_is_opened_as_ever() {
+    for kind in ON_DISK {
+        let folder = tempdir().unwrap();
+        let before = fill(kind, folder.path());
+        let (store, salvage) = open_salvaging(&config(kind, folder.path())).unwrap();
+        assert_eq!((contents(&*store), salvage), (before, None));
+        assert_eq!(store.generation(), 2);
+    }
+}
+
+#[test]
+fn what_is_intact_is_copied_and_the_rest_is_named() {
+    for kind in ON_DISK {
+        let folder = tempdir().unwrap();
+        fill(kind, folder.path());
+        let config = config(kind, folder.path());
+        let identity = open_sound(kind, folder.path()).identity();
+        // Somewhere in the middle, in the entries; LevelDB loses the whole block.
+        let victim = largest(&config.path);
+        let middle = usize::try_from(fs::metadata(&victim).unwrap().len()).unwrap() / 2;
+        damage(&victim, middle, 600);
+        let (store, salvage) = open_salvaging(&config).unwrap();
+        let salvage = salvage.unwrap();
+        println!("{}: {} copied, {:?}", kind.name(), salvage.copied, salvage.incomplete);
+        assert!(!salvage.is_complete && salvage.set_aside.is_dir());
+        assert_ne!(store.identity(), identity, "the old key could be used again");
+        let names = store.known(None, 1000).unwrap();
+        let mut lost = Vec::new();
+        for n in 0..NAMES {
+            let state = store.load(&x(n)).unwrap();
+            for t in 1..=3 {
+                let kept = store.version(&x(n), at(t)).unwrap();
+                assert!(kept.is_none() || kept == Some(entry(&x(n), t, &[0x5a; 300])));
+            }
+            let is_whole = state.latest.is_some_and(|latest| latest.timestamp() == at(3))
+                && state.marks == marks(3);
+            if !is_whole && names.contains(&x(n)) {
+                lost.push(x(n));
+            }
+        }
+        for variable in &lost {
+            assert!(salvage.incomplete.contains(variable), "{}: {variable}", kind.name());
+        }
+        if kind != StorageKind::LevelDb {
+            assert!(lost.len() < 10 && names.len() > 95, "{}: {}", kind.name(), lost.len());
+        }
+        store.commit(put(&x(1), 9, b"v")).unwrap();
+        drop(store);
+        open_sound(kind, folder.path());
+    }
+}
+
+#[test]
+fn a_redb_file_that_cannot_be_opened_is_salvaged_nevertheless() {
+    let folder = tempdir().unwrap();
+    let before = fill(StorageKind::Redb, folder.path());
+    let config = config(StorageKind::Redb, folder.path());
+    damage(&config.path.join("data.redb"), 0, 4096);
+    assert!(open(&config).is_err());
+    let (store, salvage) = open_salvaging(&config).unwrap();
+    assert!(salvage.unwrap().is_complete);
+    assert_eq!(contents(&*store), before);
+}
+
+#[test]
+fn a_store_whose_identity_is_damaged_is_never_taken_for_itself() {
+    for kind in ON_DISK {
+        let folder = tempdir().unwrap();
+        let before = fill(kind, folder.path());
+        let config = config(kind, folder.path());
+        damage(&config.path.join("identity"), 0, 544);
+        assert!(open(&config).is_err());
+        let (store, salvage) = open_salvaging(&config).unwrap();
+        let salvage = salvage.unwrap();
+        if kind == StorageKind::Redb {
+            assert!(salvage.is_complete);
+            assert_eq!(contents(&*store), before);
+        } else {
+            // Nothing is copied from a store that does not open: it comes from the other nodes.
+            assert!(!salvage.is_complete && salvage.copied == 0);
+        }
+    }
+}
