@@ -16,6 +16,8 @@ pub(crate) struct HeadIndex {
     /// Hash of the key, and fingerprint; in order once [`HeadIndex::finish`] was called.
     counted: Vec<(u64, u64)>,
     added: HashMap<u64, u64>,
+    /// Of a commit that failed: it may be there or not.
+    doubtful: HashMap<u64, u64>,
 }
 
 impl HeadIndex {
@@ -41,9 +43,20 @@ impl HeadIndex {
         }
     }
 
-    /// The fingerprint of this head's record; `None` if there is no such head.
-    pub(crate) fn find(&self, key: &[u8]) -> Option<u64> {
+    /// Notes a head whose commit failed: from now on both are right. Few, as no commit follows.
+    pub(crate) fn doubt(&mut self, key: &[u8], fingerprint: u64) {
+        self.doubtful.insert(self.hasher.hash_one(key), fingerprint);
+    }
+
+    /// Whether a head may have the record with this fingerprint, or none.
+    pub(crate) fn allows(&self, key: &[u8], found: Option<u64>) -> bool {
         let hash = self.hasher.hash_one(key);
+        found == self.find(hash)
+            || found.is_some_and(|found| self.doubtful.get(&hash) == Some(&found))
+    }
+
+    /// The fingerprint of a head's record; `None` if there is no such head.
+    fn find(&self, hash: u64) -> Option<u64> {
         match self.place(hash).and_then(|place| self.counted.get(place)) {
             Some((_, fingerprint)) => Some(*fingerprint),
             None => self.added.get(&hash).copied(),
@@ -68,11 +81,10 @@ mod tests {
         index.finish();
         index.change(&7u64.to_be_bytes(), 70);
         index.change(&2000u64.to_be_bytes(), 1);
-        let find = |n: u64| index.find(&n.to_be_bytes());
-        assert_eq!(
-            [find(6), find(7), find(999), find(2000)],
-            [Some(6), Some(70), Some(999), Some(1)]
-        );
-        assert_eq!(find(1000), None);
+        index.doubt(&8u64.to_be_bytes(), 80);
+        let allows = |n: u64, found| index.allows(&n.to_be_bytes(), found);
+        assert!(allows(6, Some(6)) && allows(7, Some(70)) && allows(2000, Some(1)));
+        assert!(allows(8, Some(8)) && allows(8, Some(80)) && allows(3000, None));
+        assert!(!allows(7, Some(7)) && !allows(6, None) && !allows(6, Some(80)));
     }
 }

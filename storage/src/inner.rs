@@ -97,7 +97,7 @@ impl Inner {
         let record = self.backend.get(key)?;
         if let Some(index) = &*self.index() {
             let found = record.as_ref().and_then(|record| record::fingerprint(key, record));
-            if found != index.find(key) {
+            if !index.allows(key, found) {
                 return Err(corrupt(record::name(key), "it is not the one that was committed"));
             }
         }
@@ -201,14 +201,16 @@ impl Inner {
         let value = Some(record::seal(&key, &ledger.census)?);
         changes.push(Change { key, value });
         let heads = self.fingerprints_of_heads(&changes);
-        self.backend.commit(changes)?;
+        let outcome = self.backend.commit(changes);
         if let Some(index) = &mut *self.index_mut() {
-            heads.iter().for_each(|(key, fingerprint)| index.change(key, *fingerprint));
+            let note = if outcome.is_ok() { HeadIndex::change } else { HeadIndex::doubt };
+            heads.iter().for_each(|(key, fingerprint)| note(index, key, *fingerprint));
         }
+        outcome?;
         self.anchor.as_ref().map_or(Ok(()), |anchor| anchor.note(ledger.census.commits))
     }
 
-    /// What the index needs to know of a commit, as long as there is one.
+    /// What the index needs to know of a commit.
     fn fingerprints_of_heads(&self, changes: &[Change]) -> Vec<(Vec<u8>, u64)> {
         if self.index().is_none() {
             return Vec::new();

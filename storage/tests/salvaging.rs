@@ -69,10 +69,11 @@ fn what_is_intact_is_copied_and_the_rest_is_named() {
         fill(kind, folder.path());
         let config = config(kind, folder.path());
         let identity = open_sound(kind, folder.path()).identity();
-        // Somewhere in the middle, in the entries; LevelDB loses the whole block.
+        // Some entries; LevelDB loses the whole block.
         let victim = largest(&config.path);
-        let middle = usize::try_from(fs::metadata(&victim).unwrap().len()).unwrap() / 2;
-        damage(&victim, middle, 600);
+        let bytes = fs::read(&victim).unwrap();
+        let place = bytes.windows(12).rposition(|window| window == b"variable 050");
+        damage(&victim, place.unwrap_or(bytes.len() / 2), 600);
         let (store, salvage) = open_salvaging(&config).unwrap();
         let salvage = salvage.unwrap();
         println!("{}: {} copied, {:?}", kind.name(), salvage.copied, salvage.incomplete);
