@@ -119,6 +119,16 @@ pub enum KeyError {
         /// "signing", "encryption", "certification".
         what: &'static str,
     },
+    /// No fresh signing subkey can be made by a program alone. The operator makes one.
+    #[error(
+        "no fresh signing subkey can be made for {id}: {reason}; make one with `gpg --quick-add-key {id} ed25519 sign`, export the secret key over the node's key file, and start the node again"
+    )]
+    CannotRenew {
+        /// The certificate.
+        id: NodeId,
+        /// What is in the way.
+        reason: &'static str,
+    },
     /// The user ID is no identity.
     #[error(transparent)]
     UserId(#[from] crate::UserIdError),

@@ -160,7 +160,7 @@ fn builder(statement: Statement<'_>) -> sequoia_openpgp::Result<SignatureBuilder
     }
 }
 
-fn private_file() -> std::fs::OpenOptions {
+pub(crate) fn private_file() -> std::fs::OpenOptions {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

@@ -16,7 +16,7 @@ use crate::cache::{CacheKey, SignatureCache};
 use crate::graph::TrustGraph;
 use crate::known_certificates::KnownCertificates;
 use crate::record::{node_id, strip, strip_unknown};
-use crate::signature::{bad, maker, verify_detached};
+use crate::signature::{UNKNOWN_MAKER, bad, maker, verify_detached};
 use crate::{Certificate, CertificateError, CertificateRecord, Identity, graph_builder};
 
 /// Bounds of a keyring, and the time at which it judges.
@@ -442,7 +442,11 @@ impl Verify for Keyring {
         let key = CacheKey::of(&[signer.as_bytes(), domain, message, signature.as_bytes()]);
         self.signatures()
             .check(key, || verify_detached(&certificate, purpose, message, signature))
-            .map_err(|reason| bad(signer, reason))
+            .map_err(|reason| match reason {
+                // The signer may have made the subkey after this copy of the certificate.
+                UNKNOWN_MAKER => VerifyError::UnknownCertificate(signer.clone()),
+                reason => bad(signer, reason),
+            })
     }
 
     fn made_by(&self, _: &NodeId, signature: &SignatureBytes) -> Option<NodeId> {

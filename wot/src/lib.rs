@@ -77,6 +77,7 @@ mod known_certificates;
 mod own_key;
 mod read;
 mod record;
+mod renew;
 mod report;
 mod seal;
 mod signature;

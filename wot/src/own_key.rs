@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use bftkv_protocol::{CertificateBytes, NodeId, Purpose, Sign, SignError, SignatureBytes};
@@ -62,6 +62,8 @@ struct Secrets {
     /// The certificate with its secrets as they were read: still protected by their passphrase.
     stored: Cert,
     pairs: Vec<KeyPair>,
+    /// The same key with a fresh signing subkey that took over while the program runs.
+    renewed: RwLock<Option<OwnKey>>,
 }
 
 impl OwnKey {
@@ -92,7 +94,8 @@ impl OwnKey {
         let record = CertificateRecord::from_cert(&public)?;
         let certificate = Certificate::from_cert(public)?;
         let pairs = key_pairs(&stored, certificate.id(), ask)?;
-        Ok(Self { secrets: Arc::new(Secrets { certificate, record, stored, pairs }) })
+        let renewed = RwLock::default();
+        Ok(Self { secrets: Arc::new(Secrets { certificate, record, stored, pairs, renewed }) })
     }
 
     /// The own certificate.
@@ -114,12 +117,22 @@ impl OwnKey {
         self.secrets.record.bytes()
     }
 
+    /// Lets the signing subkey of `renewed`, which is this key with a fresh one, sign from now on,
+    /// for all clones of this key. Certificates and decryption stay as they were read.
+    pub fn adopt(&self, renewed: Self) {
+        *self.secrets.renewed.write().unwrap_or_else(PoisonError::into_inner) = Some(renewed);
+    }
+
     pub(crate) fn stored(&self) -> &Cert {
         &self.secrets.stored
     }
 
     /// A key pair that may sign now: the newest signing subkey, or the primary key.
     pub(crate) fn signer(&self, time: SystemTime) -> Result<KeyPair, KeyError> {
+        let renewed = self.secrets.renewed.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(renewed) = renewed.as_ref() {
+            return renewed.signer(time);
+        }
         let present = self.certificate().present(time);
         let may = |pair: &&KeyPair| present.may_sign(&pair.public().fingerprint());
         self.newest(self.secrets.pairs.iter().filter(may), "signing")

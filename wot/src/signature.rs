@@ -20,6 +20,9 @@ pub const PURPOSE_NOTATION: &str = "purpose@bftkv";
 /// A signature's digest, or why there is none.
 type Reason = &'static str;
 
+/// The certificate has no such signing key. A newer copy of it may have.
+pub(crate) const UNKNOWN_MAKER: Reason = "its maker is no signing key of the signer";
+
 /// Hashes that are accepted in protocol signatures and key bindings.
 pub(crate) fn is_strong(hash: HashAlgorithm) -> bool {
     matches!(hash, HashAlgorithm::SHA256 | HashAlgorithm::SHA384 | HashAlgorithm::SHA512)
@@ -109,7 +112,7 @@ pub(crate) fn verify_detached(
 ) -> Result<(), Reason> {
     let signature = parse(bytes)?;
     let maker = check_form(&signature, purpose)?;
-    let key = certificate.signing_key(&maker).ok_or("its maker is no signing key of the signer")?;
+    let key = certificate.signing_key(&maker).ok_or(UNKNOWN_MAKER)?;
     let mut hash = context(&signature)?;
     hash.update(message);
     signature.hash(&mut hash).map_err(|_| "it cannot be hashed")?;
