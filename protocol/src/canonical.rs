@@ -26,6 +26,8 @@ pub enum Domain {
     Message,
     /// A clique member signs a successor of a configuration.
     Change,
+    /// A node announces from which memory it speaks.
+    Announcement,
 }
 
 impl Domain {
@@ -41,6 +43,7 @@ impl Domain {
             Self::EntryHash => "bftkv 1 entry-hash",
             Self::Message => "bftkv 1 message",
             Self::Change => "bftkv 1 change",
+            Self::Announcement => "bftkv 1 announcement",
         }
     }
 }

@@ -26,6 +26,7 @@ pub mod server;
 
 mod abandon;
 mod address;
+mod announcement;
 mod bytes;
 mod canonical;
 mod change;
@@ -56,6 +57,7 @@ mod variable;
 
 pub use abandon::Abandon;
 pub use address::Address;
+pub use announcement::{Announcement, StoreAge};
 pub use bytes::{CertificateBytes, SignatureBytes, TooLong};
 pub use canonical::Domain;
 pub use change::{Change, ChangeError, ChangeKind, ChangeStatement, SignedChange};

@@ -8,7 +8,7 @@ use crate::bytes::{Bytes32, hex};
 use crate::hash::digest;
 use crate::limited::{self, MAX_CERTIFICATES, MAX_LIST};
 use crate::{
-    Abandon, CertificateBytes, CertifiedEntry, Change, ConfigurationDigest, EquivocationProof,
+    Abandon, Announcement, CertificateBytes, CertifiedEntry, Change, ConfigurationDigest, EquivocationProof,
     Lineage, Marks, NodeId, Refusal, SignatureBytes, SignatureShare, SignedChange, SignedEntry,
     SignedTime, Timestamp, Variable,
 };
@@ -127,6 +127,8 @@ pub enum Request {
     },
     /// Tells of a change of members that has its votes.
     Change(Box<SignedChange>),
+    /// Tells from which memory the sender speaks.
+    Announce(Box<Announcement>),
 }
 
 impl Request {
@@ -150,6 +152,7 @@ impl Request {
             Self::Configurations { .. } => "configurations",
             Self::Propose { .. } => "propose",
             Self::Change(_) => "change",
+            Self::Announce(_) => "announce",
         }
     }
 }
@@ -174,7 +177,7 @@ pub enum Answer {
     },
     /// To sign.
     Share(SignatureShare),
-    /// To store, abandon, introduce and accuse: done, and synced to disk.
+    /// To store, abandon, introduce, accuse and announce: done, and synced to disk.
     Done,
     /// To read: the entry, or that there is none.
     Entry(Option<Box<CertifiedEntry>>),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limited::{self, MAX_LIST};
 use crate::{
-    Address, CertifiedEntry, Change, ConfigurationDigest, EquivocationProof, NodeId, Slot,
+    Address, Announcement, CertifiedEntry, Change, ConfigurationDigest, EquivocationProof, NodeId, Slot,
     Timestamp,
 };
 
@@ -103,6 +103,13 @@ pub enum Refusal {
     /// This member does not sign that change of members.
     #[error("does not sign this change of members: {0}")]
     Objection(Objection),
+    /// The node has not heard yet whether its memory is whole, or reads what it lost from the
+    /// others: it gives no word that it may have to keep.
+    #[error("the node is catching up with the others: try again later")]
+    CatchingUp,
+    /// The sender itself has announced a later memory, as it signed: it has forgotten something.
+    #[error("the sender has announced a later memory")]
+    Outdated(Box<Announcement>),
 }
 
 /// Why a member does not sign a change of members.
@@ -177,6 +184,8 @@ impl Refusal {
             Self::Reserved(_) => 306,
             Self::Changing => 203,
             Self::Objection(_) => 204,
+            Self::CatchingUp => 104,
+            Self::Outdated(_) => 205,
         }
     }
 }

@@ -21,6 +21,8 @@ pub enum Purpose {
     Message,
     /// A member's vote for a successor of a configuration.
     Change,
+    /// A node's word on its memory.
+    Announcement,
 }
 
 impl Purpose {
@@ -34,6 +36,7 @@ impl Purpose {
             Self::Abandon => Domain::Abandon,
             Self::Message => Domain::Message,
             Self::Change => Domain::Change,
+            Self::Announcement => Domain::Announcement,
         }
     }
 }

@@ -6,7 +6,8 @@ use crate::entry::Outline;
 use crate::limited::{self, MAX_LIST};
 use crate::{
     Abandon, Address, CertifiedEntry, EntryHash, EntryId, EquivocationProof, Invalid, NodeId,
-    Purpose, Realm, SignedEntry, Timestamp, ValueDigest, Variable, Verify, WriterSignature,
+    Purpose, Realm, SignedEntry, StoreAge, Timestamp, ValueDigest, Variable, Verify,
+    WriterSignature,
 };
 
 /// An attempt that this server has signed and whose outcome it does not know yet.
@@ -209,6 +210,13 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     fn known(&self, after: Option<&Variable>, limit: usize) -> Result<Vec<Variable>, StoreError>;
+
+    /// Which store this is, and how far it has come. Waits for the check after opening as far as
+    /// a signature depends upon it.
+    ///
+    /// # Errors
+    /// What the check found.
+    fn age(&self) -> Result<StoreAge, StoreError>;
 
     /// Makes a batch durable, atomically. On return it is synced to disk.
     ///

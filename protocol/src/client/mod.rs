@@ -11,6 +11,7 @@
 //!           +-- abandon, back off (fresh t)                             v  unless b+1 agree
 //! ```
 
+mod announcing;
 mod ask;
 mod candidates;
 mod catch_up;
@@ -22,6 +23,7 @@ mod timestamp_choice;
 mod versions;
 mod write;
 
+pub use announcing::{Announcing, Standing};
 pub use catch_up::{CatchUp, CatchUpAction, CatchUpOptions, MAX_UNCERTIFIED, Recovered, Source};
 pub use error::{ClientError, Fault, Phase, Problem};
 pub use read::{Found, Read, ReadOptions};

@@ -144,7 +144,8 @@ pub fn admit(
         | Request::Revocations { .. }
         | Request::Configurations { .. }
         | Request::Propose { .. }
-        | Request::Change(_) => return Err(Refusal::Malformed),
+        | Request::Change(_)
+        | Request::Announce(_) => return Err(Refusal::Malformed),
     };
     Ok(Admitted(task))
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bftkv_protocol::{
-    Abandon, Address, CertifiedEntry, Change, ChangeStatement, CollectiveSignature, Configuration,
+    Abandon, Address, Announcement, CertifiedEntry, Change, ChangeStatement, CollectiveSignature, Configuration,
     Configurations, Entry, EntryId, Group, Identities, NodeId, Purpose, Realm, ShareStatement,
-    SignatureBytes, SignatureShare, SignedChange, SignedEntry, SignedTime, TimeStatement,
+    SignatureBytes, SignatureShare, SignedChange, SignedEntry, SignedTime, StoreAge, TimeStatement,
     Timestamp, Value, ValueDigest, Variable, Verify, VerifyError, WriterSignature,
 };
 
@@ -251,4 +251,12 @@ pub(crate) fn signed_time(signer: u8, seen: u64, configuration: &Configuration) 
     };
     let signature = sign(&node(signer), Purpose::Time, &statement.signed_bytes());
     SignedTime { signer: node(signer), seen: t(seen), signature }
+}
+
+/// A node's word on its memory.
+pub(crate) fn announced(number: u8, epoch: u64, age: StoreAge, session: u8) -> Announcement {
+    let (node, session) = (node(number), [session; 16]);
+    let bytes = Announcement::statement(&realm(), &node, epoch, &age, &session);
+    let signature = sign(&node, Purpose::Announcement, &bytes);
+    Announcement { realm: realm(), node, epoch, age, session, signature }
 }

@@ -12,6 +12,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod announcing;
 mod arbitrary;
 mod catch_up;
 mod changes;

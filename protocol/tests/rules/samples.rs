@@ -2,13 +2,13 @@
 
 use bftkv_protocol::server::{self};
 use bftkv_protocol::{
-    Answer, CertificateBytes, Change, ChangeKind, Configuration, EquivocationProof, Evidence,
+    Announcement, Answer, CertificateBytes, Change, ChangeKind, Configuration, EquivocationProof, Evidence,
     Groups, Lineage, Marks, Objection, Recalled, Refusal, Request, Response, SignedChange, Slot,
-    encode,
+    StoreAge, encode,
 };
 
 use crate::fixtures::{
-    ALICE, BOB, CLIQUE, Keys, abandon, alone, certified, entry, final_entry, node, one_group,
+    ALICE, BOB, CLIQUE, Keys, abandon, alone, announced, certified, entry, final_entry, node, one_group,
     share, share_statement, signed, signed_time, t, variable, voted,
 };
 
@@ -49,6 +49,11 @@ pub(crate) fn evidence(configuration: &Configuration) -> Evidence {
 
 fn slot() -> Slot {
     Slot::of(&signed(final_entry(BOB, 7, "his")))
+}
+
+/// a1 speaks from its third memory.
+pub(crate) fn announcement() -> Announcement {
+    announced(0xa1, 3, StoreAge { identity: [7; 16], generation: 2, commits: 300 }, 9)
 }
 
 fn recalled() -> Recalled {
@@ -109,6 +114,7 @@ fn requests() -> Vec<(&'static str, Request)> {
             },
         ),
         ("Change", Request::Change(Box::new(signed_change()))),
+        ("Announce", Request::Announce(Box::new(announcement()))),
     ]
 }
 
@@ -176,6 +182,8 @@ pub(crate) fn refusals() -> Vec<(&'static str, Refusal)> {
         ("Reserved", Refusal::Reserved(BOB.id())),
         ("Changing", Refusal::Changing),
         ("Objection", Refusal::Objection(Objection::StillCertified(node(0xa1)))),
+        ("CatchingUp", Refusal::CatchingUp),
+        ("Outdated", Refusal::Outdated(Box::new(announcement()))),
     ]
 }
 

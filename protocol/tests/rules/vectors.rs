@@ -17,7 +17,7 @@ use crate::fixtures::{
     ALICE, CLIQUE, STORE, abandon, final_entry, nodes, realm, share_statement, signed, t,
     two_groups, variable,
 };
-use crate::samples::{refusals, samples};
+use crate::samples::{announcement, refusals, samples};
 use crate::variants::variants;
 
 const CANONICAL: &str = include_str!("../../testdata/canonical.txt");
@@ -154,6 +154,21 @@ fn abandon_vector(abandon: &Abandon) -> Vector {
     Vector { domain: "abandon", fields, made: Made::Bytes(abandon.signed_bytes()) }
 }
 
+fn announcement_vector() -> Vector {
+    let announcement = announcement();
+    let fields = vec![
+        text("domain", "bftkv 1 announcement"),
+        text("realm", "example"),
+        bytes("node", announcement.node.as_bytes()),
+        number("epoch", 3),
+        bytes("store", &announcement.age.identity),
+        number("generation", 2),
+        number("commits", 300),
+        bytes("session", &announcement.session),
+    ];
+    Vector { domain: "announcement", fields, made: Made::Bytes(announcement.signed_bytes()) }
+}
+
 fn configuration_vector(configuration: &Configuration) -> Vector {
     let mut fields = vec![
         text("domain", "bftkv 1 configuration"),
@@ -178,6 +193,7 @@ fn vectors() -> Vec<Vector> {
         time_vector(&configuration),
         abandon_vector(&abandon(ALICE, signed.id())),
         configuration_vector(&configuration),
+        announcement_vector(),
     ]
 }
 
@@ -320,7 +336,7 @@ fn refusals_keep_their_numbers() {
     let codes: Vec<u16> = refusals().iter().map(|(_, refusal)| refusal.code()).collect();
     let expected = [
         100, 101, 102, 103, 200, 201, 202, 300, 301, 302, 303, 304, 305, 400, 401, 402, 403, 404,
-        405, 406, 500, 501, 306, 203, 204,
+        405, 406, 500, 501, 306, 203, 204, 104, 205,
     ];
     assert_eq!(codes, expected);
     assert_eq!(codes.len(), variants::<Refusal>().len());
