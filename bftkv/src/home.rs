@@ -176,7 +176,12 @@ impl Home {
             path: self.path.join(Self::STORE),
             cache_bytes: settings.cache_mib.saturating_mul(1024 * 1024),
         };
-        Ok(bftkv_storage::open(&config)?)
+        let store = bftkv_storage::open(&config)?;
+        store.resume_by_itself(|outcome| match outcome {
+            Ok(()) => tracing::info!("the store goes on"),
+            Err(error) => tracing::warn!(%error, "the store cannot go on yet"),
+        })?;
+        Ok(store)
     }
 
     /// Opens the writer's memory.
