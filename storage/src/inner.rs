@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bftkv_protocol::{
-    Batch, CertifiedEntry, EquivocationProof, Store, StoreError, Timestamp, Variable, VariableState,
+    Batch, CertifiedEntry, EquivocationProof, StoreError, Timestamp, Variable, VariableState,
 };
 
 use crate::backend::{Backend, Change, corrupt};
@@ -243,8 +243,9 @@ impl Inner {
     }
 }
 
-impl Store for Inner {
-    fn load(&self, variable: &Variable) -> Result<VariableState, StoreError> {
+/// The operations of a store, as [`bftkv_protocol::Store`] describes them.
+impl Inner {
+    pub(crate) fn load(&self, variable: &Variable) -> Result<VariableState, StoreError> {
         let ticket = match self.cache.find(variable) {
             Ok(state) => return Ok(state),
             Err(ticket) => ticket,
@@ -255,7 +256,7 @@ impl Store for Inner {
         Ok(state)
     }
 
-    fn version(
+    pub(crate) fn version(
         &self,
         variable: &Variable,
         timestamp: Timestamp,
@@ -267,7 +268,7 @@ impl Store for Inner {
         }
     }
 
-    fn versions(
+    pub(crate) fn versions(
         &self,
         variable: &Variable,
         below: Option<Timestamp>,
@@ -293,7 +294,7 @@ impl Store for Inner {
         Ok(found)
     }
 
-    fn scan(
+    pub(crate) fn scan(
         &self,
         prefix: &[u8],
         after: Option<&Variable>,
@@ -302,11 +303,15 @@ impl Store for Inner {
         self.names(prefix, after, limit, |head| head.newest.is_some())
     }
 
-    fn known(&self, after: Option<&Variable>, limit: usize) -> Result<Vec<Variable>, StoreError> {
+    pub(crate) fn known(
+        &self,
+        after: Option<&Variable>,
+        limit: usize,
+    ) -> Result<Vec<Variable>, StoreError> {
         self.names(&[], after, limit, |_| true)
     }
 
-    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+    pub(crate) fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -315,7 +320,7 @@ impl Store for Inner {
         self.queue.submit(pending, bytes, |group| self.commit_group(group))
     }
 
-    fn proofs(&self) -> Result<Vec<EquivocationProof>, StoreError> {
+    pub(crate) fn proofs(&self) -> Result<Vec<EquivocationProof>, StoreError> {
         self.require_complete()?;
         let mut proofs = Vec::new();
         let mut from = key::PROOFS.0.to_vec();

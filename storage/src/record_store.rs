@@ -6,7 +6,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bftkv_protocol::{
-    Batch, CertifiedEntry, EquivocationProof, Store, StoreError, Timestamp, Variable, VariableState,
+    Batch, CertifiedEntry, EquivocationProof, Store, StoreAge, StoreError, Timestamp, Variable,
+    VariableState,
 };
 
 use crate::backend::{Backend, io_error};
@@ -260,6 +261,15 @@ impl Store for RecordStore {
 
     fn known(&self, after: Option<&Variable>, limit: usize) -> Result<Vec<Variable>, StoreError> {
         self.with(|inner| inner.known(after, limit))
+    }
+
+    fn age(&self) -> Result<StoreAge, StoreError> {
+        self.wait_ready()?;
+        Ok(StoreAge {
+            identity: *self.identity().as_bytes(),
+            generation: self.generation(),
+            commits: self.commits(),
+        })
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
