@@ -19,6 +19,7 @@ use crate::{Certificates, Config, Error};
 /// revoked/      who was cut out of the web of trust: a proof or a command each
 /// store/        a node's data
 /// revocation.rev  makes the key worthless if it is lost; to be kept elsewhere (by `bftkv init`)
+/// announced     how far the own store has come, and what other members said of theirs
 /// writer.*      what this key has signed as a writer (never copy it to another home)
 /// ```
 #[derive(Debug)]
@@ -83,6 +84,8 @@ impl Home {
     pub const CERTIFICATES: &'static str = "certs";
     /// Who was cut out of the web of trust.
     pub const REVOKED: &'static str = "revoked";
+    /// What members announced of their memories.
+    pub const ANNOUNCED: &'static str = "announced";
     /// A node's data.
     pub const STORE: &'static str = "store";
 

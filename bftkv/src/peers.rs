@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bftkv_protocol::client::Lost;
-use bftkv_protocol::{NodeId, Refusal, Request, Response, Sign};
+use bftkv_protocol::{Answer, NodeId, Refusal, Request, Response, Sign};
 use bftkv_transport::{AskOptions, Fault, Peer, Transport, TransportError, TransportRefusal};
 use bftkv_wot::OwnKey;
 use tokio::sync::mpsc;
@@ -18,6 +18,9 @@ pub(crate) type Heard = (NodeId, Result<Response, Lost>);
 
 /// How long a message that nobody waits for may take.
 const POST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many nodes are asked for a newer certificate of one whose answer cannot be opened.
+const MAX_REFRESHED_FROM: usize = 3;
 
 /// Asks nodes and posts to them. Cheap to clone; clones share everything.
 ///
@@ -166,6 +169,10 @@ impl Peers {
                     let certificate = peers.parts.certificates.bytes(&id);
                     certificate.map(|certificate| Request::Introduce { certificate })
                 }
+                Mend::Refresh => {
+                    peers.refresh(&node, patience).await;
+                    None
+                }
             };
             if let Some(introduction) = introduction {
                 // Whether it helped shows when the node is asked again.
@@ -174,6 +181,24 @@ impl Peers {
             let answer = peers.ask_one(&node, request, patience).await;
             let _ = sender.send(answer);
         });
+    }
+
+    /// Asks others for the certificate of a node whose answer cannot be opened: it may have made a
+    /// fresh key.
+    async fn refresh(&self, node: &NodeId, patience: Patience) {
+        let certificates = &self.parts.certificates;
+        let before = certificates.bytes(node);
+        let others = certificates.nodes().into_iter().filter(|id| id != node && id != self.me());
+        for other in others.take(MAX_REFRESHED_FROM) {
+            let request = Request::Certificates { ids: vec![node.clone()] };
+            let (_, answer) = self.ask_one(&other, request, patience).await;
+            if let Ok(Response { outcome: Ok(Answer::Certificates(found)), .. }) = answer {
+                found.iter().for_each(|one| drop(certificates.add(one)));
+            }
+            if certificates.bytes(node) != before {
+                return;
+            }
+        }
     }
 
     async fn ask_one(&self, node: &NodeId, request: Request, patience: Patience) -> Heard {
@@ -209,6 +234,8 @@ enum Mend {
     Join,
     /// Somebody else's.
     Introduce(NodeId),
+    /// Nothing; but we may lack its newest certificate.
+    Refresh,
 }
 
 impl Mend {
@@ -216,6 +243,7 @@ impl Mend {
         match answer {
             Err(TransportError::Refused(TransportRefusal::UnknownSender))
             | Ok(Response { outcome: Err(Refusal::UnknownSender), .. }) => Some(Self::Join),
+            Err(TransportError::NotOpened(_)) => Some(Self::Refresh),
             Ok(Response { outcome: Err(Refusal::UnknownWriter(id)), .. }) => {
                 Some(Self::Introduce(id.clone()))
             }

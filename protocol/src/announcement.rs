@@ -7,7 +7,7 @@ use crate::{Domain, NodeId, Purpose, Realm, SignatureBytes, Verify, VerifyError}
 
 /// Which store this is, and how far it has come. A signer's memory is part of its key: by this its
 /// peers notice that it was lost, or that an old copy was put back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct StoreAge {
     /// The random name of the store, made with it.
     pub identity: [u8; 16],

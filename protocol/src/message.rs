@@ -8,9 +8,9 @@ use crate::bytes::{Bytes32, hex};
 use crate::hash::digest;
 use crate::limited::{self, MAX_CERTIFICATES, MAX_LIST};
 use crate::{
-    Abandon, Announcement, CertificateBytes, CertifiedEntry, Change, ConfigurationDigest, EquivocationProof,
-    Lineage, Marks, NodeId, Refusal, SignatureBytes, SignatureShare, SignedChange, SignedEntry,
-    SignedTime, Timestamp, Variable,
+    Abandon, Announcement, CertificateBytes, CertifiedEntry, Change, ConfigurationDigest,
+    EquivocationProof, Lineage, Marks, NodeId, Refusal, SignatureBytes, SignatureShare,
+    SignedChange, SignedEntry, SignedTime, Timestamp, Variable,
 };
 
 digest!(

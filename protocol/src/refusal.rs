@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::limited::{self, MAX_LIST};
 use crate::{
-    Address, Announcement, CertifiedEntry, Change, ConfigurationDigest, EquivocationProof, NodeId, Slot,
-    Timestamp,
+    Address, Announcement, CertifiedEntry, Change, ConfigurationDigest, EquivocationProof, NodeId,
+    Slot, Timestamp,
 };
 
 /// Why a server did not do what was asked. Refusals travel like answers, authenticated by the

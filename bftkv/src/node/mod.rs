@@ -1,20 +1,26 @@
 //! The node: open, serve, shut down.
 
+mod announced;
+mod catching_up;
 mod core;
+mod recovery;
 mod revocation;
 mod service;
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bftkv_protocol::{Configuration, Configurations, NodeId, Sign, Store};
+use bftkv_protocol::{Configuration, Configurations, NodeId, Sign, Store, StoreError};
 use bftkv_transport::{
     ClientLimits, Handler, HttpServer, HttpTransport, Rate, ServerLimits, Transport,
 };
 use bftkv_wot::OwnKey;
 
+use self::announced::Announced;
 use self::core::Core;
+use self::recovery::{Gate, Recovery};
 use self::revocation::Revocation;
 use self::service::Service;
 use crate::config::NodeConfig;
@@ -26,6 +32,7 @@ pub struct Node {
     service: Arc<Service>,
     core: Arc<Core>,
     revocation: Revocation,
+    recovery: Recovery,
     certificates: Certificates,
     key: OwnKey,
     peers: Peers,
@@ -48,6 +55,9 @@ pub struct NodeParts {
     pub transport: Arc<dyn Transport>,
     /// Where to listen, and limits.
     pub settings: NodeConfig,
+    /// The folder of the key, where the node notes what members announce; `None`: nothing is kept
+    /// but in the store, and a lost memory is noticed by the others alone.
+    pub home: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Node {
@@ -74,6 +84,7 @@ impl Node {
             store,
             transport: Arc::new(transport),
             settings: home.config().node.clone(),
+            home: Some(home.path().to_owned()),
         })
     }
 
@@ -82,7 +93,8 @@ impl Node {
     /// # Errors
     /// [`Error::NotMember`], or the store cannot be read.
     pub fn assemble(parts: NodeParts) -> Result<Self, Error> {
-        let NodeParts { configuration, certificates, key, store, transport, settings } = parts;
+        let NodeParts { configuration, certificates, key, store, transport, settings, home } =
+            parts;
         if !configuration.has_member(key.id()) {
             return Err(Error::NotMember(key.id().clone()));
         }
@@ -96,10 +108,21 @@ impl Node {
             key: key.clone(),
             peers: peers.clone(),
         };
+        let recovery = Recovery {
+            configuration: Arc::clone(&configuration),
+            certificates: certificates.clone(),
+            key: key.clone(),
+            peers: peers.clone(),
+            store: Arc::clone(&store),
+            announced: Arc::new(Announced::open(home.as_ref().map(|h| h.join(Home::ANNOUNCED)))),
+            gate: Arc::new(Gate::shut()),
+            home,
+            session: session()?,
+        };
         let core = Arc::new(Core::new(revocation.clone(), store)?);
-        let service = Service::new(Arc::clone(&core), certificates.clone(), configuration);
+        let service = Service::new(Arc::clone(&core), recovery.clone(), configuration);
         let service = Arc::new(service);
-        Ok(Self { service, core, revocation, certificates, key, peers, settings })
+        Ok(Self { service, core, revocation, recovery, certificates, key, peers, settings })
     }
 
     /// Begins what a node does by itself: talking to the other members. [`Node::serve`] calls it;
@@ -107,6 +130,13 @@ impl Node {
     /// transport works. Needs a Tokio runtime.
     pub fn begin(&self) {
         self.revocation.begin(&self.core);
+        self.peers.in_background(self.recovery.clone().run(Arc::clone(&self.core)));
+    }
+
+    /// Waits until the node speaks: it has heard from the others that its memory is whole, or has
+    /// read from them what it had lost. Until then it refuses as catching up.
+    pub async fn ready(&self) {
+        self.recovery.gate.opened().await;
     }
 
     /// Ends what [`Node::begin`] began.
@@ -188,6 +218,13 @@ impl Node {
 /// Strangers come in crowds (a program that starts asks every node at once) and then go.
 fn strangers(per_second: u32) -> Rate {
     Rate { per_second, burst: per_second.saturating_mul(10) }
+}
+
+/// A random number that names one opening of a store.
+fn session() -> Result<[u8; 16], Error> {
+    let mut session = [0; 16];
+    getrandom::fill(&mut session).map_err(|error| StoreError::Io(error.to_string()))?;
+    Ok(session)
 }
 
 /// A node that is serving.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use bftkv_protocol::{
-    Answer, CertificateBytes, Configuration, NodeId, Outcome, Refusal, Request, Response,
+    Announcement, Answer, CertificateBytes, Configuration, NodeId, Outcome, Refusal, Request,
+    Response,
 };
 use bftkv_transport::{BoxFuture, Handler};
 
 use super::core::Core;
+use super::recovery::Recovery;
 use crate::Certificates;
 
 /// The most certificates that one request may ask for.
@@ -23,6 +25,7 @@ const MAX_PROOFS_BYTES: usize = 2 * 1024 * 1024;
 /// What stands behind the transport.
 pub(super) struct Service {
     core: Arc<Core>,
+    recovery: Recovery,
     certificates: Certificates,
     configuration: Arc<Configuration>,
 }
@@ -30,10 +33,10 @@ pub(super) struct Service {
 impl Service {
     pub(super) fn new(
         core: Arc<Core>,
-        certificates: Certificates,
+        recovery: Recovery,
         configuration: Arc<Configuration>,
     ) -> Self {
-        Self { core, certificates, configuration }
+        Self { core, certificates: recovery.certificates.clone(), recovery, configuration }
     }
 
     pub(super) fn configuration(&self) -> &Arc<Configuration> {
@@ -56,7 +59,14 @@ impl Service {
             }
             // One proof against each is enough: another need not even be checked.
             Request::Accuse(proof) if self.is_convicted(proof.guilty()) => Ok(Answer::Done),
-            other => self.core.answer(sender, other).await,
+            Request::Announce(announcement) => {
+                self.blocking(move |service| service.announce(&sender, *announcement)).await
+            }
+            Request::Accuse(_) => self.core.answer(sender, request).await,
+            other => {
+                self.recovery.gate.pass().await?;
+                self.core.answer(sender, other).await
+            }
         }
     }
 
@@ -69,6 +79,7 @@ impl Service {
     fn clone_parts(&self) -> Self {
         Self {
             core: Arc::clone(&self.core),
+            recovery: self.recovery.clone(),
             certificates: self.certificates.clone(),
             configuration: Arc::clone(&self.configuration),
         }
@@ -83,6 +94,10 @@ impl Service {
         let members: Vec<NodeId> = self.configuration.everyone().into_iter().collect();
         let list = self.certificates.keyring().for_join(&members, MAX_CERTIFICATES_BYTES);
         Ok(Answer::Certificates(list))
+    }
+
+    fn announce(&self, sender: &NodeId, announcement: Announcement) -> Outcome {
+        self.recovery.take(sender, announcement).map(|()| Answer::Done)
     }
 
     /// A certificate proves itself, so anybody may bring it.

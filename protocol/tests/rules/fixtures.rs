@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bftkv_protocol::{
-    Abandon, Address, Announcement, CertifiedEntry, Change, ChangeStatement, CollectiveSignature, Configuration,
-    Configurations, Entry, EntryId, Group, Identities, NodeId, Purpose, Realm, ShareStatement,
-    SignatureBytes, SignatureShare, SignedChange, SignedEntry, SignedTime, StoreAge, TimeStatement,
-    Timestamp, Value, ValueDigest, Variable, Verify, VerifyError, WriterSignature,
+    Abandon, Address, Announcement, CertifiedEntry, Change, ChangeStatement, CollectiveSignature,
+    Configuration, Configurations, Entry, EntryId, Group, Identities, NodeId, Purpose, Realm,
+    ShareStatement, SignatureBytes, SignatureShare, SignedChange, SignedEntry, SignedTime,
+    StoreAge, TimeStatement, Timestamp, Value, ValueDigest, Variable, Verify, VerifyError,
+    WriterSignature,
 };
 
 /// A user or a device: a certificate and the address in its user ID.

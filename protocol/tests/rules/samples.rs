@@ -2,14 +2,14 @@
 
 use bftkv_protocol::server::{self};
 use bftkv_protocol::{
-    Announcement, Answer, CertificateBytes, Change, ChangeKind, Configuration, EquivocationProof, Evidence,
-    Groups, Lineage, Marks, Objection, Recalled, Refusal, Request, Response, SignedChange, Slot,
-    StoreAge, encode,
+    Announcement, Answer, CertificateBytes, Change, ChangeKind, Configuration, EquivocationProof,
+    Evidence, Groups, Lineage, Marks, Objection, Recalled, Refusal, Request, Response,
+    SignedChange, Slot, StoreAge, encode,
 };
 
 use crate::fixtures::{
-    ALICE, BOB, CLIQUE, Keys, abandon, alone, announced, certified, entry, final_entry, node, one_group,
-    share, share_statement, signed, signed_time, t, variable, voted,
+    ALICE, BOB, CLIQUE, Keys, abandon, alone, announced, certified, entry, final_entry, node,
+    one_group, share, share_statement, signed, signed_time, t, variable, voted,
 };
 
 /// A message with its name, as in `testdata/messages.txt`.

@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bftkv_protocol::server::{Loaded, Ticket};
 use bftkv_protocol::{
-    Batch, CertifiedEntry, EquivocationProof, Marks, Store, StoreError, Timestamp, Variable,
-    VariableState,
+    Batch, CertifiedEntry, EquivocationProof, Marks, Store, StoreAge, StoreError, Timestamp,
+    Variable, VariableState,
 };
 
 use super::plant::Plant;
@@ -30,6 +30,7 @@ struct Synced {
     proofs: Vec<EquivocationProof>,
     /// Entries stored since somebody asked.
     new: Vec<CertifiedEntry>,
+    age: StoreAge,
 }
 
 #[derive(Debug, Default)]
@@ -177,9 +178,14 @@ impl Store for Disk {
         Ok(wanted.take(limit).cloned().collect())
     }
 
+    fn age(&self) -> Result<StoreAge, StoreError> {
+        Ok(self.lock().age)
+    }
+
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let mut guard = self.lock();
         let synced = &mut *guard;
+        synced.age.commits = synced.age.commits.saturating_add(1);
         for entry in batch.entries {
             let kept = synced.variables.entry(entry.variable().clone()).or_default();
             if self.flaw == Some(Plant::DropHistory) {

@@ -1,0 +1,155 @@
+//! A node that lost its memory, or got an old copy of it back: notices it by itself, takes a fresh
+//! signing key, reads what it lost from the others, and then takes part again.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
+
+mod support;
+
+use std::path::Path;
+use std::time::Duration;
+
+use bftkv::{Client, GetOptions, Node, PutOptions, RunningNode, Value, Variable};
+use support::Cluster;
+
+fn x() -> Variable {
+    Variable::new("x").unwrap()
+}
+
+async fn put(client: &Client, text: &str) -> u64 {
+    let value = Value::new(text.as_bytes()).unwrap();
+    client.put(&x(), value, PutOptions::default()).await.unwrap().timestamp.get()
+}
+
+async fn get(client: &Client) -> String {
+    let found = client.get(&x(), GetOptions::default()).await.unwrap();
+    assert!(found.culprits.is_empty(), "{:?}", found.culprits);
+    String::from_utf8(found.entry.unwrap().entry().value.as_bytes().to_vec()).unwrap()
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Four nodes and Alice, who has written "one".
+struct Scene {
+    cluster: Cluster,
+    nodes: Vec<RunningNode>,
+    alice: Client,
+    key: Vec<u8>,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let cluster = Cluster::new(4, &["Alice <alice@example.org>"]);
+        let mut nodes = Vec::new();
+        for i in 0..4 {
+            nodes.push(cluster.serve(i).await);
+        }
+        let alice = cluster.client(4).await;
+        put(&alice, "one").await;
+        let key = Self::key_of(&cluster);
+        Self { cluster, nodes, alice, key }
+    }
+
+    fn key_of(cluster: &Cluster) -> Vec<u8> {
+        std::fs::read(cluster.home_path(0).join("key.pgp")).unwrap()
+    }
+
+    async fn stop_first(&mut self) {
+        self.nodes.remove(0).shutdown().await.unwrap();
+    }
+
+    /// Starts the first node and waits until it speaks.
+    async fn start_first(&mut self) {
+        let node = Node::open(&self.cluster.home(0)).unwrap();
+        self.nodes.insert(0, node.serve().await.unwrap());
+        tokio::time::timeout(Duration::from_secs(60), node.ready()).await.unwrap();
+    }
+
+    /// The first node has a fresh key, and is needed: another one is gone, and the client that ran
+    /// all the time accepts its shares.
+    async fn check_recovered(mut self, last: &str) {
+        assert_ne!(Self::key_of(&self.cluster), self.key, "it has a fresh key");
+        self.nodes.pop().unwrap().shutdown().await.unwrap();
+        assert_eq!(get(&self.alice).await, last);
+        put(&self.alice, "after").await;
+        assert_eq!(get(&self.alice).await, "after");
+        let key = Self::key_of(&self.cluster);
+        self.stop_first().await;
+        self.start_first().await;
+        assert_eq!(Self::key_of(&self.cluster), key, "an ordinary restart changes nothing");
+        put(&self.alice, "again").await;
+        for node in self.nodes {
+            node.shutdown().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_store_is_noticed_and_read_back() {
+    let mut scene = Scene::new().await;
+    scene.stop_first().await;
+    std::fs::remove_dir_all(scene.cluster.home_path(0).join("store")).unwrap();
+    scene.start_first().await;
+    scene.check_recovered("one").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_copy_of_the_store_is_noticed() {
+    let mut scene = Scene::new().await;
+    scene.stop_first().await;
+    let (store, aside) =
+        (scene.cluster.home_path(0).join("store"), scene.cluster.home_path(0).join("aside"));
+    copy(&store, &aside);
+    scene.start_first().await;
+    put(&scene.alice, "two").await;
+    scene.stop_first().await;
+    std::fs::remove_dir_all(&store).unwrap();
+    copy(&aside, &store);
+    scene.start_first().await;
+    scene.check_recovered("two").await;
+}
+
+/// The whole home comes from a backup, key and notes included: only the others can know.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_copy_of_the_whole_home_is_noticed_by_the_others() {
+    let mut scene = Scene::new().await;
+    scene.stop_first().await;
+    let (home, aside) = (scene.cluster.home_path(0), scene.cluster.home_path(99));
+    copy(&home, &aside);
+    scene.start_first().await;
+    put(&scene.alice, "two").await;
+    assert_eq!(Scene::key_of(&scene.cluster), scene.key, "an ordinary restart changes nothing");
+    scene.stop_first().await;
+    std::fs::remove_dir_all(&home).unwrap();
+    copy(&aside, &home);
+    scene.start_first().await;
+    scene.check_recovered("two").await;
+}
+
+/// One of the others is needed and not there: the node stays silent, and goes on once it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_forgot_is_silent_until_enough_others_told_it() {
+    let mut scene = Scene::new().await;
+    scene.stop_first().await;
+    scene.nodes.pop().unwrap().shutdown().await.unwrap();
+    std::fs::remove_dir_all(scene.cluster.home_path(0).join("store")).unwrap();
+    let node = Node::open(&scene.cluster.home(0)).unwrap();
+    let running = node.serve().await.unwrap();
+    let early = tokio::time::timeout(Duration::from_secs(3), node.ready()).await;
+    assert!(early.is_err(), "two others cannot tell it everything");
+    // It is stopped in the middle, and goes on where it was.
+    running.shutdown().await.unwrap();
+    drop(node);
+    scene.nodes.push(scene.cluster.serve(3).await);
+    scene.start_first().await;
+    scene.check_recovered("one").await;
+}
