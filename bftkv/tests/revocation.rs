@@ -10,6 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bftkv::protocol::Store as _;
 use bftkv::protocol::{
     Answer, CertifiedEntry, EquivocationProof, Evidence, NodeId, Realm, Refusal, Request, decode,
     encode,

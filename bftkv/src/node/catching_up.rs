@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bftkv_protocol::client::{CatchUp, CatchUpAction, CatchUpOptions, Lost, Recovered, Round};
+use bftkv_protocol::client::{
+    CatchUp, CatchUpAction, CatchUpOptions, Lost, Recovered, Round, Source,
+};
 use bftkv_protocol::{Batch, NodeId, Request, Response, Sign, Store, StoreError};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -32,8 +34,10 @@ pub(super) async fn catch_up(recovery: &Recovery, core: &Arc<Core>) -> Result<()
     let start = Instant::now();
     let (me, configuration) = (recovery.key.id().clone(), Arc::clone(&recovery.configuration));
     let writers = recovery.certificates.quorum_certificates(&configuration, &me);
-    let options = CatchUpOptions { me: me.clone(), counts_itself: false, round_timeout: ROUND };
-    let mut machine = CatchUp::start(start.elapsed(), configuration, options);
+    let source = Source::Peers;
+    let options =
+        CatchUpOptions { me: me.clone(), counts_itself: false, source, round_timeout: ROUND };
+    let mut machine = CatchUp::start(start.elapsed(), Arc::clone(&recovery.known), options);
     let (sender, mut events) = mpsc::unbounded_channel();
     loop {
         while let Some(action) = machine.poll() {

@@ -103,12 +103,13 @@ impl Node {
         let peers = Peers::new(certificates.clone(), key.clone(), transport);
         let known = Arc::new(Configurations::starting_with((*configuration).clone()));
         let revocation = Revocation {
-            configurations: known,
+            configurations: Arc::clone(&known),
             certificates: certificates.clone(),
             key: key.clone(),
             peers: peers.clone(),
         };
         let recovery = Recovery {
+            known,
             configuration: Arc::clone(&configuration),
             certificates: certificates.clone(),
             key: key.clone(),

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bftkv_protocol::client::{Announcing, Standing};
 use bftkv_protocol::{
-    Announcement, Answer, Configuration, NodeId, Purpose, Refusal, Request, Response, Sign, Store,
-    StoreAge, StoreError,
+    Announcement, Answer, Configuration, Configurations, NodeId, Purpose, Refusal, Request,
+    Response, Sign, Store, StoreAge, StoreError,
 };
 use bftkv_wot::OwnKey;
 use tokio::sync::watch;
@@ -73,6 +73,7 @@ impl Gate {
 /// Everything that it takes. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Recovery {
+    pub(super) known: Arc<Configurations>,
     pub(super) configuration: Arc<Configuration>,
     pub(super) certificates: Certificates,
     pub(super) key: OwnKey,

@@ -7,13 +7,14 @@
     reason = "a test may fail, and each test uses a part of this"
 )]
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bftkv::protocol::{
-    Address, CertifiedEntry, CollectiveSignature, Configurations, Entry, Evidence, Outcome,
-    Purpose, Request, Response, ShareStatement, Sign, SignatureShare, SignedEntry, Store,
-    Timestamp, WriterSignature,
+    Address, Batch, CertifiedEntry, CollectiveSignature, Configurations, Entry, EquivocationProof,
+    Evidence, Outcome, Purpose, Request, Response, ShareStatement, Sign, SignatureShare,
+    SignedEntry, Store, StoreAge, StoreError, Timestamp, VariableState, WriterSignature,
 };
 use bftkv::storage::{StorageConfig, StorageKind, WriterLog};
 use bftkv::transport::{Handler, MemoryNetwork};
@@ -98,11 +99,66 @@ pub(crate) fn configurations() -> Configurations {
     Configurations::starting_with(configuration())
 }
 
+/// A store that outlives its node: each node that is opened over it counts as an opening.
+pub(crate) struct Memory {
+    store: Arc<dyn Store>,
+    openings: AtomicU64,
+}
+
+impl Store for Memory {
+    fn load(&self, variable: &Variable) -> Result<VariableState, StoreError> {
+        self.store.load(variable)
+    }
+
+    fn version(
+        &self,
+        variable: &Variable,
+        timestamp: Timestamp,
+    ) -> Result<Option<CertifiedEntry>, StoreError> {
+        self.store.version(variable, timestamp)
+    }
+
+    fn versions(
+        &self,
+        variable: &Variable,
+        below: Option<Timestamp>,
+        limit: usize,
+    ) -> Result<Vec<Timestamp>, StoreError> {
+        self.store.versions(variable, below, limit)
+    }
+
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: Option<&Variable>,
+        limit: usize,
+    ) -> Result<Vec<Variable>, StoreError> {
+        self.store.scan(prefix, after, limit)
+    }
+
+    fn known(&self, after: Option<&Variable>, limit: usize) -> Result<Vec<Variable>, StoreError> {
+        self.store.known(after, limit)
+    }
+
+    fn age(&self) -> Result<StoreAge, StoreError> {
+        let generation = self.openings.load(Ordering::Relaxed);
+        Ok(StoreAge { generation, ..self.store.age()? })
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        self.store.commit(batch)
+    }
+
+    fn proofs(&self) -> Result<Vec<EquivocationProof>, StoreError> {
+        self.store.proofs()
+    }
+}
+
 /// The cluster, its network and its disks.
 pub(crate) struct Cluster {
     pub(crate) network: MemoryNetwork,
     pub(crate) nodes: Vec<bftkv::Node>,
-    pub(crate) stores: Vec<Arc<dyn Store>>,
+    pub(crate) stores: Vec<Arc<Memory>>,
     folder: tempfile::TempDir,
 }
 
@@ -115,7 +171,8 @@ impl Cluster {
         for node in 0..4 {
             let path = cluster.folder.path().join(format!("store{node}"));
             let config = StorageConfig { kind: StorageKind::Memory, path, cache_bytes: 1 << 20 };
-            cluster.stores.push(bftkv::storage::open(&config).unwrap());
+            let store = bftkv::storage::open(&config).unwrap();
+            cluster.stores.push(Arc::new(Memory { store, openings: AtomicU64::new(0) }));
             let started = cluster.open(node);
             cluster.nodes.push(started);
         }
@@ -125,13 +182,16 @@ impl Cluster {
 
     /// A node over its store, reachable for the others.
     fn open(&self, node: usize) -> bftkv::Node {
+        self.stores[node].openings.fetch_add(1, Ordering::Relaxed);
+        let store: Arc<dyn Store> = Arc::<Memory>::clone(&self.stores[node]);
         let opened = bftkv::Node::assemble(NodeParts {
             configuration: configuration(),
             certificates: certificates(),
             key: key(node).clone(),
-            store: Arc::clone(&self.stores[node]),
+            store,
             transport: Arc::new(self.network.transport(id(node))),
             settings: NodeConfig::default(),
+            home: None,
         });
         let opened = opened.unwrap();
         self.network.add_node(id(node), opened.handler());
