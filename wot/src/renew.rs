@@ -111,7 +111,7 @@ mod tests {
             assert_eq!(known.verify(old.id(), Purpose::Share, b"m", signature), Ok(()));
         }
         let keys: std::collections::BTreeSet<_> =
-            [&before, &after, &last].map(|s| crate::signature::maker(s)).into();
+            [&before, &after, &last].map(crate::signature::maker).into();
         assert_eq!(keys.len(), 3, "each by a key of its own");
         let mendable = VerifyError::UnknownCertificate(old.id().clone());
         let verdict = stale.verify(old.id(), Purpose::Share, b"m", &after);

@@ -86,6 +86,28 @@ fn gpg_verifies_our_signatures() {
     }
 }
 
+/// A node that lost its memory signs with a fresh subkey; what its old key signed stays good.
+#[test]
+fn gpg_accepts_a_fresh_signing_subkey() {
+    let Some(gpg) = Gpg::new() else { return };
+    let new = generate_key("n1 (http://127.0.0.1:1)", None).unwrap().key;
+    for own in [new, test_key("gnupg-ed25519/n1"), test_key("gnupg-rsa2048/a01")] {
+        let before = own.sign(Purpose::Share, b"signed bytes").unwrap();
+        let fresh = own.with_fresh_signing_key().unwrap();
+        let after = fresh.sign(Purpose::Share, b"signed bytes").unwrap();
+        gpg.import(fresh.certificate_bytes());
+        let bytes = gpg.file("bytes", b"signed bytes");
+        let mut makers = std::collections::BTreeSet::new();
+        for signature in [before, after] {
+            let signature = gpg.file("s.sig", signature.as_bytes());
+            let said = gpg.ok(&["--status-fd", "1", "--verify", &signature, &bytes]);
+            let valid = said.lines().find(|line| line.contains("VALIDSIG ")).unwrap().to_owned();
+            makers.extend(valid.split_whitespace().nth(2).map(str::to_owned));
+        }
+        assert_eq!(makers.len(), 2, "by two subkeys");
+    }
+}
+
 #[test]
 fn gpg_checks_our_certifications() {
     let Some(gpg) = Gpg::new() else { return };
