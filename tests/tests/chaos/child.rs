@@ -60,7 +60,9 @@ async fn serve(home: &Home, points: Points) {
     let settings = home.config().node.clone();
     let seal = Arc::new(Sealer::new(certificates.keyring().clone(), key.clone()));
     let transport = Arc::new(HttpTransport::new(seal, ClientLimits::default()));
-    let parts = NodeParts { configuration, certificates, key, store, transport, settings };
+    let home_path = Some(home.path().to_owned());
+    let parts =
+        NodeParts { configuration, certificates, key, store, transport, settings, home: home_path };
     let node = Node::assemble(parts).unwrap();
     let shares = home.path().join("shares");
     let handler = Arc::new(DeadlyHandler { handler: node.handler(), points, shares });

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bftkv::protocol::{
     Answer, Batch, CertifiedEntry, EquivocationProof, NodeId, Outcome, Request, Response, Store,
-    StoreError, Timestamp, Variable, VariableState,
+    StoreAge, StoreError, Timestamp, Variable, VariableState,
 };
 use bftkv::storage::{Disk, DiskFile, DiskLock, OpenMode, RealDisk};
 use bftkv::transport::{Answers, AskOptions, BoxFuture, Handler, HttpTransport, Peer, Transport};
@@ -190,6 +190,10 @@ impl Store for DeadlyStore {
 
     fn known(&self, after: Option<&Variable>, limit: usize) -> Result<Vec<Variable>, StoreError> {
         self.0.known(after, limit)
+    }
+
+    fn age(&self) -> Result<StoreAge, StoreError> {
+        self.0.age()
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
