@@ -179,7 +179,8 @@ async fn a_conviction_survives_restarts_and_reaches_who_was_away() {
     assert_eq!(cluster.cut_at(0), [id(3)], "from its store, before it has asked anybody");
     cluster.stop(0);
     cluster.restart(1);
-    // n3 asks at its start; n1, who told it in vain, is gone.
+    // n3 asks at its start; n1, who told it in vain, is gone, and n2 tells nobody any more.
+    cluster.nodes[1].stop();
     cluster.restart(2);
     cluster.until_cut(&[2], 3).await;
     assert_eq!(cluster.stores[2].proofs().unwrap().len(), 1, "and stores it");
@@ -270,7 +271,7 @@ async fn a_flood_of_proofs_fills_no_disk() {
 /// in its pocket overtakes nobody.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_convicted_writer_blocks_and_overtakes_nobody() {
-    let cluster = Cluster::new();
+    let mut cluster = Cluster::new();
     let lurking = entry(MALLORY, "empty", 7, "mine, later");
     let lurking = cluster.signed_by(&lurking, &[0, 1, 2], &[]).await;
     let bob = cluster.client(BOB).await;
@@ -287,6 +288,7 @@ async fn a_convicted_writer_blocks_and_overtakes_nobody() {
     let against_mallory = proofs.iter().find(|proof| *proof.guilty() == id(MALLORY)).unwrap();
     assert_eq!(cluster.ask(0, BOB, accuse(against_mallory)).await, Ok(Answer::Done));
     cluster.until_cut(&[0, 1, 2, 3], MALLORY).await;
+    (0..4).for_each(|node| cluster.restart(node));
 
     let written = bob.put(&variable("empty"), value(), PutOptions::default()).await.unwrap();
     assert!(written.timestamp > lurking.timestamp());
