@@ -17,6 +17,8 @@ struct State {
     /// A commit runs, or what of a check must not run beside one.
     is_busy: bool,
     is_checking: bool,
+    /// Whether a check was ever wholly done.
+    was_checked: bool,
     /// A check found this.
     damage: Option<StoreError>,
     is_stopped: bool,
@@ -25,7 +27,13 @@ struct State {
 impl Health {
     /// A store whose first check is still to come: commits wait for its beginning.
     pub(crate) fn unchecked() -> Self {
-        let state = State { is_busy: true, is_checking: true, damage: None, is_stopped: false };
+        let state = State {
+            is_busy: true,
+            is_checking: true,
+            was_checked: false,
+            damage: None,
+            is_stopped: false,
+        };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -46,7 +54,9 @@ impl Health {
         if let Err(damage) = outcome {
             self.report(damage);
         }
-        self.lock().is_checking = false;
+        let mut state = self.lock();
+        (state.is_checking, state.was_checked) = (false, true);
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -63,6 +73,11 @@ impl Health {
     /// Whether something failed.
     pub(crate) fn is_stopped(&self) -> bool {
         self.lock().is_stopped
+    }
+
+    /// Waits for the end of the first check; gives what any check found.
+    pub(crate) fn damage_of_first_check(&self) -> Option<StoreError> {
+        self.wait_until(|state| state.was_checked).damage.clone()
     }
 
     /// Waits for a running check; tells whether the store may be written.
@@ -110,7 +125,7 @@ impl Health {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is three flags and an error: whole at every moment.
+        // The state is flags and an error: whole at every moment.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

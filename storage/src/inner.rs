@@ -92,6 +92,12 @@ impl Inner {
         record.map(|record| Ok((record::open(&key, &record)?, record.len()))).transpose()
     }
 
+    /// Whether no entry that is kept has so large a timestamp.
+    fn is_newer(&self, variable: &Variable, timestamp: Timestamp) -> Result<bool, StoreError> {
+        let newest = self.head(variable)?.and_then(|(head, _)| head.newest);
+        Ok(newest.is_none_or(|newest| newest.timestamp < timestamp))
+    }
+
     /// The record of a head; an error if it is not the one that was counted or committed.
     fn head_record(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let record = self.backend.get(key)?;
@@ -112,7 +118,7 @@ impl Inner {
         limit: usize,
         is_wanted: impl Fn(&Head) -> bool,
     ) -> Result<Vec<Variable>, StoreError> {
-        self.require_complete()?;
+        self.require_checked()?;
         let mut from =
             key::start_of_heads(prefix).max(after.map(key::after_head).unwrap_or_default());
         let end = key::end_of_heads(prefix);
@@ -223,6 +229,11 @@ impl Inner {
             .collect()
     }
 
+    /// Whether a list can be said to be whole: only a check of the whole store tells.
+    fn require_checked(&self) -> Result<(), StoreError> {
+        self.health.damage_of_first_check().map_or(Ok(()), Err)
+    }
+
     /// Whether what is not found can be said to be absent.
     pub(crate) fn require_complete(&self) -> Result<(), StoreError> {
         self.health.damage().map_or(Ok(()), Err)
@@ -264,7 +275,8 @@ impl Inner {
         let key = Key::Version(variable.clone(), timestamp).encode();
         match self.backend.get(&key)? {
             Some(record) => open_entry(&(key, record)).map(Some),
-            None => self.require_complete().map(|()| None),
+            None if self.is_newer(variable, timestamp)? => self.require_complete().map(|()| None),
+            None => self.require_checked().map(|()| None),
         }
     }
 
@@ -274,7 +286,7 @@ impl Inner {
         below: Option<Timestamp>,
         limit: usize,
     ) -> Result<Vec<Timestamp>, StoreError> {
-        self.require_complete()?;
+        self.require_checked()?;
         let mut from = match below.map(|t| t.get().checked_sub(1)) {
             None => key::start_of_versions(variable),
             Some(None) => return Ok(Vec::new()),

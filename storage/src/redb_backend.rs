@@ -36,6 +36,9 @@ pub(crate) struct RedbBackend {
     /// pages: then the first check has nothing to add. A walk that met damage goes back to the
     /// commit before; that shows in the anchor.
     is_walked: Arc<AtomicBool>,
+    /// Whether damage was met: redb may then panic when it is closed, and again while it unwinds,
+    /// which ends the process.
+    is_damaged: AtomicBool,
     cache_bytes: usize,
     disk: Arc<dyn Disk>,
     path: PathBuf,
@@ -70,6 +73,7 @@ impl RedbBackend {
             controls,
             fallback,
             is_walked,
+            is_damaged: AtomicBool::new(false),
             cache_bytes,
             disk,
             path: path.to_owned(),
@@ -91,7 +95,13 @@ impl RedbBackend {
             let database = self.database()?;
             read(&database.begin_read()?.open_table(RECORDS)?)
         };
-        contain(&self.path, || read().map_err(|e| self.error(e)))
+        contain(&self.path, || read().map_err(|e| self.error(e))).inspect_err(|e| self.note(e))
+    }
+
+    fn note(&self, error: &StoreError) {
+        if matches!(error, StoreError::Corrupt { .. }) {
+            self.is_damaged.store(true, Ordering::SeqCst);
+        }
     }
 
     fn write(&self, changes: &[Change]) -> Result<(), redb::Error> {
@@ -196,8 +206,10 @@ impl Backend for RedbBackend {
     }
 
     fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError> {
-        contain(&self.path, || self.write(&changes).map_err(|e| self.error(e)))
-            .inspect_err(|_| self.fall_back_to_reading())
+        contain(&self.path, || self.write(&changes).map_err(|e| self.error(e))).inspect_err(|e| {
+            self.note(e);
+            self.fall_back_to_reading();
+        })
     }
 
     fn begin_check(&self) -> Result<Checking<'_>, StoreError> {
@@ -210,7 +222,10 @@ impl Backend for RedbBackend {
         let census = self.get(&Key::Census.encode())?;
         Ok(Box::new(move || {
             contain(&self.path, || self.check_through_second_handle(&snapshot, census))
-                .inspect_err(|_| self.controls.seal())?;
+                .inspect_err(|e| {
+                    self.note(e);
+                    self.controls.seal();
+                })?;
             Ok(Checked::Completeness)
         }))
     }
@@ -224,6 +239,10 @@ impl Drop for RedbBackend {
     fn drop(&mut self) {
         self.fallback.close();
         let database = self.database.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if self.is_damaged.load(Ordering::SeqCst) {
+            // Not closed: what was committed is on disk, and the rest is no loss but its memory.
+            return std::mem::forget(database);
+        }
         // Closing writes, and may panic over damage as any other operation.
         let _ = contain(&self.path, || {
             drop(database);
