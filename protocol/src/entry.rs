@@ -34,7 +34,7 @@ pub struct Entry {
 
 impl Entry {
     /// The bytes that the writer signs. They hold the SHA-256 digest of v instead of v itself, so
-    /// that a [`Slot`] proves itself without the value.
+    /// that a [`crate::Slot`] proves itself without the value.
     #[must_use]
     pub fn signed_bytes(&self) -> Vec<u8> {
         self.outline().signed_bytes()
