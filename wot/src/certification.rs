@@ -120,6 +120,10 @@ impl UserIdCheck<'_> {
     }
 
     fn is_made_by(&self, signature: &Signature, issuer: &Issuer) -> bool {
+        #[cfg(test)]
+        if crate::testing::is_gullible() {
+            return true;
+        }
         let Some(digest) = self.digest(signature) else { return false };
         let key = cache_key(signature, issuer, &digest);
         self.cache.check(key, || check_digest(signature, &issuer.key, &digest)).is_ok()

@@ -253,6 +253,36 @@ mod tests {
         assert!(matches!(nothing, Err(KeyError::Unusable { .. })));
     }
 
+    /// Mallory certifies, and writes the victim's name into the signature, wherever a signature
+    /// names its maker. With the check planted away, the forgery is an edge.
+    #[test]
+    fn a_certification_in_somebody_elses_name_is_no_edge() {
+        let name = |n| format!("n{n} (http://h:{n})");
+        let [victim, mallory, target] = [1, 2, 3].map(|n| generate(&name(n)).key);
+        let address = Address::new("http://h:3").unwrap();
+        let forever = Statement::Certify { valid_for: None };
+        let by_mallory = mallory.certify(target.certificate_bytes(), &address, forever).unwrap();
+        let mut forged = by_mallory.as_bytes().to_vec();
+        for start in [0, 12] {
+            let (from, to) = (&mallory.id().as_bytes()[start..], &victim.id().as_bytes()[start..]);
+            while let Some(at) = forged.windows(from.len()).position(|window| window == from) {
+                forged[at..at + from.len()].copy_from_slice(to);
+            }
+        }
+        let forged = CertificateBytes::new(forged).unwrap();
+        let is_edge = || {
+            let ring = Keyring::new(KeyringOptions::default());
+            ring.add(victim.record().clone(), Origin::Local).unwrap();
+            ring.add_stranger(&forged).unwrap();
+            ring.graph().certifies(victim.id(), target.id())
+        };
+        assert!(!is_edge());
+        crate::testing::be_gullible(true);
+        let believed = is_edge();
+        crate::testing::be_gullible(false);
+        assert!(believed, "the test would find a graph that does not look at signatures");
+    }
+
     #[test]
     fn a_revoked_key_has_no_edges_but_what_it_signed_stays_valid() {
         let (a, b) = (generate("a (http://h:1)"), generate("b (http://h:2)").key);

@@ -1,5 +1,6 @@
 //! Helpers of the tests.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 /// The path of a file of test data.
@@ -23,4 +24,18 @@ pub(crate) fn keyring_of(folder: &str) -> crate::Keyring {
     let ring = crate::Keyring::new(crate::KeyringOptions::default());
     ring.import(&keyring(&format!("{folder}/pubring.gpg"))).unwrap();
     ring
+}
+
+thread_local! {
+    static GULLIBLE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Plants a bug in this thread: certifications count without a look at their signatures.
+pub(crate) fn be_gullible(is_gullible: bool) {
+    GULLIBLE.set(is_gullible);
+}
+
+/// Whether that bug is planted.
+pub(crate) fn is_gullible() -> bool {
+    GULLIBLE.get()
 }
