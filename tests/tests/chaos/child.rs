@@ -13,8 +13,9 @@ use crate::block_on;
 use crate::points::{
     DeadlyDisk, DeadlyHandler, DeadlyStore, DeadlyTransport, Points, listen_address,
 };
+use crate::secrets::use_and_forget;
 
-/// "node" or "writer".
+/// "node", "writer" or "secrets".
 pub(crate) const ROLE: &str = "CHAOS_ROLE";
 /// Its home.
 pub(crate) const HOME: &str = "CHAOS_HOME";
@@ -29,7 +30,11 @@ pub(crate) const VARIABLES: usize = 8;
 #[ignore = "started by the others, with orders in the environment"]
 fn child() {
     let Ok(role) = std::env::var(ROLE) else { return };
-    let home = Home::open(PathBuf::from(std::env::var(HOME).unwrap())).unwrap();
+    let path = PathBuf::from(std::env::var(HOME).unwrap());
+    if role == "secrets" {
+        return use_and_forget(&path);
+    }
+    let home = Home::open(path).unwrap();
     let points = Points::parse(std::env::var(POINT).ok().as_deref());
     std::thread::spawn(end_with_stdin);
     match role.as_str() {

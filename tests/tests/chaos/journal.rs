@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Mutex;
 
-use bftkv::{Client, GetOptions, Variable};
+use bftkv::{Client, Found, GetOptions, Variable};
+
+use crate::process::TRIES;
 
 /// One variable.
 #[derive(Debug, Default)]
@@ -48,7 +50,7 @@ impl Journal {
         for name in names {
             let least = self.records.lock().unwrap()[&name].least;
             let variable = Variable::new(name.as_bytes()).unwrap();
-            let found = reader.get(&variable, GetOptions::default()).await.unwrap();
+            let found = read_again(reader, &variable).await;
             assert!(found.culprits.is_empty(), "{name}: accused {:?}", found.culprits);
             let Some(entry) = found.entry else {
                 assert_eq!(least, 0, "{name}: what was acknowledged is lost");
@@ -64,6 +66,16 @@ impl Journal {
         }
         assert!(reader.convicted().is_empty(), "somebody honest is convicted");
     }
+}
+
+/// See [`TRIES`].
+async fn read_again(reader: &Client, variable: &Variable) -> Found {
+    for _ in 1..TRIES {
+        if let Ok(found) = reader.get(variable, GetOptions::default()).await {
+            return found;
+        }
+    }
+    reader.get(variable, GetOptions::default()).await.expect("it cannot be read")
 }
 
 impl Record {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bftkv::{PutOptions, Value, Variable};
+use bftkv::{Client, PutOptions, Value, Variable};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
@@ -17,7 +17,7 @@ use crate::block_on;
 use crate::homes::{Homes, Plan};
 use crate::journal::{Journal, check_shares};
 use crate::points::{OF_NODES, OF_WRITERS};
-use crate::process::{Orders, PATIENCE, Process};
+use crate::process::{Orders, PATIENCE, Process, TRIES};
 
 /// All of these together let all nodes be down at once.
 const PERMITS: u32 = 4;
@@ -111,9 +111,7 @@ impl Campaign {
             // All nodes are up as long as this is held.
             let all = self.down.acquire_many(PERMITS).await.unwrap();
             let began = Instant::now();
-            let own = Variable::new(&b"of the checker"[..]).unwrap();
-            let value = Value::new(check.to_string().as_bytes()).unwrap();
-            checker.put(&own, value, PutOptions::default()).await.expect("it does not heal");
+            write_again(&checker, check).await;
             let healed = began.elapsed();
             self.journal.check(&checker).await;
             let kills = self.count.kills.load(Ordering::SeqCst);
@@ -197,6 +195,19 @@ async fn kill_node(campaign: Arc<Campaign>, i: usize) {
         drop(permit);
     }
     node.kill().await;
+}
+
+/// A write must go through when all nodes are up. It is tried again because the machine may have
+/// been stopped for longer than its deadline, while the others used it.
+async fn write_again(client: &Client, number: usize) {
+    let variable = Variable::new(&b"of the checker"[..]).unwrap();
+    let value = Value::new(number.to_string().as_bytes()).unwrap();
+    for _ in 0..TRIES {
+        if client.put(&variable, value.clone(), PutOptions::default()).await.is_ok() {
+            return;
+        }
+    }
+    panic!("it does not heal");
 }
 
 /// A node's life that ends at a point, or from outside if it never comes there. Returns which.

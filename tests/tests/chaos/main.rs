@@ -21,6 +21,7 @@ mod network;
 mod points;
 mod process;
 mod proxy;
+mod secrets;
 
 /// Runs a whole test within one Tokio runtime.
 fn block_on<T>(work: impl Future<Output = T>) -> T {

@@ -13,6 +13,10 @@ use crate::child::{HOME, POINT, PREFIX, ROLE};
 /// Generous: whoever waits so long has found a fault.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often something is tried that must work, before it counts as a fault: a campaign may be
+/// stopped and go on later, and then every deadline has passed at once.
+pub(crate) const TRIES: usize = 3;
+
 /// A running child. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -78,7 +82,12 @@ impl Process {
 
     /// The next line; `None` when it has ended.
     pub(crate) async fn line(&mut self) -> Option<String> {
-        timeout(PATIENCE, self.lines.next_line()).await.expect("it says nothing").ok().flatten()
+        for _ in 0..TRIES {
+            if let Ok(line) = timeout(PATIENCE, self.lines.next_line()).await {
+                return line.ok().flatten();
+            }
+        }
+        panic!("it says nothing");
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -12,6 +12,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod attacks;
 mod crates;
 mod links;
 mod paper_map;

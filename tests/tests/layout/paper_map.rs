@@ -37,7 +37,7 @@ fn steps(map: &str) -> Vec<Step<'_>> {
 }
 
 /// The backticked words of a cell that are references.
-fn references(cell: &str) -> Vec<&str> {
+pub(crate) fn references(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).filter(|word| word.contains("::")).collect()
 }
 
@@ -74,21 +74,26 @@ fn declared_name(line: &str) -> Option<&str> {
 }
 
 /// Why a reference names nothing, if so.
-fn broken(reference: &str, files: &[TextFile], is_test: bool) -> Option<String> {
+pub(crate) fn broken(
+    page: &str,
+    reference: &str,
+    files: &[TextFile],
+    is_test: bool,
+) -> Option<String> {
     let mut parts = reference.split("::");
     let path = parts.next().unwrap_or_default();
     let Some(file) = files.iter().find(|file| file.path == path) else {
-        return Some(format!("{MAP} names {reference}: there is no such file"));
+        return Some(format!("{page} names {reference}: there is no such file"));
     };
     let lines: Vec<&str> = file.text.lines().collect();
     for name in parts {
         let Some(at) = lines.iter().position(|line| declares(line, name)) else {
-            return Some(format!("{MAP} names {reference}: {path} does not declare {name}"));
+            return Some(format!("{page} names {reference}: {path} does not declare {name}"));
         };
         let attributes = &lines[at.saturating_sub(4)..at];
         let test = |line: &&str| line.trim_start().starts_with("#[") && line.contains("test");
         if is_test && !attributes.iter().any(test) {
-            return Some(format!("{MAP} names {reference}: it is not a test"));
+            return Some(format!("{page} names {reference}: it is not a test"));
         }
     }
     None
@@ -162,8 +167,8 @@ fn complaints_about(tag: &Tag, map: &str, steps: &[Step<'_>]) -> Vec<String> {
 fn complaints_about_map(map: &str, files: &[TextFile]) -> Vec<String> {
     let mut complaints = Vec::new();
     for step in steps(map) {
-        complaints.extend(step.functions.iter().filter_map(|f| broken(f, files, false)));
-        complaints.extend(step.tests.iter().filter_map(|test| broken(test, files, true)));
+        complaints.extend(step.functions.iter().filter_map(|f| broken(MAP, f, files, false)));
+        complaints.extend(step.tests.iter().filter_map(|test| broken(MAP, test, files, true)));
         if step.functions.is_empty() {
             complaints.push(format!("{MAP}: the step \"{}\" names no function", step.name));
         }

@@ -1,0 +1,128 @@
+//! What is left of a secret key in the memory of a process that used it.
+
+use std::fs::File;
+use std::hint::black_box;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use bftkv::Home;
+use bftkv::protocol::{Purpose, Seal as _, Sign as _};
+use bftkv::wot::Sealer;
+
+use crate::block_on;
+use crate::homes::{Homes, Plan};
+use crate::process::{Orders, Process};
+
+/// The bytes that are looked for are never held as they are: the search must not find itself.
+const MASK: u8 = 0x5a;
+
+/// A masked secret of 32 bytes, as an Ed25519 or X25519 key has it.
+type Masked = [u8; 32];
+
+#[test]
+fn no_secret_key_is_left_in_memory() {
+    block_on(async {
+        let homes = Homes::new(&Plan::default());
+        let home = homes.node_path(0);
+        let mut child = Process::start(&Orders { role: "secrets", ..Orders::node(&home) });
+        let mut told = Vec::new();
+        while let Some(line) = child.line().await {
+            told.extend(line.strip_prefix("memory: ").map(str::to_owned));
+        }
+        assert_eq!(told, ["2 secrets", "0 found after use", "2 found when they are there"]);
+    });
+}
+
+/// Signs, seals and opens with the key of this home, forgets it, and looks for it.
+pub(crate) fn use_and_forget(home: &Path) {
+    let secrets = masked_secrets(&home.join(Home::KEY));
+    println!("\nmemory: {} secrets", secrets.len());
+    use_key(home);
+    println!("memory: {} found after use", found(&secrets));
+    let plain: Vec<Masked> = secrets.iter().map(unmask).collect();
+    println!("memory: {} found when they are there", found(&secrets));
+    drop(black_box(plain));
+}
+
+fn use_key(home: &Path) {
+    let home = Home::open(home).unwrap();
+    let (certificates, key) = (home.certificates().unwrap(), home.key());
+    let sealer = Sealer::new(certificates.keyring().clone(), key.clone());
+    let me = key.certificate().id().clone();
+    for _ in 0..50 {
+        black_box(key.sign(Purpose::Share, b"a statement").unwrap());
+        let sealed = sealer.seal(std::slice::from_ref(&me), b"a message").unwrap();
+        assert_eq!(sealer.open(&sealed, 1000).unwrap().plaintext, b"a message");
+    }
+    drop((Arc::new(sealer), key, home));
+}
+
+/// The secret parts of the keys in a file of unprotected keys: the last bytes of each secret key
+/// packet (types 5 and 7) before its checksum of two bytes. RFC 9580 section 5.5.3.
+fn masked_secrets(path: &Path) -> Vec<Masked> {
+    let mut file = std::fs::read(path).unwrap();
+    let (mut secrets, mut at) = (Vec::new(), 0);
+    while at < file.len() {
+        let (kind, start, length) = packet(&file[at..]);
+        if kind == 5 || kind == 7 {
+            let end = at + start + length - 2;
+            secrets.push(unmask(file[end - 32..end].try_into().unwrap()));
+        }
+        at += start + length;
+    }
+    file.fill(0);
+    black_box(&file);
+    secrets
+}
+
+/// The type of a packet in the new format, where its body begins, and how long that is.
+fn packet(bytes: &[u8]) -> (u8, usize, usize) {
+    let kind = bytes[0] & 0x3f;
+    match bytes[1] {
+        short @ 0..192 => (kind, 2, usize::from(short)),
+        high @ 192..224 => (kind, 3, (usize::from(high - 192) << 8) + usize::from(bytes[2]) + 192),
+        other => panic!("a length of {other}"),
+    }
+}
+
+/// Masking twice is not masking.
+fn unmask(bytes: &Masked) -> Masked {
+    bytes.map(|byte| byte ^ MASK)
+}
+
+/// How many of the secrets are somewhere in the memory of this process.
+fn found(secrets: &[Masked]) -> usize {
+    let regions = readable_regions();
+    secrets.iter().filter(|secret| regions.iter().any(|region| is_in(secret, *region))).count()
+}
+
+fn readable_regions() -> Vec<(u64, u64)> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let number = |text: &str| u64::from_str_radix(text, 16).unwrap();
+    let region = |line: &str| {
+        let (range, rest) = line.split_once(' ')?;
+        let (from, to) = range.split_once('-')?;
+        let is_memory = rest.starts_with("rw") && !line.contains("[v");
+        is_memory.then(|| (number(from), number(to)))
+    };
+    maps.lines().filter_map(region).collect()
+}
+
+fn is_in(secret: &Masked, (from, to): (u64, u64)) -> bool {
+    let memory = File::open("/proc/self/mem").unwrap();
+    let mut chunk = vec![0; 1 << 16];
+    let mut at = from;
+    let mut is_found = false;
+    while at < to && !is_found {
+        let Ok(count @ 32..) = memory.read_at(&mut chunk, at) else { break };
+        let part = &chunk[..count.min(usize::try_from(to - at).unwrap())];
+        let fits = |window: &[u8]| window.iter().zip(secret).all(|(a, b)| a ^ MASK == *b);
+        is_found = part.windows(32).any(fits);
+        at += u64::try_from(part.len()).unwrap().saturating_sub(31).max(1);
+    }
+    // What was read stays nowhere.
+    chunk.fill(0);
+    black_box(&chunk);
+    is_found
+}
