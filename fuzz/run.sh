@@ -12,7 +12,7 @@ seconds=${1:?how many seconds for each target}
 shift
 # An input may take a second and 512 MiB; more is a finding.
 limits=(-max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -max_len=8192 -print_final_stats=1)
-options=(--sanitizer none --strip-dead-code)
+options=(--sanitizer none --strip-dead-code --target-dir "${FUZZ_TARGET_DIR:-../target/fuzz}")
 
 if (($#)); then
     targets=("$@")

@@ -30,7 +30,7 @@ fn no_secret_key_is_left_in_memory() {
         while let Some(line) = child.line().await {
             told.extend(line.strip_prefix("memory: ").map(str::to_owned));
         }
-        assert_eq!(told, ["2 secrets", "0 found after use", "2 found when they are there"]);
+        assert_eq!(told, ["3 secrets", "0 found after use", "3 found when they are there"]);
     });
 }
 

@@ -34,7 +34,7 @@ fn the_page_of_attacks_is_true() {
 
 #[test]
 fn a_missing_line_and_a_test_that_does_not_exist_are_found() {
-    let text = "#[test]\nfn it_is_refused() {}\nfn helper() {}\n".to_owned();
+    let text = "fn helper() {}\n\n#[test]\nfn it_is_refused() {}\n".to_owned();
     let files = [TextFile { path: "a.rs".into(), text }];
     let page = |name: &str| -> String {
         lines().map(|line| format!("| {line} | what | `a.rs::{name}` |\n")).collect()
