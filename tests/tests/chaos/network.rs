@@ -211,7 +211,7 @@ fn slow_node_costs_little() {
         let operations =
             std::env::var("CHAOS_OPERATIONS").map_or(300, |text| text.parse().unwrap());
         let mut world = World::with("deadline_ms = 10000").await;
-        world.works().await;
+        measure(&mut world, "warming up", operations, None).await;
         let base = measure(&mut world, "all well", operations, None).await;
         for (name, faults) in [
             ("one node at 1 KB/s", Faults { bytes_per_second: 1024, ..Faults::default() }),
