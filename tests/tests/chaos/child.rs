@@ -65,14 +65,16 @@ async fn serve(home: &Home, points: Points) {
     let settings = home.config().node.clone();
     let seal = Arc::new(Sealer::new(certificates.keyring().clone(), key.clone()));
     let transport = Arc::new(HttpTransport::new(seal, ClientLimits::default()));
-    let home_path = Some(home.path().to_owned());
+    let own = Some(home.path().to_owned());
     let parts =
-        NodeParts { configuration, certificates, key, store, transport, settings, home: home_path };
+        NodeParts { configuration, certificates, key, store, transport, settings, home: own };
     let node = Node::assemble(parts).unwrap();
     let shares = home.path().join("shares");
     let handler = Arc::new(DeadlyHandler { handler: node.handler(), points, shares });
     let running = node.serve_with(listen_address(home), handler).await.unwrap();
     println!("\nlistening");
+    node.ready().await;
+    println!("ready");
     std::future::pending::<()>().await;
     drop(running);
 }

@@ -37,9 +37,9 @@ async fn serve(home: &Home, time: SystemTime) -> Result<RunningNode, bftkv::Erro
     let configuration = certificates.configuration(key.certificate().id(), &home.config().realm)?;
     let (store, settings) = (home.store()?, home.config().node.clone());
     let transport = transport(&certificates, home);
-    let home_path = Some(home.path().to_owned());
+    let own = Some(home.path().to_owned());
     let parts =
-        NodeParts { configuration, certificates, key, store, transport, settings, home: home_path };
+        NodeParts { configuration, certificates, key, store, transport, settings, home: own };
     Node::assemble(parts)?.serve().await
 }
 

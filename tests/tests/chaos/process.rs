@@ -72,8 +72,18 @@ impl Process {
 
     /// How long it took until it listened; `None` if it died before.
     pub(crate) async fn listening(&mut self) -> Option<Duration> {
+        self.said("listening").await
+    }
+
+    /// How long it took until it had heard from the others that its memory is whole, and served;
+    /// `None` if not so soon.
+    pub(crate) async fn serving(&mut self, patience: Duration) -> Option<Duration> {
+        timeout(patience, self.said("ready")).await.ok().flatten()
+    }
+
+    async fn said(&mut self, word: &str) -> Option<Duration> {
         while let Some(line) = self.line().await {
-            if line == "listening" {
+            if line == word {
                 return Some(self.begun.elapsed());
             }
         }
