@@ -1,5 +1,7 @@
 //! Every behaviour of the library of adversaries, alone and in all pairs.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bftkv_tests::adversary::Adversary;

@@ -1,5 +1,7 @@
 //! Detection above the fault budget follows the formula of the text, with real proofs.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
+
 use bftkv_tests::detection::{Collusion, Draw, formula, formula_of_fresh};
 
 /// Few trials: the command `detection` makes 100,000 for each number.

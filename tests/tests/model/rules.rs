@@ -43,8 +43,11 @@ pub(crate) enum Asked {
 /// The owner of each writer: 0 and 1.
 pub(crate) type Owners = [u8; 2];
 
+/// Answers that were worked out before.
+type Known = HashMap<(Owners, Memory, Asked), (bool, Memory)>;
+
 thread_local! {
-    static KNOWN: RefCell<HashMap<(Owners, Memory, Asked), (bool, Memory)>> = RefCell::default();
+    static KNOWN: RefCell<Known> = RefCell::default();
 }
 
 /// Whether the member did what it was asked, and what it remembers then.
