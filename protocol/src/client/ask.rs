@@ -1,11 +1,12 @@
 //! One round of questions and what came of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::{Fault, Lost, Problem, Round};
+use super::{Action, Fault, Lost, Problem, Round};
 use crate::planted::{self, Bug};
 use crate::{
-    Configuration, ConfigurationDigest, Group, NodeId, Outcome, Progress, Response, Tally,
+    Configuration, ConfigurationDigest, Configurations, EquivocationProof, Group, NodeId, Outcome,
+    Progress, Response, Tally, Verify,
 };
 
 /// A round: who answered what, and who is lost for it.
@@ -115,6 +116,35 @@ impl Elsewhere {
         let (_, theirs) = self.nodes.iter().next()?;
         let any = groups.into_iter().any(lost);
         (any && !self.refreshing).then_some(Problem::OtherConfiguration { theirs: *theirs })
+    }
+}
+
+/// The proofs in a refusal that hold. Whoever sends one that does not hold has lied.
+pub(super) fn check_proofs(
+    from: &NodeId,
+    mut proofs: Vec<EquivocationProof>,
+    configurations: &Configurations,
+    keys: &dyn Verify,
+    culprits: &mut BTreeMap<NodeId, Fault>,
+) -> Vec<EquivocationProof> {
+    let shown = proofs.len();
+    proofs.retain(|proof| proof.verify(configurations, keys).is_ok());
+    if proofs.len() < shown {
+        culprits.entry(from.clone()).or_insert(Fault::BadAnswer);
+    }
+    proofs
+}
+
+/// Names the guilty, and has everybody told.
+pub(super) fn convict(
+    proofs: Vec<EquivocationProof>,
+    culprits: &mut BTreeMap<NodeId, Fault>,
+    actions: &mut VecDeque<Action>,
+) {
+    for proof in proofs {
+        // What is proven is worse than whatever else was seen.
+        culprits.insert(proof.guilty().clone(), Fault::Equivocation);
+        actions.push_back(Action::Accuse(proof));
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ask::{Ask, Elsewhere, open_response, shortfall};
+use super::ask::{Ask, Elsewhere, check_proofs, convict, open_response, shortfall};
 use super::candidates::{Candidate, Held, newest_first};
 use super::{Action, ClientError, Consistency, Fault, Lost, Phase, Problem, RETRY_CHANGING, Round};
 use crate::planted::{self, Bug};
@@ -407,7 +407,7 @@ impl Read {
             .flat_map(|c| &c.copies);
         for rival in rivals {
             let proofs = EquivocationProof::of_certified(chosen, rival, &self.configurations, keys);
-            self.accuse(proofs);
+            convict(proofs, &mut self.culprits, &mut self.actions);
         }
     }
 
@@ -461,13 +461,9 @@ impl Read {
             Some(Ok(Answer::Done)) => ask.answers.note(from.clone(), ()),
             Some(Err(Refusal::Equivocation(proofs))) => {
                 ask.lose(from);
-                let configurations = Arc::clone(&self.configurations);
-                let is_proof = |p: &EquivocationProof| p.verify(&configurations, keys).is_ok();
-                let (proofs, lies): (Vec<_>, Vec<_>) = proofs.into_iter().partition(is_proof);
-                if !lies.is_empty() {
-                    self.blame(from, Fault::BadAnswer);
-                }
-                self.accuse(proofs);
+                let culprits = &mut self.culprits;
+                let proofs = check_proofs(from, proofs, &self.configurations, keys, culprits);
+                convict(proofs, culprits, &mut self.actions);
                 return;
             }
             Some(Ok(_)) => {
@@ -541,14 +537,6 @@ impl Read {
             .filter(|id| !self.options.cut.contains(*id))
             .cloned()
             .collect()
-    }
-
-    fn accuse(&mut self, proofs: Vec<EquivocationProof>) {
-        for proof in proofs {
-            // What is proven is worse than whatever else was seen.
-            self.culprits.insert(proof.guilty().clone(), Fault::Equivocation);
-            self.actions.push_back(Action::Accuse(proof));
-        }
     }
 
     fn blame(&mut self, node: &NodeId, fault: Fault) {

@@ -1,6 +1,13 @@
 //! How a write ends when it does not succeed, and how it waits for another attempt.
 
-use super::*;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{Step, Write};
+use crate::NodeId;
+use crate::client::ask::shortfall;
+use crate::client::refused::Obstacle;
+use crate::client::{ClientError, Phase, Problem};
 
 impl Write {
     /// The deadline has come. What a round that it cut short lacks says little: an obstacle that

@@ -9,17 +9,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ask::{Ask, Elsewhere, open_response, shortfall};
+use super::ask::{Ask, Elsewhere, open_response};
 use super::jitter::Jitter;
-use super::refused::{Obstacle, Verdict, outstanding, too_many};
-use super::timestamp_choice::{TimeAnswer, base, choose, proof};
-use super::{Action, ClientError, Fault, Lost, Phase, Problem, RETRY_CHANGING, Round, newer};
-use crate::planted::{self, Bug};
+use super::refused::Obstacle;
+use super::timestamp_choice::TimeAnswer;
+use super::{Action, ClientError, Fault, Lost, Problem, Round, newer};
 use crate::{
-    Abandon, Address, Answer, CertifiedEntry, CollectiveSignature, Configuration, Configurations,
-    Entry, EntryId, Evidence, Group, NodeId, Outcome, Progress, Purpose, Refusal, Request,
-    Response, ShareStatement, SignatureShare, SignedEntry, SignedTime, Tally, TimeStatement,
-    Timestamp, Value, Variable, Verify, VerifyError, verify_certified,
+    Abandon, Address, CertifiedEntry, Configuration, Configurations, EntryId, Evidence, Group,
+    NodeId, Refusal, Request, Response, SignatureShare, SignedEntry, Tally, Timestamp, Value,
+    Variable, Verify, verify_certified,
 };
 
 /// Who writes, and how patiently.
@@ -260,11 +258,14 @@ impl Write {
 
     /// Learns that [`Action::RecordAssembled`] is on disk, or why it is not.
     pub fn handle_recorded(&mut self, now: Duration, recorded: Result<(), String>) {
-        let Step::Recording(certified) = &self.step else { return };
-        let certified = (**certified).clone();
-        match recorded {
-            Ok(()) => self.store(now, certified),
-            Err(reason) => self.fail(Problem::Own(reason)),
+        if !matches!(self.step, Step::Recording(_)) {
+            return;
+        }
+        // Every path below sets the next step. The entry may be large, so it is not copied.
+        match (std::mem::replace(&mut self.step, Step::Finished), recorded) {
+            (Step::Recording(certified), Ok(())) => self.store(now, certified),
+            (_, Err(reason)) => self.fail(Problem::Own(reason)),
+            _ => {}
         }
     }
 
@@ -304,7 +305,7 @@ impl Write {
             }
             Step::Timestamps(_) | Step::BackingOff => self.ask_time(now),
             Step::Storing(certified, _) => {
-                let certified = (**certified).clone();
+                let certified = certified.clone();
                 self.store(now, certified);
             }
             Step::Reserving | Step::Recording(_) | Step::Finished => {}

@@ -1,6 +1,19 @@
 //! Step 2 of a write: "echo request". Paper: §4.1 write.
 
-use super::*;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{Signing, Step, Write};
+use crate::client::ask::{Ask, check_proofs, convict, shortfall};
+use crate::client::refused::{Obstacle, Verdict, outstanding, too_many};
+use crate::client::timestamp_choice::choose;
+use crate::client::{Action, Fault, Phase, Problem, newer};
+use crate::planted::{self, Bug};
+use crate::{
+    Abandon, Answer, CertifiedEntry, CollectiveSignature, Entry, EntryId, NodeId, Outcome,
+    Progress, Purpose, Refusal, Request, ShareStatement, SignedEntry, Tally, Timestamp, Verify,
+    VerifyError, verify_certified,
+};
 
 impl Write {
     pub(super) fn reserve(&mut self) {
@@ -88,14 +101,9 @@ impl Write {
             Refusal::OldTimestamp { seen } => self.hint = self.hint.max(seen),
             Refusal::NotOwner(entry) | Refusal::Sealed(entry) => self.learn(from, *entry, keys),
             Refusal::Equivocation(proofs) => {
-                for proof in proofs {
-                    if proof.verify(&self.configurations, keys).is_ok() {
-                        self.blame(&proof.guilty().clone(), Fault::Equivocation);
-                        self.actions.push_back(Action::Accuse(proof));
-                    } else {
-                        self.blame(from, Fault::BadAnswer);
-                    }
-                }
+                let culprits = &mut self.culprits;
+                let proofs = check_proofs(from, proofs, &self.configurations, keys, culprits);
+                convict(proofs, culprits, &mut self.actions);
             }
             _ => {}
         }

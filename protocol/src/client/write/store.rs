@@ -1,15 +1,21 @@
 //! Step 3 of a write: "write". Paper: §4.1 write.
 
-use super::*;
+use std::time::Duration;
+
+use super::{Step, Write, Written};
+use crate::client::ask::Ask;
+use crate::client::{Action, Fault, RETRY_CHANGING};
+use crate::planted::{self, Bug};
+use crate::{Answer, CertifiedEntry, NodeId, Outcome, Progress, Refusal, Request, Verify};
 
 impl Write {
     /// Paper: §4.1 write, "write", to the clique and to the store group.
     ///
     /// Differs: the text stores outside the cliques only; signers would then not know who owns x.
-    pub(super) fn store(&mut self, now: Duration, certified: CertifiedEntry) {
+    pub(super) fn store(&mut self, now: Duration, certified: Box<CertifiedEntry>) {
         self.next_round(now);
-        let request = Request::Store { entry: certified.clone() };
-        self.step = Step::Storing(Box::new(certified), Ask::new(self.round));
+        let request = Request::Store { entry: (*certified).clone() };
+        self.step = Step::Storing(certified, Ask::new(self.round));
         self.send(self.everyone(), request);
     }
 

@@ -1,6 +1,15 @@
 //! Step 1 of a write: "get time". Paper: §4.1 write.
 
-use super::*;
+use std::time::Duration;
+
+use super::{Step, Write};
+use crate::client::ask::Ask;
+use crate::client::timestamp_choice::{TimeAnswer, base, proof};
+use crate::client::{Fault, Problem};
+use crate::{
+    Answer, CertifiedEntry, Evidence, NodeId, Outcome, Progress, Purpose, Request, SignedTime,
+    TimeStatement, Timestamp, Verify, VerifyError,
+};
 
 impl Write {
     /// Paper: §4.1 write, "get time", to a quorum of QS_A.
