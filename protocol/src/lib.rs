@@ -74,7 +74,7 @@ pub use node_id::{NodeId, NodeIdError};
 pub use progress::Progress;
 pub use realm::Realm;
 pub use refusal::{Objection, Refusal};
-pub use seal::{Opened, Seal, SealError, Stranger};
+pub use seal::{NotValidNow, Opened, Seal, SealError, Stranger};
 pub use share::{CollectiveSignature, ShareStatement, SignatureShare};
 pub use signature::{Purpose, WriterSignature};
 pub use store::{Batch, Marks, Slot, Store, StoreError, VariableState};

@@ -15,8 +15,8 @@ pub struct Opened {
 /// may be believed until [`Seal::open_from`] accepts it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stranger {
-    /// The fingerprint that the signature names; unverified.
-    pub claimed: Option<NodeId>,
+    /// The fingerprint of the key that the signature names, perhaps that of a subkey; unverified.
+    pub claimed_key: Option<NodeId>,
     /// What it says; unverified.
     pub plaintext: Vec<u8>,
 }
@@ -43,6 +43,21 @@ pub enum SealError {
     /// The signer is not known here.
     #[error("sealed by a certificate that is not known here")]
     Stranger(Box<Stranger>),
+    /// The signature is good, but the signer's key is expired or revoked, or may not sign. The
+    /// sender's to mend; nothing in it may be acted upon.
+    #[error("the key of {} is not valid now: {}", .0.sender, .0.reason)]
+    NotValidNow(Box<NotValidNow>),
+}
+
+/// A message whose signature is good, made by a key that does not count at present.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotValidNow {
+    /// Whose key it is.
+    pub sender: NodeId,
+    /// Why it does not count.
+    pub reason: String,
+    /// What was signed.
+    pub plaintext: Vec<u8>,
 }
 
 /// Seals messages: signs and encrypts them. Paper: "Transport Security".
@@ -61,14 +76,15 @@ pub trait Seal: Send + Sync {
     /// as well; compressed ones are refused. The plaintext is at most `limit` bytes.
     ///
     /// # Errors
-    /// [`SealError::Bad`], or [`SealError::Stranger`] if only the certificate is missing.
+    /// [`SealError::Bad`]; [`SealError::Stranger`] if only the certificate is missing;
+    /// [`SealError::NotValidNow`] if all is well but the signer's key.
     fn open(&self, sealed: &[u8], limit: usize) -> Result<Opened, SealError>;
 
     /// As [`Seal::open`], for a stranger who brings a certificate. The certificate is used for
     /// this message only and not kept.
     ///
     /// # Errors
-    /// [`SealError::Bad`].
+    /// [`SealError::Bad`] or [`SealError::NotValidNow`].
     fn open_from(
         &self,
         sealed: &[u8],

@@ -15,6 +15,7 @@ use sequoia_openpgp::{Cert, Fingerprint, KeyHandle};
 
 use crate::record::{CertificateRecord, node_id, parse};
 use crate::signature::is_strong;
+use crate::verification_key::VerificationKey;
 use crate::{CertificateError, Identity, IdentityKind};
 
 /// Sequoia's judgement of what is too weak (SHA-1, short RSA keys). It is used where the present
@@ -46,7 +47,7 @@ pub enum Standing {
 pub struct Certificate {
     id: NodeId,
     cert: Cert,
-    signing: Vec<PublicKey>,
+    signing: Vec<VerificationKey>,
     present: Mutex<Option<(u64, Arc<Present>)>>,
 }
 
@@ -65,7 +66,8 @@ impl Certificate {
     }
 
     pub(crate) fn from_cert(cert: Cert) -> Result<Self, CertificateError> {
-        let (id, signing) = (node_id(&cert.fingerprint())?, signing_keys(&cert));
+        let id = node_id(&cert.fingerprint())?;
+        let signing = signing_keys(&cert).into_iter().map(VerificationKey::new).collect();
         Ok(Self { id, cert, signing, present: Mutex::default() })
     }
 
@@ -101,8 +103,8 @@ impl Certificate {
 
     /// The key that made a signature, if it was ever bound for signing. Independent of expiry and
     /// revocation: what was certified stays valid everywhere (rule R4).
-    pub(crate) fn signing_key(&self, fingerprint: &Fingerprint) -> Option<&PublicKey> {
-        self.signing.iter().find(|key| key.fingerprint() == *fingerprint)
+    pub(crate) fn signing_key(&self, fingerprint: &Fingerprint) -> Option<&VerificationKey> {
+        self.signing.iter().find(|key| key.public().fingerprint() == *fingerprint)
     }
 
     /// What it is good for at `time`. Times in OpenPGP are whole seconds, so one answer holds for
@@ -186,7 +188,12 @@ impl Present {
         self.signing.contains(fingerprint)
     }
 
-    /// Where to encrypt messages to.
+    /// The key to encrypt messages to, and which containers it opens.
+    pub(crate) fn encryption(&self) -> Option<&(PublicKey, Features)> {
+        self.encryption.as_ref()
+    }
+
+    /// The same, as Sequoia's streaming writer wants it.
     pub(crate) fn recipient(&self) -> Option<Recipient<'_>> {
         let (key, features) = self.encryption.as_ref()?;
         let handle: KeyHandle =

@@ -112,7 +112,8 @@ impl OwnKey {
     ) -> Result<CertificateBytes, KeyError> {
         let now = SystemTime::now();
         let target = Certificate::parse(certificate)?;
-        let mut signer = self.certifier(now)?;
+        let signer = self.certifier(now)?;
+        let mut signer = &*signer;
         let mut statements = Vec::new();
         let present = target.present(now);
         for (user_id, _) in present.identities().iter().filter(|(_, i)| i.address == *address) {

@@ -82,7 +82,8 @@ fn foreign_certifications_cannot_crowd_out_real_ones() {
     ring.add(carol.record().clone(), Origin::Local).unwrap();
     let flood = |seed: u8| {
         let junk = generate_key("junk <j@example.org>", None).unwrap().key;
-        let mut signer = junk.certifier(SystemTime::now()).unwrap();
+        let signer = junk.certifier(SystemTime::now()).unwrap();
+        let mut signer = &*signer;
         let cert = carol.certificate().cert().clone();
         // As many as fit, so that a real one no longer does.
         let mut packets = Vec::new();

@@ -66,6 +66,7 @@ mod certificate;
 mod certification;
 mod clique;
 mod configuration;
+mod container;
 mod error;
 mod framing;
 mod generate;
@@ -80,10 +81,12 @@ mod record;
 mod renew;
 mod report;
 mod seal;
+mod secret_key;
 mod signature;
 #[cfg(test)]
 mod testing;
 mod user_id;
+mod verification_key;
 
 pub use certificate::{Certificate, Standing};
 pub use clique::{

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use bftkv_protocol::{CertificateBytes, NodeId, Purpose, Sign, SignError, SignatureBytes};
-use sequoia_openpgp::crypto::{KeyPair, Password};
+use sequoia_openpgp::crypto::Password;
 use sequoia_openpgp::packet::key::SecretKeyMaterial;
 use sequoia_openpgp::parse::Parse;
 use sequoia_openpgp::serialize::SerializeInto;
@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::read::read_limited;
 use crate::record::node_id;
+use crate::secret_key::SecretKey;
 use crate::signature::template;
 use crate::{Certificate, CertificateRecord, KeyError, ReadError};
 
@@ -50,7 +51,8 @@ pub fn no_passphrase(_: &NodeId) -> Option<Passphrase> {
 }
 
 /// The own certificate with its secret keys. Cheap to clone: clones share the secrets, which are
-/// encrypted in memory while they are not used and zeroized when the last clone is dropped.
+/// zeroized when the last clone is dropped. With the Rust backend keys on Curve25519 lie in memory
+/// as they are; others are encrypted there while they are not used.
 #[derive(Clone)]
 pub struct OwnKey {
     secrets: Arc<Secrets>,
@@ -61,7 +63,7 @@ struct Secrets {
     record: CertificateRecord,
     /// The certificate with its secrets as they were read: still protected by their passphrase.
     stored: Cert,
-    pairs: Vec<KeyPair>,
+    keys: Vec<Arc<SecretKey>>,
     /// The same key with a fresh signing subkey that took over while the program runs.
     renewed: RwLock<Option<OwnKey>>,
 }
@@ -93,9 +95,9 @@ impl OwnKey {
         let public = stored.clone().strip_secret_key_material();
         let record = CertificateRecord::from_cert(&public)?;
         let certificate = Certificate::from_cert(public)?;
-        let pairs = key_pairs(&stored, certificate.id(), ask)?;
+        let keys = secret_keys(&stored, certificate.id(), ask)?;
         let renewed = RwLock::default();
-        Ok(Self { secrets: Arc::new(Secrets { certificate, record, stored, pairs, renewed }) })
+        Ok(Self { secrets: Arc::new(Secrets { certificate, record, stored, keys, renewed }) })
     }
 
     /// The own certificate.
@@ -127,43 +129,43 @@ impl OwnKey {
         &self.secrets.stored
     }
 
-    /// A key pair that may sign now: the newest signing subkey, or the primary key.
-    pub(crate) fn signer(&self, time: SystemTime) -> Result<KeyPair, KeyError> {
+    /// The key that signs now: the newest signing subkey that may, or the primary key.
+    pub(crate) fn signer(&self, time: SystemTime) -> Result<Arc<SecretKey>, KeyError> {
         let renewed = self.secrets.renewed.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(renewed) = renewed.as_ref() {
             return renewed.signer(time);
         }
         let present = self.certificate().present(time);
-        let may = |pair: &&KeyPair| present.may_sign(&pair.public().fingerprint());
-        self.newest(self.secrets.pairs.iter().filter(may), "signing")
+        let may = |key: &&Arc<SecretKey>| present.may_sign(&key.public().fingerprint());
+        self.newest(self.secrets.keys.iter().filter(may), "signing")
     }
 
     /// The primary key, if it may certify now.
-    pub(crate) fn certifier(&self, time: SystemTime) -> Result<KeyPair, KeyError> {
+    pub(crate) fn certifier(&self, time: SystemTime) -> Result<Arc<SecretKey>, KeyError> {
         let present = self.certificate().present(time);
-        let key = present.certifying_key().map(|key| key.fingerprint());
-        let same = |pair: &&KeyPair| Some(pair.public().fingerprint()) == key;
-        self.newest(self.secrets.pairs.iter().filter(same), "certification")
+        let primary = present.certifying_key().map(|key| key.fingerprint());
+        let same = |key: &&Arc<SecretKey>| Some(key.public().fingerprint()) == primary;
+        self.newest(self.secrets.keys.iter().filter(same), "certification")
     }
 
-    /// The key pair that a message names as its recipient. Expired keys still open what was sent.
-    pub(crate) fn decryptor(&self, recipient: &KeyHandle) -> Option<KeyPair> {
-        let named = |pair: &&KeyPair| pair.public().key_handle().aliases(recipient);
-        let can = |pair: &&KeyPair| pair.public().pk_algo().for_encryption();
-        self.secrets.pairs.iter().filter(can).find(named).cloned()
+    /// The key that a message names as its recipient. Expired keys still open what was sent.
+    pub(crate) fn decryptor(&self, recipient: &KeyHandle) -> Option<&Arc<SecretKey>> {
+        let named = |key: &&Arc<SecretKey>| key.public().key_handle().aliases(recipient);
+        let can = |key: &&Arc<SecretKey>| key.public().pk_algo().for_encryption();
+        self.secrets.keys.iter().filter(can).find(named)
     }
 
     fn newest<'a>(
         &self,
-        pairs: impl Iterator<Item = &'a KeyPair>,
+        keys: impl Iterator<Item = &'a Arc<SecretKey>>,
         what: &'static str,
-    ) -> Result<KeyPair, KeyError> {
+    ) -> Result<Arc<SecretKey>, KeyError> {
         let primary = self.certificate().cert().fingerprint();
-        let rank = |pair: &&KeyPair| {
-            (pair.public().fingerprint() != primary, pair.public().creation_time())
+        let rank = |key: &&Arc<SecretKey>| {
+            (key.public().fingerprint() != primary, key.public().creation_time())
         };
         let id = || self.certificate().id().clone();
-        pairs.max_by_key(rank).cloned().ok_or_else(|| KeyError::Unusable { id: id(), what })
+        keys.max_by_key(rank).cloned().ok_or_else(|| KeyError::Unusable { id: id(), what })
     }
 }
 
@@ -173,9 +175,10 @@ impl Sign for OwnKey {
     }
 
     fn sign(&self, purpose: Purpose, message: &[u8]) -> Result<SignatureBytes, SignError> {
-        let mut pair = self.signer(SystemTime::now()).map_err(|e| SignError(e.to_string()))?;
-        let made = template(purpose, pair.public().fingerprint())
-            .and_then(|builder| builder.sign_message(&mut pair, message))
+        let key = self.signer(SystemTime::now()).map_err(|e| SignError(e.to_string()))?;
+        let mut key = &*key;
+        let made = template(purpose, key.public().fingerprint())
+            .and_then(|builder| builder.sign_message(&mut key, message))
             .and_then(|signature| Packet::from(signature).to_vec());
         let bytes = made.map_err(|error| SignError(error.to_string()))?;
         SignatureBytes::new(bytes).map_err(|error| SignError(error.to_string()))
@@ -227,9 +230,13 @@ fn check_permissions(_: &Path) -> Result<(), KeyError> {
 
 /// All secret keys that can be used. Stubs of keys kept elsewhere (an offline primary key, a
 /// card) are left out; the passphrase is asked once.
-fn key_pairs(cert: &Cert, id: &NodeId, ask: AskPassphrase<'_>) -> Result<Vec<KeyPair>, KeyError> {
+fn secret_keys(
+    cert: &Cert,
+    id: &NodeId,
+    ask: AskPassphrase<'_>,
+) -> Result<Vec<Arc<SecretKey>>, KeyError> {
     let mut passphrase = None;
-    let mut pairs = Vec::new();
+    let mut keys = Vec::new();
     for ka in cert.keys().secret() {
         let mut key = ka.key().clone();
         if let SecretKeyMaterial::Encrypted(secret) = key.secret() {
@@ -243,13 +250,13 @@ fn key_pairs(cert: &Cert, id: &NodeId, ask: AskPassphrase<'_>) -> Result<Vec<Key
             let known = passphrase.as_ref().ok_or_else(wrong)?;
             key = key.decrypt_secret(known.password()).map_err(|_| wrong())?;
         }
-        pairs.push(key.into_keypair().map_err(KeyError::crypto)?);
+        keys.push(Arc::new(SecretKey::new(key.into_keypair().map_err(KeyError::crypto)?)));
     }
-    if pairs.is_empty() {
+    if keys.is_empty() {
         let id = node_id(&cert.fingerprint())?;
         return Err(KeyError::Unusable { id, what: "secret" });
     }
-    Ok(pairs)
+    Ok(keys)
 }
 
 #[cfg(test)]

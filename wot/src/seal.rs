@@ -1,33 +1,36 @@
 //! Sealed messages: signed and encrypted. Paper: "Transport Security".
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bftkv_protocol::{CertificateBytes, NodeId, Opened, Purpose, Seal, SealError, Sign, Stranger};
-use sequoia_openpgp::crypto::SessionKey;
-use sequoia_openpgp::packet::{PKESK, SKESK, Signature};
-use sequoia_openpgp::parse::stream::{
-    DecryptionHelper, DecryptorBuilder, MessageLayer, MessageStructure, VerificationError,
-    VerificationHelper,
+use bftkv_protocol::{
+    CertificateBytes, NodeId, NotValidNow, Opened, Purpose, Seal, SealError, Sign, Stranger,
 };
-use sequoia_openpgp::parse::{PacketParser, Parse};
-use sequoia_openpgp::serialize::stream::{Encryptor, LiteralWriter, Message, Signer};
-use sequoia_openpgp::types::SymmetricAlgorithm;
-use sequoia_openpgp::{Cert, Fingerprint, KeyHandle, Packet};
+use sequoia_openpgp::packet::one_pass_sig::{OnePassSig3, OnePassSig6};
+use sequoia_openpgp::packet::{Literal, OnePassSig, Signature};
+use sequoia_openpgp::parse::Parse;
+use sequoia_openpgp::serialize::Serialize;
+use sequoia_openpgp::serialize::stream::{Encryptor, Message, Recipient};
+use sequoia_openpgp::types::DataFormat;
+use sequoia_openpgp::{Fingerprint, KeyHandle, KeyID, Packet};
 
-use crate::certificate::POLICY;
+use crate::certificate::PublicKey;
+use crate::framing::{Frame, Signed};
 use crate::record::node_id;
-use crate::signature::{check_digest, check_form, template};
-use crate::{Certificate, Keyring, OwnKey, framing};
+use crate::secret_key::SecretKey;
+use crate::signature::{check_form, parse, template, verify};
+use crate::{Certificate, Keyring, OwnKey, Standing, container, framing};
 
 /// The greatest number of recipients of one message: four cliques and a store group of 256 each.
 pub const MAX_RECIPIENTS: usize = 1280;
-/// Packets in a message apart from those for its recipients: container, signature, content.
-const MAX_OTHER_PACKETS: usize = 16;
+/// One packet for each recipient, and the container.
+const MAX_PACKETS: usize = MAX_RECIPIENTS + 1;
 /// How many session keys that claim to be for us are tried: an honest message has one.
 const MAX_TRIES: usize = 4;
+/// A text of bytes without name and date, as we write it. RFC 9580 section 5.9.
+const LITERAL_HEADER: [u8; 6] = [b'b', 0, 0, 0, 0, 0];
 
 /// Seals and opens messages with the own key and the certificates of a keyring.
 #[derive(Debug, Clone)]
@@ -59,28 +62,23 @@ impl Sealer {
         plaintext: &[u8],
     ) -> Result<Vec<u8>, SealError> {
         let time = self.keyring.now();
-        let pair = self.own.signer(SystemTime::now()).map_err(own_key)?;
+        let key = self.own.signer(SystemTime::now()).map_err(own_key)?;
         let present: Vec<_> = certificates.iter().map(|one| one.present(time)).collect();
         let mut recipients = Vec::with_capacity(certificates.len());
         for (certificate, present) in certificates.iter().zip(&present) {
             let missing = || cannot(certificate.id(), "it has no encryption key that is valid now");
-            recipients.push(present.recipient().ok_or_else(missing)?);
+            recipients.push(present.encryption().ok_or_else(missing)?);
         }
-        let mut sealed = Vec::with_capacity(plaintext.len().saturating_add(1024));
-        let mut message = Message::new(&mut sealed);
-        if !certificates.is_empty() {
-            message = Encryptor::for_recipients(message, recipients).build().map_err(own_key)?;
+        let signed = sign(&key, certificates, plaintext).map_err(own_key)?;
+        if recipients.is_empty() {
+            return Ok(signed);
         }
-        let template = template(Purpose::Message, pair.public().fingerprint()).map_err(own_key)?;
-        let mut signer = Signer::with_template(message, pair, template).map_err(own_key)?;
-        for certificate in certificates {
-            signer = signer.add_intended_recipient(certificate.cert());
+        if recipients.iter().all(|(_, features)| features.supports_seipdv2()) {
+            let recipients = present.iter().filter_map(|one| one.recipient());
+            return encrypt_v2(&signed, recipients.collect()).map_err(own_key);
         }
-        let message = signer.build().map_err(own_key)?;
-        let mut content = LiteralWriter::new(message).build().map_err(own_key)?;
-        content.write_all(plaintext).map_err(own_key)?;
-        content.finalize().map_err(own_key)?;
-        Ok(sealed)
+        let keys: Vec<_> = recipients.iter().map(|(key, _)| key).collect();
+        container::seal_v1(&signed, &keys).map_err(own_key)
     }
 
     /// Decrypts, without believing anything yet.
@@ -89,32 +87,56 @@ impl Sealer {
     /// defect is known (see `framing`), so the whole step is fenced. Nothing is shared with the
     /// code inside that a panic could leave half-changed.
     fn decrypt(&self, sealed: &[u8], limit: usize) -> Result<Decrypted, SealError> {
-        framing::check(sealed).map_err(bad)?;
         catch_unwind(AssertUnwindSafe(|| self.decrypt_unfenced(sealed, limit)))
             .unwrap_or_else(|_| Err(SealError::Bad("the parser failed on it".to_owned())))
     }
 
     fn decrypt_unfenced(&self, sealed: &[u8], limit: usize) -> Result<Decrypted, SealError> {
-        let helper = Helper { own: &self.own, packets: 0, encrypted: false, signature: None };
-        let mut decryptor = DecryptorBuilder::from_bytes(sealed)
-            .map_err(bad)?
-            // The whole plaintext is held back until it is checked. Nothing is compressed, so it is
-            // shorter than the message; a larger buffer would only be zeroed for nothing.
-            .buffer_size(limit.min(sealed.len()).saturating_add(1))
-            .with_policy(&POLICY, self.keyring.now(), helper)
-            .map_err(bad)?;
-        let mut plaintext = Vec::new();
-        let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-        (&mut decryptor).take(most).read_to_end(&mut plaintext).map_err(bad)?;
+        match framing::message(sealed, MAX_PACKETS).map_err(bad)? {
+            framing::Message::Signed(signed) => self.read(&signed, limit, false),
+            framing::Message::Sealed { session_keys, container } => {
+                let inner = self.open_container(&session_keys, &container)?;
+                self.read(&framing::signed(&inner).map_err(bad)?, limit, true)
+            }
+        }
+    }
+
+    /// Tries the session keys that name one of ours.
+    fn open_container(
+        &self,
+        session_keys: &[Frame<'_>],
+        container: &Frame<'_>,
+    ) -> Result<Vec<u8>, SealError> {
+        let ours = session_keys.iter().filter_map(|frame| {
+            let key = self.own.decryptor(&recipient(&frame.body)?)?;
+            Some((frame, key))
+        });
+        let mut verdict = "it is not encrypted to this node";
+        for (frame, key) in ours.take(MAX_TRIES) {
+            let Ok(Packet::PKESK(pkesk)) = Packet::from_bytes(frame.bytes) else { continue };
+            let Some((algorithm, key)) = pkesk.decrypt(&mut &**key, None) else { continue };
+            match container::open(container.bytes, &container.body, algorithm, &key) {
+                Ok(inner) => return Ok(inner),
+                Err(reason) => verdict = reason,
+            }
+        }
+        Err(bad(verdict))
+    }
+
+    fn read(
+        &self,
+        signed: &Signed<'_>,
+        limit: usize,
+        encrypted: bool,
+    ) -> Result<Decrypted, SealError> {
+        let text = signed.literal.body.strip_prefix(&LITERAL_HEADER);
+        let plaintext = text.ok_or_else(|| bad("its text has a name, a date or another form"))?;
         if plaintext.len() > limit {
             return Err(SealError::Bad(format!("more than {limit} bytes")));
         }
-        let processed = decryptor.message_processed();
-        let helper = decryptor.into_helper();
-        let Some((signature, digest)) = helper.signature.filter(|_| processed) else {
-            return Err(SealError::Bad("it is not signed".to_owned()));
-        };
-        let decrypted = Decrypted { plaintext, signature, digest, encrypted: helper.encrypted };
+        let signature = parse(signed.signature.bytes).map_err(bad)?;
+        check_announcement(signed.announcement.bytes, &signature).map_err(bad)?;
+        let decrypted = Decrypted { plaintext: plaintext.to_vec(), signature, encrypted };
         decrypted.check_recipient(self.own.id())?;
         Ok(decrypted)
     }
@@ -142,7 +164,7 @@ impl Seal for Sealer {
         match verdict {
             Some(error) => Err(error),
             None => Err(SealError::Stranger(Box::new(Stranger {
-                claimed: node_id(&maker).ok(),
+                claimed_key: node_id(&maker).ok(),
                 plaintext: decrypted.plaintext,
             }))),
         }
@@ -166,7 +188,6 @@ impl Seal for Sealer {
 struct Decrypted {
     plaintext: Vec<u8>,
     signature: Signature,
-    digest: Vec<u8>,
     encrypted: bool,
 }
 
@@ -183,9 +204,6 @@ impl Decrypted {
     }
 
     fn maker(&self) -> Result<Fingerprint, SealError> {
-        if self.signature.unhashed_area().iter().next().is_some() {
-            return Err(SealError::Bad("its unhashed area is not empty".to_owned()));
-        }
         check_form(&self.signature, Purpose::Message).map_err(bad)
     }
 
@@ -197,11 +215,20 @@ impl Decrypted {
         time: SystemTime,
     ) -> Result<(), SealError> {
         let key = certificate.signing_key(maker).ok_or_else(|| bad("not a signing key"))?;
-        if !certificate.present(time).may_sign(maker) {
-            let standing = certificate.standing(time);
-            return Err(bad(format!("the sender's key is not valid now ({standing:?})")));
+        verify(&self.signature, key, &self.plaintext).map_err(bad)?;
+        if certificate.present(time).may_sign(maker) {
+            return Ok(());
         }
-        check_digest(&self.signature, key, &self.digest).map_err(bad)
+        let reason = match certificate.standing(time) {
+            Standing::Valid => {
+                "the key that signed is expired, revoked or not for signing".to_owned()
+            }
+            Standing::Expired => "the certificate is expired, or not yet valid".to_owned(),
+            Standing::Revoked => "the certificate is revoked".to_owned(),
+            Standing::Invalid(reason) => reason,
+        };
+        let (sender, plaintext) = (certificate.id().clone(), self.plaintext.clone());
+        Err(SealError::NotValidNow(Box::new(NotValidNow { sender, reason, plaintext })))
     }
 
     fn opened(self, certificate: &Certificate) -> Opened {
@@ -209,76 +236,89 @@ impl Decrypted {
     }
 }
 
-/// Gives Sequoia the own keys and takes the signature from it. It never gives certificates, so
-/// that Sequoia does not verify (and remember for ever) the signature itself.
-struct Helper<'a> {
-    own: &'a OwnKey,
-    packets: usize,
-    encrypted: bool,
-    signature: Option<(Signature, Vec<u8>)>,
+/// Authenticated chunks: left to Sequoia, which chooses them if all recipients can open them.
+fn encrypt_v2(signed: &[u8], recipients: Vec<Recipient<'_>>) -> sequoia_openpgp::Result<Vec<u8>> {
+    let mut sealed = Vec::with_capacity(signed.len().saturating_add(1024));
+    let mut message = Encryptor::for_recipients(Message::new(&mut sealed), recipients).build()?;
+    message.write_all(signed)?;
+    message.finalize()?;
+    Ok(sealed)
 }
 
-impl VerificationHelper for Helper<'_> {
-    fn inspect(&mut self, parser: &PacketParser<'_>) -> sequoia_openpgp::Result<()> {
-        self.packets = self.packets.saturating_add(1);
-        if self.packets > MAX_RECIPIENTS.saturating_add(MAX_OTHER_PACKETS) {
-            return Err(refuse("too many packets"));
-        }
-        match &parser.packet {
-            Packet::CompressedData(_) => Err(refuse("compressed messages are refused")),
-            Packet::SEIP(_) if self.encrypted => Err(refuse("encrypted twice")),
-            Packet::SEIP(_) => {
-                self.encrypted = true;
-                Ok(())
-            }
-            _ => Ok(()),
-        }
+/// A text and its signature: what every recipient sees.
+fn sign(
+    mut key: &SecretKey,
+    recipients: &[Arc<Certificate>],
+    plaintext: &[u8],
+) -> sequoia_openpgp::Result<Vec<u8>> {
+    let public = key.public();
+    let mut template = template(Purpose::Message, public.fingerprint())?;
+    if !recipients.is_empty() {
+        let named: Vec<_> = recipients.iter().map(|one| one.cert().fingerprint()).collect();
+        template = template.set_intended_recipients(named)?;
     }
-
-    fn get_certs(&mut self, _: &[KeyHandle]) -> sequoia_openpgp::Result<Vec<Cert>> {
-        Ok(Vec::new())
-    }
-
-    fn check(&mut self, structure: MessageStructure<'_>) -> sequoia_openpgp::Result<()> {
-        let mut signatures = structure.into_iter().flat_map(|layer| match layer {
-            MessageLayer::SignatureGroup { results } => results,
-            _ => Vec::new(),
-        });
-        let (one, another) = (signatures.next(), signatures.next());
-        let (Some(Err(VerificationError::MissingKey { sig })), None) = (one, another) else {
-            return Err(refuse("it must have exactly one well-formed signature"));
-        };
-        let digest = sig.computed_digest().ok_or_else(|| refuse("its digest is missing"))?;
-        self.signature = Some((sig.clone(), digest.to_vec()));
-        Ok(())
-    }
+    let signature = template.sign_message(&mut key, plaintext)?;
+    let mut literal = Literal::new(DataFormat::Binary);
+    literal.set_body(plaintext.to_vec());
+    let mut signed = Vec::with_capacity(plaintext.len().saturating_add(512));
+    Packet::from(announcement(&signature, public)?).serialize(&mut signed)?;
+    Packet::from(literal).serialize(&mut signed)?;
+    Packet::from(signature).serialize(&mut signed)?;
+    Ok(signed)
 }
 
-impl DecryptionHelper for Helper<'_> {
-    fn decrypt(
-        &mut self,
-        pkesks: &[PKESK],
-        _: &[SKESK],
-        algorithm: Option<SymmetricAlgorithm>,
-        decrypt: &mut dyn FnMut(Option<SymmetricAlgorithm>, &SessionKey) -> bool,
-    ) -> sequoia_openpgp::Result<Option<Cert>> {
-        let ours = pkesks.iter().filter_map(|pkesk| {
-            let pair = self.own.decryptor(&pkesk.recipient()?)?;
-            Some((pkesk, pair))
-        });
-        for (pkesk, mut pair) in ours.take(MAX_TRIES) {
-            if let Some((algorithm, key)) = pkesk.decrypt(&mut pair, algorithm)
-                && decrypt(algorithm, &key)
-            {
-                return Ok(None);
-            }
+fn announcement(signature: &Signature, key: &PublicKey) -> sequoia_openpgp::Result<OnePassSig> {
+    match signature {
+        Signature::V6(v6) => {
+            let mut one = OnePassSig6::new(signature.typ(), key.fingerprint());
+            one.set_pk_algo(signature.pk_algo());
+            one.set_hash_algo(signature.hash_algo());
+            one.set_salt(v6.salt().to_vec());
+            one.set_last(true);
+            Ok(one.into())
         }
-        Err(refuse("it is not encrypted to this node"))
+        _ => {
+            let mut one = OnePassSig3::new(signature.typ());
+            one.set_pk_algo(signature.pk_algo());
+            one.set_hash_algo(signature.hash_algo());
+            one.set_issuer(key.keyid());
+            one.set_last(true);
+            Ok(one.into())
+        }
     }
 }
 
-fn refuse(reason: &'static str) -> sequoia_openpgp::anyhow::Error {
-    sequoia_openpgp::Error::InvalidOperation(reason.to_owned()).into()
+/// What announces a signature is not covered by it, so it must say what the signature says.
+fn check_announcement(packet: &[u8], signature: &Signature) -> Result<(), &'static str> {
+    let Ok(Packet::OnePassSig(one)) = Packet::from_bytes(packet) else {
+        return Err("its signature is not announced");
+    };
+    let salt = match signature {
+        Signature::V6(v6) => Some(v6.salt()),
+        _ => None,
+    };
+    let made_by = |issuer: &KeyHandle| issuer.aliases(one.issuer());
+    let agrees = one.typ() == signature.typ()
+        && one.pk_algo() == signature.pk_algo()
+        && one.hash_algo() == signature.hash_algo()
+        && one.salt() == salt
+        && one.last()
+        && signature.get_issuers().iter().any(made_by);
+    if agrees { Ok(()) } else { Err("another signature is announced than there is") }
+}
+
+/// Whom a session key is for, without reading more of it. RFC 9580 section 5.1.
+fn recipient(session_key: &[u8]) -> Option<KeyHandle> {
+    let (version, rest) = session_key.split_first()?;
+    match version {
+        3 => Some(KeyID::from_bytes(rest.first_chunk::<8>()?).into()),
+        6 => {
+            let (length, rest) = rest.split_first()?;
+            let (version, fingerprint) = rest.get(..usize::from(*length))?.split_first()?;
+            Some(Fingerprint::from_bytes(*version, fingerprint).ok()?.into())
+        }
+        _ => None,
+    }
 }
 
 fn bad(reason: impl std::fmt::Display) -> SealError {

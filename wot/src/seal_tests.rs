@@ -1,5 +1,7 @@
 //! Tests of sealing and opening.
 
+use sequoia_openpgp::serialize::stream::{LiteralWriter, Signer};
+
 use super::*;
 use crate::testing::{key, keyring_of};
 use crate::{KeyringOptions, generate_key};
@@ -120,7 +122,7 @@ fn a_signature_for_another_purpose_does_not_open() {
         let recipients = [present.recipient().unwrap()];
         let message = Encryptor::for_recipients(Message::new(&mut sealed), recipients);
         let message = message.build().unwrap();
-        let message = Signer::with_template(message, pair, template).unwrap();
+        let message = Signer::with_template(message, &*pair, template).unwrap();
         let message = message.add_intended_recipient(certificate.cert()).build().unwrap();
         let mut message = LiteralWriter::new(message).build().unwrap();
         message.write_all(b"x").unwrap();
@@ -150,7 +152,7 @@ fn compressed_unsigned_and_nested_messages_are_refused() {
     let message = Encryptor::for_recipients(message, recipients()).build().unwrap();
     let template = template(Purpose::Message, n1.own.certificate().cert().fingerprint()).unwrap();
     let pair = n1.own.signer(SystemTime::now()).unwrap();
-    let message = Signer::with_template(message, pair, template).unwrap();
+    let message = Signer::with_template(message, &*pair, template).unwrap();
     finish(message.add_intended_recipient(certificate.cert()).build().unwrap());
     for (name, sealed) in [("compressed", compressed), ("unsigned", unsigned), ("nested", nested)] {
         let result = n2.open(&sealed, LIMIT);
@@ -167,7 +169,7 @@ fn a_stranger_is_told_apart_and_can_bring_a_certificate() {
     let carol = Sealer::new(ring, stranger.clone());
     let sealed = carol.seal(&[n1.id().clone()], b"let me in").unwrap();
     let Err(SealError::Stranger(told)) = n1.open(&sealed, LIMIT) else { panic!("no stranger") };
-    assert_eq!(told.claimed.as_ref(), Some(carol.id()));
+    assert_eq!(told.claimed_key.as_ref(), Some(carol.id()));
     assert_eq!(told.plaintext, b"let me in");
     let opened = n1.open_from(&sealed, LIMIT, stranger.certificate_bytes()).unwrap();
     assert_eq!(&opened.sender, carol.id());
@@ -185,7 +187,11 @@ fn an_expired_or_revoked_sender_or_recipient_does_not_count() {
     ring.add_stranger(n1.own.certificate_bytes()).unwrap();
     let sealed = Sealer::new(ring, carol.key).seal(&[n1.id().clone()], b"x").unwrap();
     n1.keyring.import(&carol.revocation).unwrap();
-    assert!(matches!(n1.open(&sealed, LIMIT), Err(SealError::Bad(_))));
+    let Err(SealError::NotValidNow(told)) = n1.open(&sealed, LIMIT) else { panic!("it counts") };
+    assert_eq!(
+        (told.plaintext.as_slice(), told.reason.as_str()),
+        (&b"x"[..], "the certificate is revoked")
+    );
     let id = crate::record::split(&carol.revocation).unwrap().pop().unwrap().unwrap();
     let recipient = n1.seal(&[id.id().clone()], b"x");
     assert!(matches!(recipient, Err(SealError::Recipient { .. })));
@@ -236,7 +242,7 @@ impl Sealer {
         let pair = self.own.signer(SystemTime::now()).unwrap();
         let template = template(Purpose::Message, pair.public().fingerprint()).unwrap();
         let mut signed = Vec::new();
-        let signer = Signer::with_template(Message::new(&mut signed), pair, template).unwrap();
+        let signer = Signer::with_template(Message::new(&mut signed), &*pair, template).unwrap();
         let message = signer.add_intended_recipient(certificate.cert()).build().unwrap();
         let mut content = LiteralWriter::new(message).build().unwrap();
         content.write_all(plaintext).unwrap();

@@ -12,6 +12,7 @@ use sequoia_openpgp::types::{HashAlgorithm, SignatureType};
 use sequoia_openpgp::{Fingerprint, KeyHandle};
 
 use crate::certificate::{Certificate, PublicKey};
+use crate::verification_key::VerificationKey;
 
 /// The notation in the hashed area whose value is the purpose's domain string. It is not
 /// critical: `gpg` and `sq` accept a signature that carries it.
@@ -47,11 +48,11 @@ pub(crate) fn template(
 ///
 /// Apart from the two bytes of the digest's beginning, no bit of a packet may change without the
 /// signature failing; a packet has exactly one encoding here, so that an entry has one too.
-pub(crate) fn parse(bytes: &SignatureBytes) -> Result<Signature, Reason> {
-    let packet = Packet::from_bytes(bytes.as_bytes()).map_err(|_| "not an OpenPGP packet")?;
+pub(crate) fn parse(bytes: &[u8]) -> Result<Signature, Reason> {
+    let packet = Packet::from_bytes(bytes).map_err(|_| "not an OpenPGP packet")?;
     let canonical = packet.to_vec().map_err(|_| "not a packet that can be written")?;
     let Packet::Signature(signature) = packet else { return Err("not a signature packet") };
-    if canonical != bytes.as_bytes() {
+    if canonical != bytes {
         return Err("not in canonical form");
     }
     if signature.unhashed_area().iter().next().is_some() {
@@ -100,7 +101,7 @@ fn issuer(signature: &Signature) -> Result<Fingerprint, Reason> {
 
 /// The key that a protocol signature names in its hashed area as its maker.
 pub(crate) fn maker(bytes: &SignatureBytes) -> Option<Fingerprint> {
-    issuer(&parse(bytes).ok()?).ok()
+    issuer(&parse(bytes.as_bytes()).ok()?).ok()
 }
 
 /// Checks a detached protocol signature over `message`.
@@ -110,14 +111,25 @@ pub(crate) fn verify_detached(
     message: &[u8],
     bytes: &SignatureBytes,
 ) -> Result<(), Reason> {
-    let signature = parse(bytes)?;
+    let signature = parse(bytes.as_bytes())?;
     let maker = check_form(&signature, purpose)?;
     let key = certificate.signing_key(&maker).ok_or(UNKNOWN_MAKER)?;
-    let mut hash = context(&signature)?;
+    verify(&signature, key, message)
+}
+
+/// Checks a signature over `message` whose form was checked.
+pub(crate) fn verify(
+    signature: &Signature,
+    key: &VerificationKey,
+    message: &[u8],
+) -> Result<(), Reason> {
+    let mut hash = context(signature)?;
     hash.update(message);
     signature.hash(&mut hash).map_err(|_| "it cannot be hashed")?;
     let digest = hash.into_digest().map_err(|_| "it cannot be hashed")?;
-    check_digest(&signature, key, &digest)
+    check_frame(signature, key.public(), &digest)?;
+    let fits = key.verifies(signature.mpis(), signature.hash_algo(), &digest);
+    if fits { Ok(()) } else { Err(DOES_NOT_FIT) }
 }
 
 /// A hash context for this signature, already fed with the salt of a version 6 signature.
@@ -138,6 +150,14 @@ pub(crate) fn check_digest(
     key: &PublicKey,
     digest: &[u8],
 ) -> Result<(), Reason> {
+    check_frame(signature, key, digest)?;
+    key.verify(signature.mpis(), signature.hash_algo(), digest).map_err(|_| DOES_NOT_FIT)
+}
+
+const DOES_NOT_FIT: Reason = "the signature does not fit";
+
+/// Checks all but the cryptography.
+fn check_frame(signature: &Signature, key: &PublicKey, digest: &[u8]) -> Result<(), Reason> {
     if (signature.version() == 6) != (key.version() == 6) {
         return Err("signature and key are of different versions");
     }
@@ -154,8 +174,7 @@ pub(crate) fn check_digest(
     if salt(signature).map(<[u8]>::len) != wanted {
         return Err("its salt has the wrong length");
     }
-    key.verify(signature.mpis(), signature.hash_algo(), digest)
-        .map_err(|_| "the signature does not fit")
+    Ok(())
 }
 
 fn salt(signature: &Signature) -> Option<&[u8]> {
