@@ -241,7 +241,9 @@ enum Mend {
 impl Mend {
     fn for_answer(answer: &Result<Response, TransportError>) -> Option<Self> {
         match answer {
-            Err(TransportError::Refused(TransportRefusal::UnknownSender))
+            Err(TransportError::Refused(
+                TransportRefusal::UnknownSender | TransportRefusal::SenderNotValid,
+            ))
             | Ok(Response { outcome: Err(Refusal::UnknownSender), .. }) => Some(Self::Join),
             Err(TransportError::NotOpened(_)) => Some(Self::Refresh),
             Ok(Response { outcome: Err(Refusal::UnknownWriter(id)), .. }) => {

@@ -18,7 +18,8 @@ pub trait Handler: Send + Sync {
     /// brings: keep that certificate before answering, or the answer cannot be encrypted to it.
     ///
     /// The future always runs to its end: neither a lost connection nor a passed deadline cancels
-    /// it half-way.
+    /// it half-way. It runs on a thread of its own, within the asynchronous runtime: it may block,
+    /// for a disk or for work with keys.
     fn handle(&self, sender: NodeId, request: Request) -> BoxFuture<'_, Response>;
 
     /// Whether this is a member of the configuration, which may ask more often than others.

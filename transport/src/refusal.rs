@@ -40,11 +40,15 @@ pub enum TransportRefusal {
     /// The sender asks more often than it may: wait, and ask less. Nothing was done.
     #[error("you ask too often: wait a little")]
     TooManyRequests,
+    /// The sender's signature is good, but its key is expired or revoked, or not made for signing.
+    /// The sender renews its key and joins again.
+    #[error("the sender's key is expired or revoked, or may not sign: renew it and join again")]
+    SenderNotValid,
 }
 
 impl TransportRefusal {
     /// All of them, by number.
-    const ALL: [(u8, Self); 9] = [
+    const ALL: [(u8, Self); 10] = [
         (1, Self::StaleChallenge),
         (2, Self::Replayed),
         (3, Self::WrongRecipient),
@@ -54,6 +58,7 @@ impl TransportRefusal {
         (7, Self::Overloaded),
         (8, Self::UnsupportedVersion),
         (9, Self::TooManyRequests),
+        (10, Self::SenderNotValid),
     ];
 
     /// The stable number, also on the wire.
@@ -94,6 +99,6 @@ mod tests {
             assert_eq!(decode::<TransportRefusal>(&[code]).unwrap(), refusal);
         }
         assert!(decode::<TransportRefusal>(&[0]).is_err());
-        assert!(decode::<TransportRefusal>(&[10]).is_err());
+        assert!(decode::<TransportRefusal>(&[11]).is_err());
     }
 }

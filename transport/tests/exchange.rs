@@ -177,6 +177,22 @@ async fn a_stranger_may_join_and_is_known_then() {
 }
 
 #[tokio::test]
+async fn a_sender_whose_key_has_run_out_learns_so_and_may_join_with_a_renewed_one() {
+    let ring = FakeSeal::new(1);
+    let handler = Echo { ring: Some(ring.clone()), ..Echo::default() };
+    let node = Node::listen("127.0.0.1:0", ServerLimits::default(), ring.clone(), handler).await;
+    let (transport, seal) = client(100);
+    ask_one(&transport, node.peer(), read(b"x")).await.unwrap();
+    ring.lapse(seal.own());
+    let outcome = ask_one(&transport, node.peer(), read(b"x")).await;
+    assert_eq!(outcome, Err(TransportError::Refused(TransportRefusal::SenderNotValid)));
+    assert_eq!(node.handler.handled(), 1);
+    let join = Request::Join { certificate: seal.certificate() };
+    ask_one(&transport, node.peer(), join).await.unwrap();
+    assert_eq!(node.handler.handled(), 2);
+}
+
+#[tokio::test]
 async fn a_stranger_whom_the_handler_does_not_take_learns_so() {
     let node = Node::listen(
         "127.0.0.1:0",

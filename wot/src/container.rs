@@ -84,7 +84,7 @@ pub(crate) fn open(
 }
 
 /// A random block, its last two bytes again, the packets, and the modification detection code.
-/// Paper: RFC 9580 section 5.13.1. The two bytes are not looked at, as the RFC advises: what they
+/// RFC 9580 section 5.13.1. The two bytes are not looked at, as the RFC advises: what they
 /// tell, the code tells better.
 fn open_v1(
     encrypted: &[u8],

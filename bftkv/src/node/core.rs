@@ -20,8 +20,8 @@ use tokio::sync::{Semaphore, oneshot};
 use super::revocation::Revocation;
 use crate::Certificates;
 
-/// How many requests work at once, each on a thread that may block and with a value of up to a MiB
-/// in its hands; the others wait with what they brought. Enough that commits are grouped well.
+/// How many requests work at once, each with a value of up to a MiB in its hands; the others wait
+/// with what they brought. Enough that commits are grouped well.
 const WORKING: usize = 32;
 
 /// The rules, a store and a key.
@@ -63,17 +63,15 @@ impl Core {
         })
     }
 
-    /// Answers a request about a variable. The work is done on a blocking thread; many requests
+    /// Answers a request about a variable. It blocks for the disk, as handlers may; many requests
     /// run at once, and those for one variable wait for each other in the state machine.
-    pub(super) async fn answer(self: &Arc<Self>, sender: NodeId, request: Request) -> Outcome {
+    pub(super) async fn answer(&self, sender: NodeId, request: Request) -> Outcome {
         let (reply_to, reply) = oneshot::channel();
-        let core = Arc::clone(self);
-        let work = move || core.begin(&sender, request, reply_to);
-        // The semaphore is never closed. What comes then fails only if the thread panicked or the
-        // program ends.
+        // The semaphore is never closed.
         let working = self.working.acquire().await.map_err(|_| Refusal::Busy)?;
-        tokio::task::spawn_blocking(work).await.unwrap_or(Err(Refusal::Busy))?;
+        self.begin(&sender, request, reply_to)?;
         drop(working);
+        // It fails only if the thread that had the reply panicked.
         reply.await.unwrap_or(Err(Refusal::Busy))
     }
 

@@ -45,43 +45,18 @@ impl Service {
 
     async fn answer(&self, sender: NodeId, request: Request) -> Outcome {
         match request {
-            Request::Join { certificate } => {
-                self.blocking(move |service| service.join(&sender, &certificate)).await
-            }
-            Request::Introduce { certificate } => {
-                self.blocking(move |service| service.introduce(&certificate)).await
-            }
-            Request::Certificates { ids } => {
-                self.blocking(move |service| service.certificates(&ids)).await
-            }
-            Request::Revocations { after } => {
-                self.blocking(move |service| service.revocations(after.as_ref())).await
-            }
+            Request::Join { certificate } => self.join(&sender, &certificate),
+            Request::Introduce { certificate } => self.introduce(&certificate),
+            Request::Certificates { ids } => self.certificates(&ids),
+            Request::Revocations { after } => self.revocations(after.as_ref()),
             // One proof against each is enough: another need not even be checked.
             Request::Accuse(proof) if self.is_convicted(proof.guilty()) => Ok(Answer::Done),
-            Request::Announce(announcement) => {
-                self.blocking(move |service| service.announce(&sender, *announcement)).await
-            }
+            Request::Announce(announcement) => self.announce(&sender, *announcement),
             Request::Accuse(_) => self.core.answer(sender, request).await,
             other => {
                 self.recovery.gate.pass().await?;
                 self.core.answer(sender, other).await
             }
-        }
-    }
-
-    /// Parsing certificates is work for a thread that may block.
-    async fn blocking(&self, work: impl FnOnce(&Self) -> Outcome + Send + 'static) -> Outcome {
-        let service = self.clone_parts();
-        tokio::task::spawn_blocking(move || work(&service)).await.unwrap_or(Err(Refusal::Busy))
-    }
-
-    fn clone_parts(&self) -> Self {
-        Self {
-            core: Arc::clone(&self.core),
-            recovery: self.recovery.clone(),
-            certificates: self.certificates.clone(),
-            configuration: Arc::clone(&self.configuration),
         }
     }
 

@@ -20,7 +20,7 @@ use super::guard::{Guard, Phase};
 use super::serve_error::ServeError;
 use super::service::Service;
 use crate::limits::MIN_HEADER_BYTES;
-use crate::sealed::{SealedServer, Throttles, Workers};
+use crate::sealed::{SealedServer, Throttles};
 use crate::{Handler, ServerLimits};
 
 /// How long to wait when the system has no more file descriptors.
@@ -65,9 +65,8 @@ impl HttpServer {
     ) -> Result<Self, ServeError> {
         let listener = listen(address).await?;
         let address = listener.local_addr().map_err(|error| bad_address(address, &error))?;
-        let workers = Workers::new(limits.waiting_work);
         let throttles = Arc::new(Throttles::new(&limits));
-        let core = SealedServer::new(seal, handler, workers, Arc::clone(&throttles), &limits)?;
+        let core = SealedServer::new(seal, handler, Arc::clone(&throttles), &limits)?;
         let service = Arc::new(Service::new(core, throttles, limits));
         let accepted = Arc::new(AtomicU64::new(0));
         let (stop, stopping) = watch::channel(false);

@@ -9,7 +9,7 @@ use bftkv_protocol::{NodeId, Seal, SealError};
 use tokio::time::sleep;
 
 use super::{Faults, MemoryTransport};
-use crate::sealed::{SealedServer, Throttles, Workers};
+use crate::sealed::{SealedServer, Throttles};
 use crate::{Handler, ServerLimits, TransportError};
 
 /// A network within one process. Clones are the same network.
@@ -93,9 +93,8 @@ impl MemoryNetwork {
     ) -> Result<(), SealError> {
         let limits = ServerLimits::default();
         let node = seal.id().clone();
-        let workers = Workers::new(limits.waiting_work);
         let throttles = Arc::new(Throttles::new(&limits));
-        let server = SealedServer::new(seal, handler, workers, throttles, &limits)?;
+        let server = SealedServer::new(seal, handler, throttles, &limits)?;
         self.lock().nodes.insert(node, Service::Sealed(Arc::new(server)));
         Ok(())
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use bftkv_protocol::{NodeId, Request, Response, Seal};
 use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::network::{MemoryNetwork, Service, back};
 use crate::asking::ask_each;
@@ -65,18 +67,20 @@ async fn ask_plainly(
         return Err(TransportError::Unreachable("it takes sealed messages only".to_owned()));
     };
     if faults.duplicate_requests {
-        tokio::spawn(handle(handler.clone(), from.clone(), request.clone()));
+        drop(handle(handler.clone(), from.clone(), request.clone()));
     }
-    // A task of its own, so that the handler runs to its end although nobody waits for it.
-    let task = tokio::spawn(handle(handler, from, request));
-    let response = task.await.map_err(|error| TransportError::Unreachable(error.to_string()))?;
+    let response = handle(handler, from, request)
+        .await
+        .map_err(|error| TransportError::Unreachable(error.to_string()))?;
     back(faults).await;
     // Without sealing nothing would notice the change, so the answer is lost.
     if faults.garble_answers { pending().await } else { Ok(response) }
 }
 
-async fn handle(handler: Arc<dyn Handler>, sender: NodeId, request: Request) -> Response {
-    handler.handle(sender, request).await
+/// On a thread that may block, and to the end although nobody waits for it.
+fn handle(handler: Arc<dyn Handler>, sender: NodeId, request: Request) -> JoinHandle<Response> {
+    let runtime = Handle::current();
+    spawn_blocking(move || runtime.block_on(handler.handle(sender, request)))
 }
 
 /// Brings sealed bytes to a node of the network.

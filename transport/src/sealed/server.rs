@@ -1,29 +1,37 @@
 //! The server's end: who asks, is it meant for us, is it new; then the handler; then the answer.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bftkv_protocol::{
     CertificateBytes, MAX_MESSAGE_BYTES, NodeId, Nonce, Opened, Request, Response, Seal, SealError,
-    Stranger, decode,
+    decode,
 };
 use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::budget::{Budget, Share};
 use super::challenges::{Challenges, RENEW_AFTER};
 use super::envelope::{AnswerBody, Body, Envelope, EnvelopeError, MAX_RECIPIENTS, RequestBody};
 use super::throttles::Throttles;
-use super::workers::{WorkError, Workers};
 use crate::{Handler, ServerLimits, TransportRefusal};
 
 /// Opens requests, has them handled, and seals the answers.
+///
+/// Everything between a request's bytes and the bytes of its answer is done by one thread that may
+/// block: each thread that a message wakes costs as much as a tenth of a signature, and finds its
+/// caches cold. Threads are made as they are needed, so that the handlers of many requests can
+/// wait for one sync of the disk together.
 pub(crate) struct SealedServer {
     seal: Arc<dyn Seal>,
     handler: Arc<dyn Handler>,
     challenges: Challenges,
-    workers: Workers,
+    /// How many messages may be worked on, or wait for it.
+    admitted: Arc<Semaphore>,
     throttles: Arc<Throttles>,
     memory: Budget,
     handler_timeout: Duration,
@@ -79,14 +87,14 @@ impl SealedServer {
     pub(crate) fn new(
         seal: Arc<dyn Seal>,
         handler: Arc<dyn Handler>,
-        workers: Workers,
         throttles: Arc<Throttles>,
         limits: &ServerLimits,
     ) -> Result<Self, SealError> {
         let challenges = Challenges::new(RENEW_AFTER)?;
         let memory = Budget::new(limits.buffered_bytes);
         let handler_timeout = limits.handler_timeout;
-        Ok(Self { seal, handler, challenges, workers, throttles, memory, handler_timeout })
+        let admitted = Arc::new(Semaphore::new(limits.waiting_work.min(Semaphore::MAX_PERMITS)));
+        Ok(Self { seal, handler, challenges, admitted, throttles, memory, handler_timeout })
     }
 
     /// The memory that bodies and answers share.
@@ -102,84 +110,98 @@ impl SealedServer {
         address: IpAddr,
         guard: G,
     ) -> Result<Sealed, ServeFailure> {
-        let this = self.clone();
-        let admit = move || this.admit(&sealed, address);
-        let Admission { mut from, request } = self.work(admit).await?;
+        let caller = Arc::new(OnceLock::new());
+        let (this, runtime, to) = (self.clone(), Handle::current(), caller.clone());
+        // Neither a lost connection nor the timeout stops it half-way.
+        let work = self.work(move || this.serve(&runtime, &sealed, address, guard, &to));
+        match (timeout(self.handler_timeout, work).await, caller.get()) {
+            (Ok(answer), _) => answer,
+            (Err(_), Some(caller)) => {
+                let (this, to) = (self.clone(), caller.clone());
+                let refusal = self.refuse(&to, TransportRefusal::Overloaded);
+                self.work(move || this.seal_answer(to, refusal)).await
+            }
+            // Too slow even to find out who asks.
+            (Err(_), None) => Err(ServeFailure::Overloaded),
+        }
+    }
+
+    async fn work(
+        &self,
+        work: impl FnOnce() -> Result<Sealed, ServeFailure> + Send + 'static,
+    ) -> Result<Sealed, ServeFailure> {
+        let admitted = self.admitted.clone().try_acquire_owned();
+        let admitted = admitted.map_err(|_| ServeFailure::Overloaded)?;
+        let work = move || {
+            let answer = work();
+            drop(admitted);
+            answer
+        };
+        let died = |error| ServeFailure::Broken(format!("the handler failed: {error}"));
+        spawn_blocking(work).await.map_err(died)?
+    }
+
+    /// Opens, has handled, and seals; runs on a thread that may block. Tells early who asks.
+    fn serve<G>(
+        &self,
+        runtime: &Handle,
+        sealed: &[u8],
+        address: IpAddr,
+        guard: G,
+        caller: &OnceLock<Caller>,
+    ) -> Result<Sealed, ServeFailure> {
+        let Admission { mut from, request } = self.admit(sealed, address)?;
         let answer = match request {
             Err(refusal) => self.refuse(&from, refusal),
             Ok(request) => {
                 // Whoever joins is known afterwards, or the answer is signed only.
                 from.known = true;
-                self.handle(from.clone(), request, guard).await?
+                // Nobody else sets it.
+                let _ = caller.set(from.clone());
+                let response = runtime.block_on(self.handler.handle(from.node.clone(), request));
+                drop(guard);
+                self.write(&from, response)
             }
         };
-        let this = self.clone();
-        self.work(move || this.seal_answer(from, answer)).await
+        self.seal_answer(from, answer)
     }
 
-    async fn handle<G: Send + 'static>(
-        self: &Arc<Self>,
-        from: Caller,
-        request: Request,
-        guard: G,
-    ) -> Result<Plain, ServeFailure> {
-        let (this, to) = (self.clone(), from.clone());
-        // A task of its own: neither a lost connection nor the timeout stops it half-way. The answer
-        // is written in it, so that no more answers wait for that than the handler gives at once.
-        let task = tokio::spawn(async move {
-            let response = this.handler.handle(to.node.clone(), request).await;
-            drop(guard);
-            this.write(&to, response)
-        });
-        match timeout(self.handler_timeout, task).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(ServeFailure::Broken(format!("the handler failed: {error}"))),
-            Err(_) => Ok(self.refuse(&from, TransportRefusal::Overloaded)),
-        }
-    }
-
-    async fn work<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> Result<T, ServeFailure> + Send + 'static,
-    ) -> Result<T, ServeFailure> {
-        match self.workers.run(work).await {
-            Ok(done) => done,
-            Err(WorkError::Full) => Err(ServeFailure::Overloaded),
-            Err(WorkError::Died) => Err(ServeFailure::Broken("a worker failed".to_owned())),
-        }
-    }
-
-    //----- Opening; runs on a worker -----
+    //----- Opening -----
 
     fn admit(&self, sealed: &[u8], address: IpAddr) -> Result<Admission, ServeFailure> {
-        match self.seal.open(sealed, MAX_MESSAGE_BYTES) {
-            Ok(opened) => self.examine(&opened, true),
-            Err(SealError::Stranger(_)) if !self.throttles.allow_stranger(address) => {
-                Err(ServeFailure::TooMany)
+        let (signer, plaintext, refusal) = match self.seal.open(sealed, MAX_MESSAGE_BYTES) {
+            Ok(opened) => return self.examine(&opened, true),
+            Err(SealError::Stranger(it)) => {
+                (it.claimed_key, it.plaintext, TransportRefusal::UnknownSender)
             }
-            Err(SealError::Stranger(stranger)) => self.admit_stranger(sealed, &stranger),
-            Err(SealError::OwnKey(reason)) => Err(ServeFailure::Broken(reason)),
-            Err(error) => Err(ServeFailure::NotForUs(error.to_string())),
+            Err(SealError::NotValidNow(it)) => {
+                (Some(it.sender), it.plaintext, TransportRefusal::SenderNotValid)
+            }
+            Err(SealError::OwnKey(reason)) => return Err(ServeFailure::Broken(reason)),
+            Err(error) => return Err(ServeFailure::NotForUs(error.to_string())),
+        };
+        if !self.throttles.allow_stranger(address) {
+            return Err(ServeFailure::TooMany);
+        }
+        match joining(&plaintext) {
+            Some(certificate) => self.admit_joining(sealed, &certificate),
+            None => refuse(signer, &plaintext, refusal),
         }
     }
 
-    /// A stranger may do one thing: join, with the certificate that its message was signed by.
-    fn admit_stranger(
+    /// A stranger, or somebody whose key has run out here, may do one thing: join, with the
+    /// certificate that its message was signed by.
+    fn admit_joining(
         &self,
         sealed: &[u8],
-        stranger: &Stranger,
+        certificate: &CertificateBytes,
     ) -> Result<Admission, ServeFailure> {
-        if let Some(certificate) = joining(&stranger.plaintext) {
-            let opened = self.seal.open_from(sealed, MAX_MESSAGE_BYTES, &certificate);
-            let opened = opened.map_err(|error| ServeFailure::NotForUs(error.to_string()))?;
-            return self.examine(&opened, false);
-        }
-        match (stranger.claimed.clone(), Envelope::nonce_of(&stranger.plaintext)) {
-            (Some(node), Some(nonce)) => Ok(Admission {
-                from: Caller { node, nonce, known: false },
-                request: Err(TransportRefusal::UnknownSender),
-            }),
-            _ => Err(ServeFailure::NotForUs("the sender is not known".to_owned())),
+        match self.seal.open_from(sealed, MAX_MESSAGE_BYTES, certificate) {
+            Ok(opened) => self.examine(&opened, false),
+            Err(SealError::NotValidNow(it)) => {
+                refuse(Some(it.sender), &it.plaintext, TransportRefusal::SenderNotValid)
+            }
+            Err(error) => Err(ServeFailure::NotForUs(error.to_string())),
         }
     }
 
@@ -225,7 +247,6 @@ impl SealedServer {
         Plain { bytes: self.envelope(to, Err(refusal)), share: None }
     }
 
-    /// Runs on a worker.
     fn seal_answer(&self, to: Caller, answer: Plain) -> Result<Sealed, ServeFailure> {
         let recipients = std::slice::from_ref(&to.node);
         let recipients = if to.known { recipients } else { &[] };
@@ -258,6 +279,20 @@ impl std::fmt::Debug for SealedServer {
 fn half(mut share: Share) -> Share {
     drop(share.split(share.num_permits() / 2));
     share
+}
+
+/// A refusal to somebody whose certificate does not help to encrypt it: signed only.
+fn refuse(
+    signer: Option<NodeId>,
+    plaintext: &[u8],
+    refusal: TransportRefusal,
+) -> Result<Admission, ServeFailure> {
+    match (signer, Envelope::nonce_of(plaintext)) {
+        (Some(node), Some(nonce)) => {
+            Ok(Admission { from: Caller { node, nonce, known: false }, request: Err(refusal) })
+        }
+        _ => Err(ServeFailure::NotForUs(refusal.to_string())),
+    }
 }
 
 fn request_in(plaintext: &[u8]) -> Result<RequestBody, TransportRefusal> {

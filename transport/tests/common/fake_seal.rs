@@ -5,7 +5,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use bftkv_protocol::{CertificateBytes, NodeId, Opened, Seal, SealError, Stranger, decode, encode};
+use bftkv_protocol::{
+    CertificateBytes, NodeId, NotValidNow, Opened, Seal, SealError, Stranger, decode, encode,
+};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -46,6 +48,8 @@ impl Packet {
 pub struct FakeSeal {
     id: NodeId,
     known: Mutex<BTreeSet<NodeId>>,
+    /// Known, but their keys are expired.
+    lapsed: Mutex<BTreeSet<NodeId>>,
     sealed: AtomicUsize,
 }
 
@@ -57,7 +61,8 @@ impl FakeSeal {
 
     pub fn knowing(byte: u8, known: impl IntoIterator<Item = u8>) -> Arc<Self> {
         let known = Mutex::new(known.into_iter().map(super::id).collect());
-        Arc::new(Self { id: super::id(byte), known, sealed: AtomicUsize::new(0) })
+        let (lapsed, sealed) = (Mutex::default(), AtomicUsize::new(0));
+        Arc::new(Self { id: super::id(byte), known, lapsed, sealed })
     }
 
     pub fn own(&self) -> NodeId {
@@ -70,6 +75,10 @@ impl FakeSeal {
 
     pub fn learn(&self, node: NodeId) {
         self.known.lock().unwrap().insert(node);
+    }
+
+    pub fn lapse(&self, node: NodeId) {
+        self.lapsed.lock().unwrap().insert(node);
     }
 
     pub fn sealed(&self) -> usize {
@@ -108,8 +117,13 @@ impl Seal for FakeSeal {
             return Err(SealError::Bad("too long".to_owned()));
         }
         if !self.known.lock().unwrap().contains(&packet.signer) {
-            let claimed = Some(packet.signer);
-            return Err(SealError::Stranger(Box::new(Stranger { claimed, plaintext })));
+            let claimed_key = Some(packet.signer);
+            return Err(SealError::Stranger(Box::new(Stranger { claimed_key, plaintext })));
+        }
+        if self.lapsed.lock().unwrap().contains(&packet.signer) {
+            let (sender, reason) = (packet.signer, "expired".to_owned());
+            let told = NotValidNow { sender, reason, plaintext };
+            return Err(SealError::NotValidNow(Box::new(told)));
         }
         Ok(Opened { sender: packet.signer, plaintext })
     }
