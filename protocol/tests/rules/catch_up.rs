@@ -361,6 +361,30 @@ fn who_is_silent_is_asked_again_and_who_is_needed_is_named() {
     assert_eq!(bench.catch_up.wake_at(), None);
 }
 
+/// A page may take longer than the time after which its member is asked again.
+#[test]
+fn a_slow_answer_still_counts_and_only_once() {
+    let mut bench = Bench::new(one_group());
+    let (first, _) = bench.asked[&node(A)].clone();
+    for round in [1, 2] {
+        bench.catch_up.handle_timeout(ROUND * round);
+        bench.drain();
+    }
+    let (second, _) = bench.asked[&node(A)].clone();
+    assert_ne!(first, second, "it was asked again");
+    let configuration = one_group().digest();
+    for round in [first, second] {
+        let outcome = Ok(Answer::Recalled { variables: vec![know(None, 5, &[])], more: false });
+        let response = Ok(Response { configuration, outcome });
+        bench.catch_up.handle_response(round, &node(A), response, &bench.keys, &People);
+    }
+    bench.drain();
+    assert!(bench.catch_up.culprits().is_empty(), "the second is not held against it");
+    bench.tell(B, Vec::new());
+    bench.tell(LIAR, Vec::new());
+    assert!(bench.catch_up.is_done());
+}
+
 #[test]
 fn an_answer_under_another_configuration_does_not_count() {
     let mut bench = Bench::new(one_group());

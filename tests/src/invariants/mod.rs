@@ -31,7 +31,13 @@ use crate::oracle::{History, Operation};
 #[derive(Debug)]
 pub(crate) enum Observation<'a> {
     /// An honest node lets a share leave.
-    Share { node: &'a NodeId, statement: &'a ShareStatement, durable: bool, slots: &'a Marks },
+    Share {
+        node: &'a NodeId,
+        subkey: u8,
+        statement: &'a ShareStatement,
+        durable: bool,
+        slots: &'a Marks,
+    },
     /// A certified entry is on the disk of an honest node.
     Stored { node: &'a NodeId, entry: &'a CertifiedEntry },
     /// The home of an honest writer signed an entry.

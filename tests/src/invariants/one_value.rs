@@ -7,10 +7,12 @@ use bftkv_protocol::{EntryHash, NodeId, Timestamp, Variable};
 
 use super::{Facts, Invariant, Observation};
 
-/// What each honest node has signed.
+/// What each honest node has signed. A node that lost its disk signs with a fresh subkey: what it
+/// signed alone before, nobody can tell it. That nothing is certified twice all the same is another
+/// invariant.
 #[derive(Debug, Default)]
 pub(super) struct OneValue {
-    signed: BTreeMap<(NodeId, Variable, Timestamp), EntryHash>,
+    signed: BTreeMap<((NodeId, u8), Variable, Timestamp), EntryHash>,
 }
 
 impl Invariant for OneValue {
@@ -19,10 +21,11 @@ impl Invariant for OneValue {
     }
 
     fn note(&mut self, _: &Facts, observation: &Observation<'_>) -> Result<(), String> {
-        let Observation::Share { node, statement, durable, .. } = observation else {
+        let Observation::Share { node, subkey, statement, durable, .. } = observation else {
             return Ok(());
         };
-        let place = ((*node).clone(), statement.variable.clone(), statement.timestamp);
+        let key = ((*node).clone(), *subkey);
+        let place = (key, statement.variable.clone(), statement.timestamp);
         let first = *self.signed.entry(place).or_insert(statement.entry);
         if first != statement.entry {
             return Err(format!("{node} signed {first} and {}", statement.entry));

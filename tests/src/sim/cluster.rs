@@ -60,7 +60,8 @@ impl Cluster {
         let mut rng = Rng::new(seed);
         let drawn = rng.pick(&Shape::ALL).copied().unwrap_or(Shape::Alone(4));
         let configuration = settings.shape.unwrap_or(drawn).configuration();
-        let more = if settings.over_budget { 2 } else { 0 };
+        let forget = settings.faults.lose_disks();
+        let more = if settings.over_budget { 2 } else { -isize::from(forget) };
         let (habits, behaviours): (Vec<Adversary>, Vec<Adversary>) =
             settings.adversaries.into_iter().flatten().partition(|a| a.is_writer());
         let false_nodes = traitors(&configuration, more, !behaviours.is_empty(), &mut rng);
@@ -92,7 +93,7 @@ impl Cluster {
             plant: settings.plant,
             faults: settings.faults,
             on_the_wire: rng.percent(6),
-            disk_failures: if rng.percent(85) { 0 } else { 3 },
+            disk_failures: if rng.percent(85) || forget { 0 } else { 3 },
             healed: false,
             rng,
         };
@@ -217,6 +218,11 @@ impl Cluster {
             Event::Restart { process } => self.with_process(process, 8, Process::restart),
             Event::Crash { node, lasts } => self.crash(node, lasts),
             Event::Recover { node } => self.recover(&node),
+            Event::CatchUp { node, epoch } => {
+                if let Some(node) = self.nodes.get_mut(&node) {
+                    node.catch_up_on(ground, epoch);
+                }
+            }
             Event::Split { how, lasts } => self.split(how, lasts),
             Event::ClockJumps { process } => {
                 self.with_process(process, 10, Process::clock_jumps);
@@ -281,6 +287,11 @@ impl Cluster {
                     process.take(ground, op, round, from, response);
                 }
             }
+            Caller::CatchUp { node, epoch, round } => {
+                if let Some(node) = self.nodes.get_mut(&node) {
+                    node.recall(ground, epoch, round, from, response);
+                }
+            }
             Caller::Traitor => {
                 if let Ok(Response { outcome: Ok(Answer::Share(share)), .. }) = response {
                     self.take_loot(&share);
@@ -320,8 +331,13 @@ impl Cluster {
     }
 
     fn recover(&mut self, id: &NodeId) {
+        let forgetting = self.nodes.values().any(Node::has_forgotten);
         let ground = &mut self.ground;
         if let Some(node) = self.nodes.get_mut(id).filter(|node| !node.is_up()) {
+            if ground.faults.lose_disks() && !forgetting && ground.rng.percent(60) {
+                node.lose_disk(ground);
+                ground.trace.line(ground.clock.now(), || format!("{} lost its disk", short(id)));
+            }
             node.restart(ground);
             ground.trace.line(ground.clock.now(), || format!("{} is back", short(id)));
         }
@@ -362,6 +378,17 @@ impl Cluster {
             } else if let Some(behaviour) = chosen(&self.behaviours, number) {
                 liar.become_another(behaviour);
             }
+        }
+    }
+
+    /// Lets nodes that forgot read the rest, now that everybody answers.
+    pub(crate) fn finish_catching_up(&mut self) {
+        if self.nodes.values().any(Node::has_forgotten) {
+            self.play();
+        }
+        if let Some((id, _)) = self.nodes.iter().find(|(_, node)| node.has_forgotten()) {
+            let now = self.ground.clock.now();
+            self.ground.watch.fail(now, "who forgot catches up", short(id));
         }
     }
 

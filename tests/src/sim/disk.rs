@@ -24,8 +24,9 @@ pub(crate) struct Disk {
     flaw: Option<Plant>,
 }
 
-#[derive(Debug, Default)]
-struct Synced {
+/// Everything that was synced, at one moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Synced {
     variables: BTreeMap<Variable, Kept>,
     proofs: Vec<EquivocationProof>,
     /// Entries stored since somebody asked.
@@ -33,7 +34,7 @@ struct Synced {
     age: StoreAge,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Kept {
     versions: BTreeMap<Timestamp, CertifiedEntry>,
     /// What was stored last: only a planted bug looks at it.
@@ -86,6 +87,18 @@ impl Disk {
 
     /// Everything on its way is lost, as on a disk that lies about syncing.
     pub(crate) fn lose_writes(&mut self) {
+        self.writing.clear();
+        self.stopped = false;
+    }
+
+    /// A copy, as a backup makes it.
+    pub(crate) fn copy(&self) -> Synced {
+        self.lock().clone()
+    }
+
+    /// Another disk is put in: an old copy, or a new one.
+    pub(crate) fn replace(&mut self, by: Synced) {
+        *self.lock() = by;
         self.writing.clear();
         self.stopped = false;
     }

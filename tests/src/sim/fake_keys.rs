@@ -54,7 +54,7 @@ impl FakeKeys {
     }
 
     pub(crate) fn signer(&self, id: &NodeId) -> FakeSigner {
-        FakeSigner { id: id.clone(), secret: self.secret_of(id) }
+        FakeSigner { id: id.clone(), secret: self.secret_of(id), subkey: 0 }
     }
 
     /// What somebody sees who knows only these certificates besides those of the members.
@@ -76,11 +76,20 @@ impl Verify for FakeKeys {
         message: &[u8],
         signature: &SignatureBytes,
     ) -> Result<(), VerifyError> {
-        if signature.as_bytes() == tag(self.secret_of(signer), purpose, message) {
+        let subkey = signature.as_bytes().first().copied().unwrap_or_default();
+        if signature.as_bytes() == tag(self.secret_of(signer), subkey, purpose, message) {
             return Ok(());
         }
         let reason = "not made with the key".to_owned();
         Err(VerifyError::Bad { signer: signer.clone(), reason })
+    }
+
+    /// Each subkey has a made-up fingerprint: that of the certificate with its number behind.
+    fn made_by(&self, signer: &NodeId, signature: &SignatureBytes) -> Option<NodeId> {
+        let subkey = *signature.as_bytes().first()?;
+        let (_, most) = signer.as_bytes().split_last()?;
+        let fingerprint = [most, &[signer.as_bytes().first()?.wrapping_add(subkey)]].concat();
+        NodeId::from_bytes(&fingerprint).ok()
     }
 }
 
@@ -114,6 +123,10 @@ impl Verify for View<'_> {
         }
         self.keys.verify(signer, purpose, message, signature)
     }
+
+    fn made_by(&self, signer: &NodeId, signature: &SignatureBytes) -> Option<NodeId> {
+        self.keys.made_by(signer, signature)
+    }
 }
 
 /// The right to sign as one key.
@@ -121,6 +134,20 @@ impl Verify for View<'_> {
 pub(crate) struct FakeSigner {
     id: NodeId,
     secret: u64,
+    /// Counts the signing subkeys.
+    subkey: u8,
+}
+
+impl FakeSigner {
+    /// The number of the subkey that signs.
+    pub(crate) fn subkey(&self) -> u8 {
+        self.subkey
+    }
+
+    /// Signs with a fresh subkey from now on.
+    pub(crate) fn renew(&mut self) {
+        self.subkey = self.subkey.saturating_add(1);
+    }
 }
 
 impl std::fmt::Debug for FakeSigner {
@@ -135,14 +162,16 @@ impl Sign for FakeSigner {
     }
 
     fn sign(&self, purpose: Purpose, message: &[u8]) -> Result<SignatureBytes, SignError> {
-        SignatureBytes::new(tag(self.secret, purpose, message))
+        SignatureBytes::new(tag(self.secret, self.subkey, purpose, message))
             .map_err(|e| SignError(e.to_string()))
     }
 }
 
-fn tag(secret: u64, purpose: Purpose, message: &[u8]) -> [u8; 8] {
+/// A signature: the number of the subkey, then what only its owner can make.
+fn tag(secret: u64, subkey: u8, purpose: Purpose, message: &[u8]) -> Vec<u8> {
     let domain = purpose.domain().as_str().as_bytes();
-    Mix::new(secret).bytes(domain).bytes(message).finish().to_be_bytes()
+    let mix = Mix::new(secret).number(u64::from(subkey)).bytes(domain).bytes(message);
+    [&[subkey], mix.finish().to_be_bytes().as_slice()].concat()
 }
 
 #[cfg(test)]

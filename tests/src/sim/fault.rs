@@ -26,11 +26,14 @@ pub enum Fault {
     SlowNode,
     /// The clocks of clients differ by up to ten years, and jump.
     Clocks,
+    /// Nodes lose their disks, or get old copies of them back. There is one Byzantine node less
+    /// in each group: a node that forgot counts as one of the b.
+    LostDisk,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Halves,
         Self::OneWay,
         Self::IsolateOne,
@@ -42,6 +45,7 @@ impl Fault {
         Self::LongDelays,
         Self::SlowNode,
         Self::Clocks,
+        Self::LostDisk,
     ];
 
     /// Those that cut links.
@@ -63,6 +67,7 @@ impl Fault {
             Self::LongDelays => "long-delays",
             Self::SlowNode => "slow-node",
             Self::Clocks => "clocks",
+            Self::LostDisk => "lost-disk",
         }
     }
 
@@ -87,6 +92,12 @@ pub enum Faults {
 }
 
 impl Faults {
+    /// Whether nodes lose their disks. Only by name: with all faults at once, the Byzantine nodes
+    /// are the full number.
+    pub(crate) fn lose_disks(self) -> bool {
+        self == Self::With(Fault::LostDisk)
+    }
+
     /// Whether the run must have this one.
     pub(crate) fn include(self, fault: Fault) -> bool {
         match self {

@@ -44,6 +44,8 @@ pub(crate) enum Caller {
     Op { process: ProcessId, op: OpId, round: Round },
     /// A traitor who gathers shares.
     Traitor,
+    /// A node that reads what it lost.
+    CatchUp { node: NodeId, epoch: u64, round: Round },
 }
 
 /// What can happen.
@@ -59,6 +61,7 @@ pub(crate) enum Event {
     Restart { process: ProcessId },
     Crash { node: NodeId, lasts: Duration },
     Recover { node: NodeId },
+    CatchUp { node: NodeId, epoch: u64 },
     Split { how: Fault, lasts: Duration },
     ClockJumps { process: ProcessId },
     Join,

@@ -18,6 +18,7 @@ mod cluster;
 mod disk;
 mod fake_keys;
 mod fault;
+mod forgetful;
 mod ground;
 mod home;
 mod machine;
@@ -126,6 +127,7 @@ pub fn run(seed: u64, settings: &Settings) -> Report {
     let mut cluster = Cluster::new(seed, settings);
     cluster.play();
     cluster.heal();
+    cluster.finish_catching_up();
     let mut counts = Counts::default();
     for variable in cluster.variables.clone() {
         match cluster.close(&variable) {

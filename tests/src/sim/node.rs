@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bftkv_protocol::client::CatchUp;
 use bftkv_protocol::server::{Context, Reply, Server, ServerAction, Ticket, admit, page};
 use bftkv_protocol::{
     Address, Answer, EquivocationProof, Identities, NodeId, Outcome, Purpose, Refusal, Request,
     Response, ShareStatement, Sign, SignatureShare, Store, TimeStatement,
 };
 
-use super::disk::Disk;
+use super::disk::{Disk, Synced};
 use super::fake_keys::FakeSigner;
 use super::ground::{Caller, DiskWork, Event, Ground};
 use super::plant::Plant;
@@ -19,16 +20,21 @@ use crate::invariants::Observation;
 /// One honest node.
 #[derive(Debug)]
 pub(crate) struct Node {
-    signer: FakeSigner,
-    disk: Disk,
+    pub(super) signer: FakeSigner,
+    pub(super) disk: Disk,
     server: Server,
     up: bool,
     /// Counts restarts: what an earlier life was waiting for does not reach a later one.
-    epoch: u64,
+    pub(super) epoch: u64,
     /// Who waits for the answer to each request.
     calls: BTreeMap<Ticket, (Caller, NodeId)>,
     tickets: Ticket,
     cut: BTreeSet<NodeId>,
+    /// An old copy of the disk.
+    pub(super) backup: Option<Synced>,
+    /// It lost its memory and has not read all from the others yet: it is silent.
+    pub(super) forgot: bool,
+    pub(super) catch_up: Option<Box<CatchUp>>,
 }
 
 impl Node {
@@ -42,6 +48,9 @@ impl Node {
             calls: BTreeMap::new(),
             tickets: 0,
             cut: BTreeSet::new(),
+            backup: None,
+            forgot: false,
+            catch_up: None,
         }
     }
 
@@ -61,6 +70,10 @@ impl Node {
         sender: NodeId,
         request: Request,
     ) {
+        if self.forgot && !matches!(request, Request::Accuse(_)) {
+            self.answer(ground, &(caller, sender), Err(Refusal::CatchingUp));
+            return;
+        }
         let claimed = match (&request, ground.plant) {
             (Request::Sign { entry, .. }, Some(Plant::ShareForAnybody)) => {
                 entry.entry.writer.clone()
@@ -130,13 +143,17 @@ impl Node {
             self.disk.crash(&mut ground.rng);
         }
         self.report_stored(ground);
+        if ground.faults.lose_disks() && ground.rng.percent(50) {
+            self.backup = Some(self.disk.copy());
+        }
         self.up = false;
+        self.catch_up = None;
         self.epoch = self.epoch.saturating_add(1);
         self.calls.clear();
     }
 
     /// The node starts again over what is on its disk.
-    pub(crate) fn restart(&mut self, ground: &Ground) {
+    pub(crate) fn restart(&mut self, ground: &mut Ground) {
         if ground.plant == Some(Plant::ForgetMarks) {
             self.disk.forget_marks();
         }
@@ -145,6 +162,9 @@ impl Node {
         self.cut = proofs.iter().map(|proof| proof.guilty().clone()).collect();
         self.server.note_convicted(self.cut.iter().cloned());
         self.up = true;
+        if self.forgot {
+            self.begin_to_catch_up(ground);
+        }
     }
 
     /// A disk that failed needs a restart to be trusted again.
@@ -218,7 +238,14 @@ impl Node {
         };
         let durable = state.marks.slots.iter().any(is_slot);
         let node = self.signer.id();
-        ground.observe(&Observation::Share { node, statement, durable, slots: &state.marks });
+        let subkey = self.signer.subkey();
+        ground.observe(&Observation::Share {
+            node,
+            subkey,
+            statement,
+            durable,
+            slots: &state.marks,
+        });
         Ok(Answer::Share(SignatureShare { signer: node.clone(), signature }))
     }
 
@@ -235,7 +262,7 @@ impl Node {
     }
 
     /// Cuts somebody out on proof, and tells the others the first time.
-    fn cut_out(&mut self, ground: &mut Ground, proof: &EquivocationProof) {
+    pub(super) fn cut_out(&mut self, ground: &mut Ground, proof: &EquivocationProof) {
         let me = self.signer.id().clone();
         ground.observe(&Observation::Accused { by: &me, guilty: proof.guilty() });
         if self.cut.insert(proof.guilty().clone()) {
@@ -246,7 +273,7 @@ impl Node {
         }
     }
 
-    fn report_stored(&self, ground: &mut Ground) {
+    pub(super) fn report_stored(&self, ground: &mut Ground) {
         for entry in self.disk.newly_stored() {
             ground.observe(&Observation::Stored { node: self.signer.id(), entry: &entry });
         }

@@ -60,10 +60,10 @@ pub(crate) fn node(number: u8) -> NodeId {
     NodeId::from_bytes(&[number; 20]).expect("20 bytes are a fingerprint")
 }
 
-/// Traitors: b of each group, or none unless `always`, and `more` than that if it is to be too many.
+/// Traitors: b of each group, or none unless `always`, and `more` than that: too many, or fewer where nodes forget.
 pub(crate) fn traitors(
     configuration: &Configuration,
-    more: usize,
+    more: isize,
     always: bool,
     rng: &mut Rng,
 ) -> BTreeSet<NodeId> {
@@ -71,12 +71,13 @@ pub(crate) fn traitors(
     let groups: Vec<&Group> =
         configuration.cliques().iter().chain([configuration.store()]).collect();
     for group in &groups {
-        let most = group.thresholds().b().saturating_add(more);
+        let most = group.thresholds().b().saturating_add_signed(more);
         let wanted = if rng.percent(12) && !always { 0 } else { most };
         let members: Vec<NodeId> = group.members().cloned().collect();
         for id in rng.sample(&members, members.len()) {
             let fits = |g: &&Group| {
-                !g.contains(&id) || g.count(&traitors) < g.thresholds().b().saturating_add(more)
+                !g.contains(&id)
+                    || g.count(&traitors) < g.thresholds().b().saturating_add_signed(more)
             };
             if group.count(&traitors) < wanted && groups.iter().all(fits) {
                 traitors.insert(id);

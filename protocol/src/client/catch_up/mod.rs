@@ -81,6 +81,9 @@ struct Teller {
     done: bool,
     /// The question that it has not answered yet, and for how many timeouts.
     asked: Option<(Round, u8)>,
+    /// The first question since its last page: an answer to any later one is as good, so that a
+    /// slow member is not asked for ever.
+    since: Option<Round>,
     /// It could not be reached, or refused: asked again at the next timeout.
     waiting: bool,
     /// Variables that it named without a certified entry.
@@ -197,7 +200,7 @@ impl CatchUp {
         // An answer under the newest configuration is by one that has stopped under older ones.
         let ours = self.known.newest().digest();
         let Some(teller) = self.tellers.get_mut(from) else { return };
-        if teller.asked.is_none_or(|(asked, _)| asked != round) {
+        if teller.done || teller.since.is_none_or(|first| round < first) {
             return;
         }
         teller.asked = None;
@@ -256,6 +259,7 @@ impl CatchUp {
             return;
         }
         teller.done = !more;
+        teller.since = None;
         if let Some(last) = page.last() {
             teller.told = Some(last.variable.clone());
         }
@@ -340,6 +344,7 @@ impl CatchUp {
             }
             self.round = self.round.wrapping_add(1);
             teller.asked = Some((self.round, 0));
+            teller.since = teller.since.or(Some(self.round));
             let request = Request::Recall { after: teller.told.clone(), limit: MAX_RECALLED };
             asks.push(CatchUpAction::Ask {
                 round: self.round,
@@ -374,7 +379,7 @@ impl CatchUp {
 
 impl Teller {
     fn new() -> Self {
-        Self { told: None, done: false, asked: None, waiting: false, uncertified: 0 }
+        Self { told: None, done: false, asked: None, since: None, waiting: false, uncertified: 0 }
     }
 }
 
