@@ -20,6 +20,9 @@ pub enum Error {
     /// The configuration file is not usable. Ours to mend.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The file of members does not hold together.
+    #[error("the file of members: {0}")]
+    Members(bftkv_protocol::ChangeError),
     /// The certificates do not make a quorum.
     #[error("no quorum: {0}")]
     Quorum(#[from] bftkv_wot::DeriveError),

@@ -49,6 +49,10 @@ pub enum HomeError {
         /// Why.
         error: std::io::Error,
     },
+    /// A file of the home does not fit its checksum. Restoring an old copy of it would be worse:
+    /// a node must not forget what it has signed.
+    #[error("{0} is damaged: leave the realm with this node and come back with a new home")]
+    Damaged(PathBuf),
     /// The key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -88,6 +92,10 @@ impl Home {
     pub const ANNOUNCED: &'static str = "announced";
     /// A node's data.
     pub const STORE: &'static str = "store";
+    /// What a node has promised about members: never copy it to another home, nor restore it.
+    pub const MEMBERS: &'static str = "members";
+    /// The configurations that a client has adopted.
+    pub const CONFIGURATIONS: &'static str = "configurations";
 
     /// Makes a home. The folder is made if it is missing, for its owner alone.
     ///

@@ -41,6 +41,7 @@
 // What ships has no bugs that were put in on purpose.
 const _: () = assert!(!bftkv_protocol::planted::POSSIBLE, "built with planted bugs");
 
+mod bootstrap;
 mod certificates;
 mod client;
 mod config;
@@ -52,6 +53,7 @@ mod node;
 mod peers;
 mod proof_file;
 mod publish;
+mod record_file;
 mod revoked;
 
 pub use bftkv_protocol as protocol;
@@ -62,7 +64,10 @@ pub use bftkv_wot as wot;
 pub use bftkv_protocol::client::{Consistency, Fault, Found, Problem, Written};
 pub use bftkv_protocol::{CertifiedEntry, Configuration, NodeId, Timestamp, Value, Variable};
 pub use certificates::Certificates;
-pub use client::{Client, ClientParts, GetOptions, JoinReport, PutOptions, Version};
+pub use client::{
+    ChangeFailure, ChangeProgress, Client, ClientParts, GetOptions, JoinReport, MemberStatus,
+    Place, PutOptions, Version,
+};
 pub use config::{
     ClientConfig, Config, ConfigError, ConfiguredConsistency, LogConfig, NodeConfig, RealmConfig,
     StorageConfig, TEMPLATE,

@@ -34,6 +34,8 @@ struct Parts {
     certificates: Certificates,
     key: OwnKey,
     transport: Arc<dyn Transport>,
+    /// Whether we may be asked too: a client with a node's key is not that node.
+    asks_itself: bool,
     background: Mutex<JoinSet<()>>,
 }
 
@@ -61,9 +63,10 @@ impl Peers {
         certificates: Certificates,
         key: OwnKey,
         transport: Arc<dyn Transport>,
+        asks_itself: bool,
     ) -> Self {
         let background = Mutex::default();
-        Self { parts: Arc::new(Parts { certificates, key, transport, background }) }
+        Self { parts: Arc::new(Parts { certificates, key, transport, asks_itself, background }) }
     }
 
     /// Who asks.
@@ -71,8 +74,8 @@ impl Peers {
         self.parts.key.id()
     }
 
-    /// Asks nodes; their answers come as they arrive, one for each node. We are never asked
-    /// ourselves.
+    /// Asks nodes; their answers come as they arrive, one for each node. A node never asks
+    /// itself.
     pub(crate) fn ask(
         &self,
         to: BTreeSet<NodeId>,
@@ -213,7 +216,8 @@ impl Peers {
     fn places(&self, to: BTreeSet<NodeId>) -> (Vec<Peer>, Vec<NodeId>) {
         let mut peers = Vec::new();
         let mut homeless = Vec::new();
-        for node in to.into_iter().filter(|node| node != self.me()) {
+        let asked = |node: &NodeId| self.parts.asks_itself || node != self.me();
+        for node in to.into_iter().filter(asked) {
             match self.parts.certificates.url(&node) {
                 Some(url) => peers.push(Peer::new(node, url.as_str())),
                 None => homeless.push(node),

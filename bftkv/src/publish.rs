@@ -31,7 +31,7 @@ pub async fn publish(
     let messenger = generate_key(MESSENGER, None).map_err(HomeError::Key)?.key;
     certificates.add(messenger.certificate_bytes()).map_err(HomeError::Certificate)?;
     let transport = HttpTransport::new(certificates.seal(&messenger), ClientLimits::default());
-    let peers = Peers::new(certificates.clone(), messenger, Arc::new(transport));
+    let peers = Peers::new(certificates.clone(), messenger, Arc::new(transport), true);
     let request = Request::Introduce { certificate: certificate.clone() };
     let mut answers = peers.ask(to, request, Patience::within(PATIENCE));
     let mut report = JoinReport::default();

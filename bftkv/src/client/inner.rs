@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::config::{ClientConfig, RealmConfig};
 use crate::peers::{Heard, Patience, Peers};
+use crate::record_file::RecordFile;
 use crate::{Certificates, Error, HomeError};
 
 /// How many pages of proofs are taken from one node. One holds two million bytes, so that a liar
@@ -31,6 +32,8 @@ pub(super) struct Inner {
     pub(super) realm: RealmConfig,
     pub(super) settings: ClientConfig,
     pub(super) configurations: RwLock<Option<Arc<Configurations>>>,
+    /// Where adopted configurations are kept.
+    pub(super) file: RecordFile,
     pub(super) began: Instant,
 }
 

@@ -2,26 +2,28 @@
 
 mod drive;
 mod inner;
+mod members;
 mod refresh;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use bftkv_protocol::client::{
     Consistency, Found, ListVersions, Options, Problem, Read, ReadOptions, Write, Written,
 };
-use bftkv_protocol::{
-    Answer, Configuration, Configurations, NodeId, Response, Sign, Timestamp, Value, Variable,
-};
+use bftkv_protocol::{Answer, Configuration, NodeId, Response, Sign, Timestamp, Value, Variable};
 use bftkv_storage::WriterLog;
 use bftkv_transport::{ClientLimits, HttpTransport, Transport};
 use bftkv_wot::OwnKey;
 
 use self::drive::drive;
 use self::inner::Inner;
+pub use self::members::{ChangeFailure, ChangeProgress, MemberStatus, Place};
 use crate::config::{ClientConfig, RealmConfig};
 use crate::peers::Peers;
+use crate::record_file::RecordFile;
 use crate::{Certificates, Error, Home};
 
 /// How to put.
@@ -85,6 +87,8 @@ pub struct ClientParts {
     pub realm: RealmConfig,
     /// Deadlines and the like.
     pub settings: ClientConfig,
+    /// Where to keep the configurations that it adopts; `None`: nowhere.
+    pub configurations: Option<PathBuf>,
 }
 
 /// Puts and gets. Cheap to clone; all clones share connections, certificates and memory.
@@ -116,6 +120,7 @@ impl Client {
             memory: home.writer_log()?,
             realm: home.config().realm.clone(),
             settings: home.config().client.clone(),
+            configurations: Some(home.path().join(Home::CONFIGURATIONS)),
         };
         Self::assemble(parts).await
     }
@@ -125,11 +130,11 @@ impl Client {
     /// # Errors
     /// As [`Client::open`].
     pub async fn assemble(parts: ClientParts) -> Result<Self, Error> {
-        let me = parts.key.id();
-        let derived = parts.certificates.configuration(me, &parts.realm);
-        let known = |first: &Configuration| Arc::new(Configurations::starting_with(first.clone()));
-        let configurations = derived.as_ref().ok().map(known);
-        let peers = Peers::new(parts.certificates.clone(), parts.key.clone(), parts.transport);
+        let peers =
+            Peers::new(parts.certificates.clone(), parts.key.clone(), parts.transport, true);
+        let file = RecordFile::new(parts.configurations, refresh::MAGIC);
+        let adopted = refresh::read(&file)?;
+        let is_known = adopted.is_some();
         let inner = Inner {
             certificates: parts.certificates,
             key: parts.key,
@@ -137,13 +142,14 @@ impl Client {
             memory: parts.memory,
             realm: parts.realm,
             settings: parts.settings,
-            configurations: RwLock::new(configurations),
+            configurations: RwLock::new(adopted.map(Arc::new)),
+            file,
             began: Instant::now(),
         };
         let client = Self { inner: Arc::new(inner) };
-        if derived.is_err() {
+        if !is_known && client.inner.derive().is_err() {
             client.join().await;
-            client.reconfigure()?;
+            client.reconfigure().await?;
             client.inner.learn_revocations().await;
         }
         Ok(client)
@@ -193,14 +199,18 @@ impl Client {
         report
     }
 
-    /// Derives the configuration anew.
-    fn reconfigure(&self) -> Result<(), Error> {
+    /// Finds out which configuration the realm has: by the changes that follow what is known; if
+    /// nothing but the web of trust is known, by what a quorum of the nodes answers.
+    async fn reconfigure(&self) -> Result<(), Error> {
         let inner = &self.inner;
-        let derived = inner.certificates.configuration(inner.key.id(), &inner.realm)?;
-        // Members that were learned by joining are needed offline too, to check proofs.
-        inner.certificates.keep_members(&derived);
-        let mut current = inner.configurations.write().unwrap_or_else(PoisonError::into_inner);
-        *current = Some(Arc::new(Configurations::starting_with(derived)));
+        if inner.is_adopted() {
+            inner.refresh().await;
+            return Ok(());
+        }
+        if !inner.bootstrap().await {
+            // Nobody answers, or all have what the web of trust shows.
+            inner.derive()?;
+        }
         Ok(())
     }
 
@@ -342,7 +352,7 @@ impl Client {
         if may {
             self.join().await;
         }
-        may && self.reconfigure().is_ok()
+        may && self.reconfigure().await.is_ok()
     }
 
     /// Waits, at most so long, for what goes on in the background: storing at the last nodes,

@@ -1,14 +1,55 @@
-//! Learning of changes of members.
+//! Which configurations a client uses: what it has adopted, changes of members, first contact.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
-use bftkv_protocol::{Answer, Configurations, NodeId, Request, Response, SignedChange};
+use bftkv_protocol::{
+    Answer, Configurations, Lineage, NodeId, Request, Response, Sign as _, SignedChange,
+};
 
 use super::inner::Inner;
+use crate::Error;
+use crate::bootstrap;
 use crate::peers::Patience;
+use crate::record_file::RecordFile;
+
+/// The first line of the file with the adopted configurations.
+pub(super) const MAGIC: &[u8] = b"bftkv configurations 1\n";
+
+/// What was adopted earlier.
+pub(super) fn read(file: &RecordFile) -> Result<Option<Configurations>, Error> {
+    let lineage: Option<Lineage> = file.read()?;
+    lineage.map(|lineage| Configurations::restore(lineage).map_err(Error::Members)).transpose()
+}
 
 impl Inner {
+    /// Whether more than the web of trust speaks for what is known: a quorum, or signed changes.
+    pub(super) fn is_adopted(&self) -> bool {
+        self.file.exists() || self.configurations().is_ok_and(|known| !known.changes().is_empty())
+    }
+
+    /// Takes what the web of trust shows.
+    pub(super) fn derive(&self) -> Result<(), Error> {
+        let derived = self.certificates.configuration(self.key.id(), &self.realm)?;
+        // Members that were learned by joining are needed offline too, to check proofs.
+        self.certificates.keep_members(&derived);
+        let mut current = self.configurations.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Some(Arc::new(Configurations::starting_with(derived)));
+        Ok(())
+    }
+
+    /// First contact: takes what a quorum of the nodes answers. Tells whether there was one.
+    pub(super) async fn bootstrap(&self) -> bool {
+        let derived = self.certificates.configuration(self.key.id(), &self.realm).ok();
+        let patience = Patience::within(self.settings.round());
+        let found =
+            bootstrap::find(&self.peers, &self.certificates, derived.as_ref(), patience).await;
+        let Some(found) = found else { return false };
+        *self.configurations.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.adopt(found);
+        true
+    }
+
     /// Asks the nodes for changes of members that are not known here, and takes those that have
     /// their votes. Gives what is known then; `None` if nothing is.
     pub(super) async fn refresh(&self) -> Option<Arc<Configurations>> {
@@ -37,11 +78,14 @@ impl Inner {
             let Ok(known) = self.configurations() else { return };
             let mut extended = (*known).clone();
             let mut taken = extended.extend(change.clone(), self.keys());
-            if let Err(error) = &taken
-                && let Some(missing) = error.missing_certificate()
+            while let Err(error) = &taken
+                && let Some(missing) = error.missing_certificate().cloned()
             {
                 self.fetch(BTreeSet::from([missing.clone()])).await;
-                taken = extended.extend(change, self.keys());
+                if !self.certificates.keyring().contains(&missing) {
+                    break;
+                }
+                taken = extended.extend(change.clone(), self.keys());
             }
             match taken {
                 Ok(()) => self.adopt(extended),
@@ -54,11 +98,15 @@ impl Inner {
     }
 
     /// Uses these configurations from now on, unless newer ones are known already.
-    fn adopt(&self, known: Configurations) {
+    pub(super) fn adopt(&self, known: Configurations) {
+        self.certificates.keep_members(known.newest());
         let mut current = self.configurations.write().unwrap_or_else(PoisonError::into_inner);
         let newest = known.newest().number();
         if current.as_ref().is_none_or(|current| current.newest().number() < newest) {
-            tracing::info!(number = newest, "the members have changed");
+            tracing::info!(number = newest, "adopted the configuration that the nodes have");
+            if let Err(error) = self.file.write(&known.lineage()) {
+                tracing::warn!(%error, "cannot keep the adopted configuration");
+            }
             *current = Some(Arc::new(known));
         }
     }

@@ -22,6 +22,9 @@ const PAGE: Duration = Duration::from_secs(10);
 /// How long before those are asked again who did not answer.
 const ROUND: Duration = Duration::from_secs(1);
 
+/// The same while members change: nothing is served until the state is taken over.
+const ROUND_OF_CHANGE: Duration = Duration::from_millis(100);
+
 enum Event {
     Page(Round, NodeId, Result<Response, Lost>),
     Fetched,
@@ -29,21 +32,29 @@ enum Event {
 
 type Events = mpsc::UnboundedSender<Event>;
 
-/// Reads from a quorum of others what they remember, and makes it durable.
-pub(super) async fn catch_up(recovery: &Recovery, core: &Arc<Core>) -> Result<(), Error> {
+/// Reads from a quorum of others what they remember, and makes it durable. Gives `false` if members
+/// have changed meanwhile, so that others must be asked.
+pub(super) async fn catch_up(
+    recovery: &Recovery,
+    core: &Arc<Core>,
+    source: Source,
+    counts_itself: bool,
+) -> Result<bool, Error> {
     let start = Instant::now();
-    let (me, configuration) = (recovery.key.id().clone(), Arc::clone(&recovery.configuration));
-    let writers = recovery.certificates.quorum_certificates(&configuration, &me);
-    let source = Source::Peers;
-    let options =
-        CatchUpOptions { me: me.clone(), counts_itself: false, source, round_timeout: ROUND };
-    let mut machine = CatchUp::start(start.elapsed(), Arc::clone(&recovery.known), options);
+    let (me, known) = (recovery.key.id().clone(), recovery.members.configurations());
+    let writers = core.writers();
+    let round_timeout = if source == Source::Peers { ROUND } else { ROUND_OF_CHANGE };
+    let options = CatchUpOptions { me: me.clone(), counts_itself, source, round_timeout };
+    let mut machine = CatchUp::start(start.elapsed(), Arc::clone(&known), options);
     let (sender, mut events) = mpsc::unbounded_channel();
     loop {
         while let Some(action) = machine.poll() {
             perform(action, recovery, core, &me, &sender).await?;
         }
         let Some(wake) = machine.wake_at() else { break };
+        if recovery.members.configurations().newest().digest() != known.newest().digest() {
+            return Ok(false);
+        }
         let certificates = &recovery.certificates;
         tokio::select! {
             Some(event) = events.recv() => match event {
@@ -59,8 +70,8 @@ pub(super) async fn catch_up(recovery: &Recovery, core: &Arc<Core>) -> Result<()
         }
     }
     let (variables, culprits) = (machine.variables(), machine.culprits());
-    tracing::warn!(variables, ?culprits, "this node has read from the others what it had lost");
-    Ok(())
+    tracing::info!(variables, ?culprits, "this node has read what the others remember");
+    Ok(true)
 }
 
 async fn perform(
@@ -81,7 +92,7 @@ async fn perform(
             blocking(move || persist(&*store, &certificates, recovered)).await??;
         }
         CatchUpAction::Accuse(proof) => {
-            if let Err(refusal) = core.answer(me.clone(), Request::Accuse(proof)).await {
+            if let Err(refusal) = core.answer(me.clone(), Request::Accuse(proof)).await.outcome {
                 tracing::warn!(%refusal, "a proof could not be kept");
             }
         }

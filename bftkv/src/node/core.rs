@@ -4,19 +4,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bftkv_protocol::server::{
-    Admitted, Context, Loaded, Reply, Server, ServerAction, Ticket, admit, page,
+    Admitted, Context, Loaded, Membership, Reply, Server, ServerAction, Standing, Ticket, admit,
+    page,
 };
 use bftkv_protocol::{
-    Answer, CertifiedEntry, Configurations, NodeId, Outcome, Purpose, Refusal, Request, Sign,
-    SignatureShare, Store, StoreError, Variable,
+    Answer, CertifiedEntry, Configurations, NodeId, Outcome, Purpose, Refusal, Request, Response,
+    Sign, SignatureShare, Store, StoreError, Variable,
 };
 use bftkv_wot::{OwnKey, QuorumCertificates};
 
 use tokio::sync::{Semaphore, oneshot};
 
+use super::members::{Members, Serving};
 use super::revocation::Revocation;
 use crate::Certificates;
 
@@ -27,22 +29,24 @@ const WORKING: usize = 32;
 /// The rules, a store and a key.
 pub(super) struct Core {
     me: NodeId,
-    configurations: Arc<Configurations>,
     certificates: Certificates,
-    writers: QuorumCertificates,
     key: OwnKey,
     store: Arc<dyn Store>,
+    /// What is known of writers by the members of the configuration in force.
+    writers: RwLock<QuorumCertificates>,
     revocation: Revocation,
+    members: Arc<Members>,
     server: Mutex<Server>,
     working: Semaphore,
-    waiting: Mutex<BTreeMap<Ticket, oneshot::Sender<Outcome>>>,
+    waiting: Mutex<BTreeMap<Ticket, (oneshot::Sender<Outcome>, Serving)>>,
     next_ticket: AtomicU64,
 }
 
 impl Core {
     /// A core over an opened store. Whoever was convicted before stays cut out.
     pub(super) fn new(revocation: Revocation, store: Arc<dyn Store>) -> Result<Self, StoreError> {
-        let Revocation { configurations, certificates, key, .. } = revocation.clone();
+        let Revocation { members, certificates, key, .. } = revocation.clone();
+        let configurations = members.configurations();
         let mut server = Server::new(Arc::clone(&configurations));
         for proof in store.proofs()? {
             certificates.revoked().convict(&proof);
@@ -51,8 +55,10 @@ impl Core {
         Ok(Self {
             me: key.id().clone(),
             server: Mutex::new(server),
-            writers: certificates.quorum_certificates(configurations.newest(), key.id()),
-            configurations,
+            writers: RwLock::new(
+                certificates.quorum_certificates(configurations.newest(), key.id()),
+            ),
+            members,
             certificates,
             key,
             store,
@@ -65,14 +71,38 @@ impl Core {
 
     /// Answers a request about a variable. It blocks for the disk, as handlers may; many requests
     /// run at once, and those for one variable wait for each other in the state machine.
-    pub(super) async fn answer(&self, sender: NodeId, request: Request) -> Outcome {
+    ///
+    /// The answer comes with the digest of the configuration under which it is given.
+    pub(super) async fn answer(&self, sender: NodeId, request: Request) -> Response {
+        let serving = self.members.hold().await;
+        let configuration = serving.configurations().newest().digest();
+        let outcome = match may_answer(&serving, &request) {
+            Ok(()) => self.answer_under(serving, sender, request).await,
+            Err(refusal) => Err(refusal),
+        };
+        Response { configuration, outcome }
+    }
+
+    async fn answer_under(&self, serving: Serving, sender: NodeId, request: Request) -> Outcome {
         let (reply_to, reply) = oneshot::channel();
         // The semaphore is never closed.
         let working = self.working.acquire().await.map_err(|_| Refusal::Busy)?;
-        self.begin(&sender, request, reply_to)?;
+        self.begin(&sender, request, reply_to, serving)?;
         drop(working);
         // It fails only if the thread that had the reply panicked.
         reply.await.unwrap_or(Err(Refusal::Busy))
+    }
+
+    /// Serves the newest of these configurations from now on. No request is under way.
+    pub(super) fn reconfigure(&self, known: &Arc<Configurations>) {
+        lock(&self.server).reconfigure(Arc::clone(known));
+        let writers = self.certificates.quorum_certificates(known.newest(), &self.me);
+        *self.writers.write().unwrap_or_else(PoisonError::into_inner) = writers;
+    }
+
+    /// What is known of writers.
+    pub(super) fn writers(&self) -> QuorumCertificates {
+        self.writers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Checks the request, hands it to the machine, and does what there is to do.
@@ -81,25 +111,32 @@ impl Core {
         sender: &NodeId,
         request: Request,
         reply_to: oneshot::Sender<Outcome>,
+        serving: Serving,
     ) -> Result<(), Refusal> {
         let writers = writers_of(&request);
-        let admitted = self.admit(sender, request)?;
+        let admitted = self.admit(sender, request, serving.configurations())?;
         writers.iter().try_for_each(|writer| self.keep_certificate(writer))?;
         let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
-        lock(&self.waiting).insert(ticket, reply_to);
+        lock(&self.waiting).insert(ticket, (reply_to, serving));
         lock(&self.server).handle_request(ticket, admitted);
         self.work();
         Ok(())
     }
 
-    fn admit(&self, sender: &NodeId, request: Request) -> Result<Admitted, Refusal> {
+    fn admit(
+        &self,
+        sender: &NodeId,
+        request: Request,
+        configurations: &Configurations,
+    ) -> Result<Admitted, Refusal> {
+        let writers = self.writers();
         let cut = self.certificates.keyring().cut();
         let context = Context {
             me: &self.me,
-            configurations: &self.configurations,
+            configurations,
             cut: &cut,
             keys: self.certificates.keys(),
-            identities: &self.writers,
+            identities: &writers,
         };
         admit(sender, request, &context)
     }
@@ -147,9 +184,11 @@ impl Core {
                 lock(&self.server).handle_persisted(ticket, persisted);
             }
             ServerAction::Reply { ticket, reply } => {
-                if let Some(waiting) = lock(&self.waiting).remove(&ticket) {
+                let waiting = lock(&self.waiting).remove(&ticket);
+                if let Some((waiting, serving)) = waiting {
                     // The asker may have gone; what was done stays done.
                     let _ = waiting.send(self.sign(reply));
+                    drop(serving);
                 }
             }
             ServerAction::Accuse(proof) => self.revocation.convict(proof),
@@ -190,6 +229,17 @@ impl Core {
             Reply::Plain(outcome) => outcome,
             _ => Err(Refusal::Malformed),
         }
+    }
+}
+
+/// A member that has stopped under the old configuration, and has not taken over the state for the
+/// new one, promises nothing. It hands over what it has, and hears of the convicted.
+fn may_answer(membership: &Membership, request: &Request) -> Result<(), Refusal> {
+    match (membership.standing(), request) {
+        (Standing::Serving, _) | (_, Request::Accuse(_)) => Ok(()),
+        (_, Request::Recall { .. }) if membership.may_hand_over() => Ok(()),
+        (Standing::TakingOver, _) => Err(Refusal::Changing),
+        (Standing::Guest, _) => Err(Refusal::NotMember),
     }
 }
 

@@ -3,6 +3,7 @@
 mod announced;
 mod catching_up;
 mod core;
+mod members;
 mod recovery;
 mod revocation;
 mod service;
@@ -12,7 +13,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bftkv_protocol::{Configuration, Configurations, NodeId, Sign, Store, StoreError};
+use bftkv_protocol::server::Standing;
+use bftkv_protocol::{Configuration, NodeId, Sign, Store, StoreError};
 use bftkv_transport::{
     ClientLimits, Handler, HttpServer, HttpTransport, Rate, ServerLimits, Transport,
 };
@@ -20,17 +22,19 @@ use bftkv_wot::OwnKey;
 
 use self::announced::Announced;
 use self::core::Core;
+use self::members::Members;
 use self::recovery::{Gate, Recovery};
 use self::revocation::Revocation;
 use self::service::Service;
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, RealmConfig};
 use crate::peers::Peers;
 use crate::{Certificates, Error, Home};
 
-/// A member of a realm that is ready to serve.
+/// A node of a realm that is ready to serve, or to be added to its members.
 pub struct Node {
     service: Arc<Service>,
     core: Arc<Core>,
+    members: Arc<Members>,
     revocation: Revocation,
     recovery: Recovery,
     certificates: Certificates,
@@ -43,8 +47,11 @@ pub struct Node {
 #[allow(missing_debug_implementations, reason = "it holds a key and trait objects")]
 #[allow(clippy::exhaustive_structs, reason = "callers fill in every field")]
 pub struct NodeParts {
-    /// Who signs and who stores.
-    pub configuration: Configuration,
+    /// Who signs and who stores at first, as the web of trust shows it; `None` if the home
+    /// holds it already.
+    pub configuration: Option<Configuration>,
+    /// How the web of trust is judged.
+    pub realm: RealmConfig,
     /// The certificates that it knows.
     pub certificates: Certificates,
     /// Its key.
@@ -55,8 +62,8 @@ pub struct NodeParts {
     pub transport: Arc<dyn Transport>,
     /// Where to listen, and limits.
     pub settings: NodeConfig,
-    /// The folder of the key, where the node notes what members announce; `None`: nothing is kept
-    /// but in the store, and a lost memory is noticed by the others alone.
+    /// The folder of the key, where the node notes what members announce and what it promised about
+    /// members; `None`: nothing is kept but in the store, and a lost memory is noticed by the others alone.
     pub home: Option<PathBuf>,
 }
 
@@ -74,11 +81,19 @@ impl Node {
     /// The home, the disk or the web of trust is at fault; the message says what to do.
     pub fn open(home: &Home) -> Result<Self, Error> {
         let (certificates, key) = (home.certificates()?, home.key());
-        let configuration = certificates.configuration(key.id(), &home.config().realm)?;
+        let members = home.path().join(Home::MEMBERS);
+        let realm = home.config().realm.clone();
+        // Once a node has begun to serve, the graph only says what it votes for.
+        let configuration = if Members::is_on_disk(&members) {
+            None
+        } else {
+            Some(certificates.configuration(key.id(), &realm)?)
+        };
         let store = home.store()?;
         let transport = HttpTransport::new(certificates.seal(&key), ClientLimits::default());
         Self::assemble(NodeParts {
             configuration,
+            realm,
             certificates,
             key,
             store,
@@ -91,26 +106,27 @@ impl Node {
     /// A node of these parts.
     ///
     /// # Errors
-    /// [`Error::NotMember`], or the store cannot be read.
+    /// The store or the file of members cannot be read, or no configuration is known.
     pub fn assemble(parts: NodeParts) -> Result<Self, Error> {
-        let NodeParts { configuration, certificates, key, store, transport, settings, home } =
-            parts;
-        if !configuration.has_member(key.id()) {
-            return Err(Error::NotMember(key.id().clone()));
-        }
-        certificates.keep_members(&configuration);
-        let configuration = Arc::new(configuration);
-        let peers = Peers::new(certificates.clone(), key.clone(), transport);
-        let known = Arc::new(Configurations::starting_with((*configuration).clone()));
+        let NodeParts { certificates, key, store, transport, settings, home, .. } = parts;
+        let peers = Peers::new(certificates.clone(), key.clone(), transport, false);
+        let members = Members::open(
+            parts.configuration,
+            home.as_ref().map(|home| home.join(Home::MEMBERS)),
+            parts.realm,
+            certificates.clone(),
+            key.clone(),
+            peers.clone(),
+        )?;
+        let members = Arc::new(members);
         let revocation = Revocation {
-            configurations: Arc::clone(&known),
+            members: Arc::clone(&members),
             certificates: certificates.clone(),
             key: key.clone(),
             peers: peers.clone(),
         };
         let recovery = Recovery {
-            known,
-            configuration: Arc::clone(&configuration),
+            members: Arc::clone(&members),
             certificates: certificates.clone(),
             key: key.clone(),
             peers: peers.clone(),
@@ -121,9 +137,19 @@ impl Node {
             session: session()?,
         };
         let core = Arc::new(Core::new(revocation.clone(), store)?);
-        let service = Service::new(Arc::clone(&core), recovery.clone(), configuration);
+        let service = Service::new(Arc::clone(&core), recovery.clone(), Arc::clone(&members));
         let service = Arc::new(service);
-        Ok(Self { service, core, revocation, recovery, certificates, key, peers, settings })
+        Ok(Self {
+            service,
+            core,
+            members,
+            revocation,
+            recovery,
+            certificates,
+            key,
+            peers,
+            settings,
+        })
     }
 
     /// Begins what a node does by itself: talking to the other members. [`Node::serve`] calls it;
@@ -131,6 +157,8 @@ impl Node {
     /// transport works. Needs a Tokio runtime.
     pub fn begin(&self) {
         self.revocation.begin(&self.core);
+        let (members, core) = (Arc::clone(&self.members), Arc::clone(&self.core));
+        self.peers.in_background(members.run(core, self.recovery.clone()));
         self.peers.in_background(self.recovery.clone().run(Arc::clone(&self.core)));
     }
 
@@ -153,8 +181,14 @@ impl Node {
 
     /// The configuration that it serves.
     #[must_use]
-    pub fn configuration(&self) -> &Arc<Configuration> {
-        self.service.configuration()
+    pub fn configuration(&self) -> Arc<Configuration> {
+        Arc::clone(self.members.configurations().newest())
+    }
+
+    /// What the node is in it: whether it serves, takes over the state, or waits to be added.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.members.seen().standing()
     }
 
     /// The certificates that it knows, and who was cut out of the graph.

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bftkv_protocol::client::{Announcing, Standing};
+use bftkv_protocol::client::{Announcing, Source, Standing};
 use bftkv_protocol::{
-    Announcement, Answer, Configuration, Configurations, NodeId, Purpose, Refusal, Request,
-    Response, Sign, Store, StoreAge, StoreError,
+    Announcement, Answer, Configuration, NodeId, Purpose, Refusal, Request, Response, Sign, Store,
+    StoreAge, StoreError,
 };
 use bftkv_wot::OwnKey;
 use tokio::sync::watch;
@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::announced::{Announced, Own};
 use super::core::Core;
+use super::members::Members;
 use crate::peers::{Patience, Peers};
 use crate::{Certificates, Error, Home, HomeError};
 
@@ -73,8 +74,7 @@ impl Gate {
 /// Everything that it takes. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Recovery {
-    pub(super) known: Arc<Configurations>,
-    pub(super) configuration: Arc<Configuration>,
+    pub(super) members: Arc<Members>,
     pub(super) certificates: Certificates,
     pub(super) key: OwnKey,
     pub(super) peers: Peers,
@@ -88,15 +88,19 @@ pub(super) struct Recovery {
 }
 
 impl Recovery {
+    fn configuration(&self) -> Arc<Configuration> {
+        Arc::clone(self.members.configurations().newest())
+    }
+
     /// Takes a member's announcement.
     ///
     /// # Errors
     /// The refusal to send back.
     pub(super) fn take(&self, sender: &NodeId, announcement: Announcement) -> Result<(), Refusal> {
-        if announcement.realm != *self.configuration.realm() {
+        if announcement.realm != *self.configuration().realm() {
             return Err(Refusal::WrongRealm);
         }
-        if announcement.node != *sender || !self.configuration.has_member(sender) {
+        if announcement.node != *sender || !self.configuration().has_member(sender) {
             return Err(Refusal::NotMember);
         }
         announcement.verify(self.certificates.keys()).map_err(|_| Refusal::Malformed)?;
@@ -126,7 +130,8 @@ impl Recovery {
                 continue;
             }
             if own.recovering {
-                super::catching_up::catch_up(self, core).await?;
+                // If members change meanwhile, those of the new configuration are asked.
+                while !super::catching_up::catch_up(self, core, Source::Peers, false).await? {}
                 own = Own { recovering: false, renewed: false, age: self.age().await?, ..own };
             }
             self.announced.set_own(own)?;
@@ -203,18 +208,16 @@ impl Recovery {
     }
 
     pub(super) fn others(&self) -> BTreeSet<NodeId> {
-        let mut others = self.configuration.everyone();
-        others.remove(self.key.id());
-        others
+        self.members.others()
     }
 
     fn announcing(&self, own: &Own) -> Result<Announcing, Error> {
-        let (realm, node) = (self.configuration.realm().clone(), self.key.id().clone());
+        let (realm, node) = (self.configuration().realm().clone(), self.key.id().clone());
         let (epoch, session, age) = (own.epoch, self.session, own.age);
         let bytes = Announcement::statement(&realm, &node, epoch, &age, &session);
         let signature = self.key.sign(Purpose::Announcement, &bytes)?;
         let announcement = Announcement { realm, node, epoch, age, session, signature };
-        Ok(Announcing::new(Arc::clone(&self.configuration), announcement))
+        Ok(Announcing::new(self.configuration(), announcement))
     }
 
     /// Tells the others until enough of them accept. Gives what shows that this node forgot.

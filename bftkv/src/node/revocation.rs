@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bftkv_protocol::{
-    Answer, Configurations, EquivocationProof, NodeId, Outcome, Refusal, Request, Response,
-};
+use bftkv_protocol::{Answer, EquivocationProof, NodeId, Outcome, Refusal, Request, Response};
 use bftkv_wot::OwnKey;
 
 use super::core::Core;
+use super::members::Members;
 use crate::Certificates;
 use crate::peers::{Patience, Peers};
 
@@ -30,7 +29,7 @@ const REASON: &str = "signed two different entries for one timestamp";
 /// Cuts out, publishes, tells. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Revocation {
-    pub(super) configurations: Arc<Configurations>,
+    pub(super) members: Arc<Members>,
     pub(super) certificates: Certificates,
     pub(super) key: OwnKey,
     pub(super) peers: Peers,
@@ -110,7 +109,7 @@ impl Revocation {
             after = proofs.last().map(|proof| proof.guilty().clone());
             for proof in proofs {
                 let accusation = Request::Accuse(Box::new(proof));
-                if let Err(refusal) = core.answer(node.clone(), accusation).await {
+                if let Err(refusal) = core.answer(node.clone(), accusation).await.outcome {
                     tracing::warn!(%node, %refusal, "sent a proof that proves nothing");
                 }
             }
@@ -121,9 +120,7 @@ impl Revocation {
     }
 
     fn others(&self) -> BTreeSet<NodeId> {
-        let mut others = self.configurations.newest().everyone();
-        others.remove(self.peers.me());
-        others
+        self.members.others()
     }
 }
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bftkv_protocol::{
-    Announcement, Answer, CertificateBytes, Configuration, NodeId, Outcome, Refusal, Request,
-    Response,
+    Announcement, Answer, CertificateBytes, NodeId, Outcome, Refusal, Request, Response,
 };
 use bftkv_transport::{BoxFuture, Handler};
 
 use super::core::Core;
+use super::members::Members;
 use super::recovery::Recovery;
 use crate::Certificates;
 
@@ -27,24 +27,18 @@ pub(super) struct Service {
     core: Arc<Core>,
     recovery: Recovery,
     certificates: Certificates,
-    configuration: Arc<Configuration>,
+    members: Arc<Members>,
 }
 
 impl Service {
-    pub(super) fn new(
-        core: Arc<Core>,
-        recovery: Recovery,
-        configuration: Arc<Configuration>,
-    ) -> Self {
-        Self { core, certificates: recovery.certificates.clone(), recovery, configuration }
+    pub(super) fn new(core: Arc<Core>, recovery: Recovery, members: Arc<Members>) -> Self {
+        Self { core, certificates: recovery.certificates.clone(), recovery, members }
     }
 
-    pub(super) fn configuration(&self) -> &Arc<Configuration> {
-        &self.configuration
-    }
-
-    async fn answer(&self, sender: NodeId, request: Request) -> Outcome {
-        match request {
+    /// Answers under the configuration that is in force by then; what is about a variable, under
+    /// the one in force when it was decided.
+    async fn answer(&self, sender: NodeId, request: Request) -> Response {
+        let outcome = match request {
             Request::Join { certificate } => self.join(&sender, &certificate),
             Request::Introduce { certificate } => self.introduce(&certificate),
             Request::Certificates { ids } => self.certificates(&ids),
@@ -52,12 +46,18 @@ impl Service {
             // One proof against each is enough: another need not even be checked.
             Request::Accuse(proof) if self.is_convicted(proof.guilty()) => Ok(Answer::Done),
             Request::Announce(announcement) => self.announce(&sender, *announcement),
-            Request::Accuse(_) => self.core.answer(sender, request).await,
-            other => {
-                self.recovery.gate.pass().await?;
-                self.core.answer(sender, other).await
+            Request::Configurations { above } => self.members.answer_configurations(above),
+            Request::Propose { predecessor, change, binding } => {
+                self.members.answer_proposal(&sender, predecessor, &change, binding).await
             }
-        }
+            Request::Change(change) => self.members.answer_change(&self.core, *change).await,
+            Request::Accuse(_) => return self.core.answer(sender, request).await,
+            other => match self.recovery.gate.pass().await {
+                Ok(()) => return self.core.answer(sender, other).await,
+                Err(refusal) => Err(refusal),
+            },
+        };
+        Response { configuration: self.members.configurations().newest().digest(), outcome }
     }
 
     /// Paper: §4.2 join. Everybody may join; the graph alone decides what a certificate may do.
@@ -66,7 +66,8 @@ impl Service {
         if id != *sender {
             return Err(Refusal::Malformed);
         }
-        let members: Vec<NodeId> = self.configuration.everyone().into_iter().collect();
+        let members: Vec<NodeId> =
+            self.members.configurations().newest().everyone().into_iter().collect();
         let list = self.certificates.keyring().for_join(&members, MAX_CERTIFICATES_BYTES);
         Ok(Answer::Certificates(list))
     }
@@ -106,15 +107,15 @@ impl Handler for Service {
     fn handle(&self, sender: NodeId, request: Request) -> BoxFuture<'_, Response> {
         Box::pin(async move {
             let command = request.command();
-            let outcome = self.answer(sender.clone(), request).await;
-            if let Err(refusal) = &outcome {
+            let response = self.answer(sender.clone(), request).await;
+            if let Err(refusal) = &response.outcome {
                 tracing::debug!(%sender, command, code = refusal.code(), %refusal, "refused");
             }
-            Response { configuration: self.configuration.digest(), outcome }
+            response
         })
     }
 
     fn is_member(&self, sender: &NodeId) -> bool {
-        self.configuration.has_member(sender)
+        self.members.configurations().newest().has_member(sender)
     }
 }

@@ -185,7 +185,8 @@ impl Cluster {
         self.stores[node].openings.fetch_add(1, Ordering::Relaxed);
         let store: Arc<dyn Store> = Arc::<Memory>::clone(&self.stores[node]);
         let opened = bftkv::Node::assemble(NodeParts {
-            configuration: configuration(),
+            configuration: Some(configuration()),
+            realm: RealmConfig::default(),
             certificates: certificates(),
             key: key(node).clone(),
             store,
@@ -232,6 +233,7 @@ impl Cluster {
         let mut settings = ClientConfig::default();
         (settings.deadline_ms, settings.round_ms) = (20_000, 1000);
         let parts = ClientParts {
+            configurations: None,
             certificates,
             key: key(who).clone(),
             transport: Arc::new(self.network.transport(id(who))),

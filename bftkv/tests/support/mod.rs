@@ -1,11 +1,13 @@
 //! A whole cluster in a temporary folder: keys, certifications, homes, ports chosen by the system.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail")]
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::net::TcpListener;
 use std::path::PathBuf;
 
-use bftkv::wot::{OwnKey, Statement, generate_key};
+use bftkv::protocol::Sign as _;
+use bftkv::wot::{CertificateRecord, OwnKey, Statement, generate_key};
 use bftkv::{Client, Home, NewHome, Node, RunningNode};
 
 /// Homes of nodes and users under one folder.
@@ -25,6 +27,10 @@ fn certified(by: &[&OwnKey], key: &OwnKey) -> Vec<u8> {
     bytes.as_bytes().to_vec()
 }
 
+fn node_name(i: usize) -> String {
+    format!("Node {i} (http://127.0.0.1:{})", free_port())
+}
+
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
@@ -32,8 +38,7 @@ fn free_port() -> u16 {
 impl Cluster {
     /// `n` nodes that have all certified each other, and users whom all nodes have certified.
     pub(crate) fn new(n: usize, users: &[&str]) -> Self {
-        let node = |i: usize| format!("Node {i} (http://127.0.0.1:{})", free_port());
-        let names = (0..n).map(node).chain(users.iter().map(|user| (*user).to_owned()));
+        let names = (0..n).map(node_name).chain(users.iter().map(|user| (*user).to_owned()));
         let keys: Vec<OwnKey> = names.map(|name| generate_key(&name, None).unwrap().key).collect();
         let nodes: Vec<&OwnKey> = keys[..n].iter().collect();
         let certificates = keys.iter().enumerate().map(|(i, key)| {
@@ -56,12 +61,45 @@ impl Cluster {
         cluster
     }
 
+    /// One more node, which has certified these nodes and is certified by them; only its own home
+    /// knows. Gives its number.
+    pub(crate) fn add_guest(&mut self, nodes: &[usize]) -> usize {
+        let number = self.keys.len();
+        let key = generate_key(&node_name(number), None).unwrap().key;
+        let nodes: Vec<&OwnKey> = nodes.iter().map(|i| &self.keys[*i]).collect();
+        let mut certificates = self.certificates.clone();
+        certificates.push(certified(&nodes, &key));
+        certificates.extend(nodes.iter().map(|node| certified(&[&key], node)));
+        self.keys.push(key);
+        self.make_home_with(number, &certificates);
+        number
+    }
+
+    /// What node `of` knows of everybody is imported into the home of `to`, as its operator does.
+    pub(crate) fn import(&self, to: usize, of: usize) {
+        let (to, of) =
+            (self.home(to).certificates().unwrap(), self.home(of).certificates().unwrap());
+        for (record, _) in of.keyring().records() {
+            to.import((*record).clone()).unwrap();
+        }
+    }
+
+    /// Node `by` withdraws its certification of node `of`, in its home.
+    pub(crate) fn revoke(&self, by: usize, of: usize) {
+        let certificates = self.home(by).certificates().unwrap();
+        let of = self.keys[of].id();
+        let (bytes, address) = (certificates.bytes(of).unwrap(), certificates.url(of).unwrap());
+        let statement = Statement::Revoke { reason: "its disk died" };
+        let revoked = self.keys[by].certify(&bytes, &address, statement).unwrap();
+        certificates.import(CertificateRecord::new(&revoked).unwrap()).unwrap();
+    }
+
     fn make_home(&self, i: usize) {
-        let new = NewHome {
-            key: &self.keys[i],
-            certificates: &self.certificates,
-            config: bftkv::TEMPLATE,
-        };
+        self.make_home_with(i, &self.certificates);
+    }
+
+    fn make_home_with(&self, i: usize, certificates: &[Vec<u8>]) {
+        let new = NewHome { key: &self.keys[i], certificates, config: bftkv::TEMPLATE };
         Home::create(&self.home_path(i), &new).unwrap();
     }
 

@@ -52,7 +52,8 @@ pub(crate) fn run(args: &ServeArgs, context: &Context) -> Result<Exit, Failure> 
 
 fn announce(context: &Context, node: &Node, running: &RunningNode) -> Result<(), Failure> {
     let (id, address) = (node.id(), running.local_addr());
-    let realm = node.configuration().realm();
+    let configuration = node.configuration();
+    let realm = configuration.realm();
     if context.output().is_json() {
         let object = serde_json::json!({
             "listening": address.to_string(),

@@ -71,6 +71,7 @@ impl Bench {
         };
         let transport = Arc::new(HttpTransport::new(Arc::new(seal), limits));
         let parts = ClientParts {
+            configurations: None,
             certificates,
             key,
             transport,

@@ -134,7 +134,7 @@ impl DemoCluster {
     ///
     /// # Errors
     /// There is no such node.
-    pub(super) fn configuration(&mut self, name: &str) -> Result<&Arc<Configuration>, Failure> {
+    pub(super) fn configuration(&mut self, name: &str) -> Result<Arc<Configuration>, Failure> {
         Ok(self.node(name)?.node.configuration())
     }
 

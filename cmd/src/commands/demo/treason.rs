@@ -1,6 +1,5 @@
 //! The act in which a traitor is caught, proven and cut out.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv::protocol::{CertifiedEntry, Configurations};
@@ -55,7 +54,7 @@ impl Story {
         }
         let [n1, n2, n3, n4] = <[NodeId; 4]>::try_from(ids)
             .map_err(|_| Failure::failed("the demo has other nodes than it thinks"))?;
-        let configuration = Arc::clone(cluster.configuration("n1")?);
+        let configuration = cluster.configuration("n1")?;
         let trudy = Forger::new(&Home::open(cluster.home("trudy"))?, configuration)?;
         let all = [n1.clone(), n2.clone(), n3.clone()];
         let ten = trudy.gather(price, 1, "10 coins", &[n1, n2, n4.clone()]).await?;
