@@ -10,6 +10,7 @@ pub(crate) mod graph;
 pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod join;
+pub(crate) mod member;
 pub(crate) mod put;
 pub(crate) mod revoked;
 pub(crate) mod serve;
