@@ -66,8 +66,16 @@ async fn serve(home: &Home, points: Points) {
     let seal = Arc::new(Sealer::new(certificates.keyring().clone(), key.clone()));
     let transport = Arc::new(HttpTransport::new(seal, ClientLimits::default()));
     let own = Some(home.path().to_owned());
-    let parts =
-        NodeParts { configuration, certificates, key, store, transport, settings, home: own };
+    let parts = NodeParts {
+        configuration: Some(configuration),
+        realm: home.config().realm.clone(),
+        certificates,
+        key,
+        store,
+        transport,
+        settings,
+        home: own,
+    };
     let node = Node::assemble(parts).unwrap();
     let shares = home.path().join("shares");
     let handler = Arc::new(DeadlyHandler { handler: node.handler(), points, shares });
@@ -92,6 +100,7 @@ pub(crate) async fn deadly_client(home: &Home, points: Points) -> Client {
         memory: WriterLog::open_on(home.path(), disk).unwrap(),
         realm: home.config().realm.clone(),
         settings: home.config().client.clone(),
+        configurations: None,
     };
     Client::assemble(parts).await.unwrap()
 }

@@ -38,8 +38,16 @@ async fn serve(home: &Home, time: SystemTime) -> Result<RunningNode, bftkv::Erro
     let (store, settings) = (home.store()?, home.config().node.clone());
     let transport = transport(&certificates, home);
     let own = Some(home.path().to_owned());
-    let parts =
-        NodeParts { configuration, certificates, key, store, transport, settings, home: own };
+    let parts = NodeParts {
+        configuration: Some(configuration),
+        realm: home.config().realm.clone(),
+        certificates,
+        key,
+        store,
+        transport,
+        settings,
+        home: own,
+    };
     Node::assemble(parts)?.serve().await
 }
 
@@ -53,6 +61,7 @@ async fn client(home: &Home, time: SystemTime) -> Result<Client, bftkv::Error> {
         memory: home.writer_log()?,
         realm: home.config().realm.clone(),
         settings: home.config().client.clone(),
+        configurations: None,
     })
     .await
 }
