@@ -38,6 +38,20 @@ pub(crate) enum Outcome {
     Failed(Box<Problem>),
 }
 
+impl std::fmt::Display for Outcome {
+    /// In few words, for the trace.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unknown => write!(f, "unknown"),
+            Self::Written(entry) => write!(f, "written at t={}", entry.timestamp()),
+            Self::Found(Some(entry)) => write!(f, "found t={}", entry.timestamp()),
+            Self::Found(None) => write!(f, "absent"),
+            Self::Listed(list) => write!(f, "{} versions", list.len()),
+            Self::Failed(problem) => write!(f, "failed: {problem}"),
+        }
+    }
+}
+
 /// One operation of one client.
 #[derive(Debug, Clone)]
 pub(crate) struct Operation {

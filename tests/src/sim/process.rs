@@ -555,9 +555,7 @@ impl Process {
         culprits: &BTreeMap<NodeId, Fault>,
     ) {
         let now = ground.now();
-        ground
-            .trace
-            .line(now, || format!("{} ends operation {op}: {}", self.name, brief(&outcome)));
+        ground.trace.line(now, || format!("{} ends operation {op}: {outcome}", self.name));
         for (who, fault) in culprits {
             ground.observe(&Observation::Blamed { by: &self.name, who, fault: *fault });
         }
@@ -587,16 +585,5 @@ impl Process {
             let delay = ground.rng.millis(50, 400);
             ground.clock.after(delay, Event::Restart { process: self.id });
         }
-    }
-}
-
-fn brief(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Unknown => "unknown".to_owned(),
-        Outcome::Written(entry) => format!("written at t={}", entry.timestamp()),
-        Outcome::Found(Some(entry)) => format!("found t={}", entry.timestamp()),
-        Outcome::Found(None) => "absent".to_owned(),
-        Outcome::Listed(list) => format!("{} versions", list.len()),
-        Outcome::Failed(problem) => format!("failed: {problem}"),
     }
 }
