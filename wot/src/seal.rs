@@ -302,7 +302,7 @@ fn check_announcement(packet: &[u8], signature: &Signature) -> Result<(), &'stat
         && one.pk_algo() == signature.pk_algo()
         && one.hash_algo() == signature.hash_algo()
         && one.salt() == salt
-        && one.last()
+        && one.last_raw() == 1
         && signature.get_issuers().iter().any(made_by);
     if agrees { Ok(()) } else { Err("another signature is announced than there is") }
 }

@@ -235,6 +235,88 @@ fn damage_of_what_is_only_signed_never_changes_what_is_read() {
     }
 }
 
+#[test]
+fn what_announces_the_signature_must_agree_with_it() {
+    let (n1, n2) = pair();
+    let signed = n1.seal(&[], b"hello").unwrap();
+    assert!(n2.open(&signed, LIMIT).is_ok());
+    // Header and length, then version, type, hash, algorithm, key ID, and whether it is the last.
+    for bit in 0..15 * 8 {
+        let mut other = signed.clone();
+        other[bit / 8] ^= 1 << (bit % 8);
+        let result = n2.open(&other, LIMIT);
+        assert!(matches!(result, Err(SealError::Bad(_))), "bit {bit}: {result:?}");
+    }
+}
+
+/// What we encrypt in one piece, Sequoia's own reader decrypts, and finds unchanged.
+#[test]
+fn sequoia_opens_what_we_seal() {
+    use sequoia_openpgp::parse::stream::DecryptorBuilder;
+    let (n1, n2) = pair();
+    for length in [0, 1, 15, 16, 17, 8191, 70_000] {
+        let plaintext = vec![7; length];
+        let sealed = n1.seal(&[n1.id().clone(), n2.id().clone()], &plaintext).unwrap();
+        let helper = Reader(n2.own.clone());
+        let mut reader = DecryptorBuilder::from_bytes(&sealed)
+            .unwrap()
+            .with_policy(&crate::certificate::POLICY, None, helper)
+            .unwrap();
+        let mut read = Vec::new();
+        std::io::Read::read_to_end(&mut reader, &mut read).unwrap();
+        assert_eq!(read, plaintext);
+    }
+}
+
+struct Reader(OwnKey);
+
+impl sequoia_openpgp::parse::stream::VerificationHelper for Reader {
+    fn get_certs(
+        &mut self,
+        _: &[KeyHandle],
+    ) -> sequoia_openpgp::Result<Vec<sequoia_openpgp::Cert>> {
+        Ok(vec![key("gnupg-ed25519/n1").certificate().cert().clone()])
+    }
+
+    fn check(
+        &mut self,
+        structure: sequoia_openpgp::parse::stream::MessageStructure<'_>,
+    ) -> sequoia_openpgp::Result<()> {
+        use sequoia_openpgp::parse::stream::MessageLayer;
+        let layers: Vec<_> = structure.into_iter().collect();
+        let [MessageLayer::Encryption { .. }, MessageLayer::SignatureGroup { results }] =
+            layers.as_slice()
+        else {
+            panic!("{layers:?}")
+        };
+        assert!(results.len() == 1 && results[0].is_ok(), "{results:?}");
+        Ok(())
+    }
+}
+
+impl sequoia_openpgp::parse::stream::DecryptionHelper for Reader {
+    fn decrypt(
+        &mut self,
+        pkesks: &[sequoia_openpgp::packet::PKESK],
+        _: &[sequoia_openpgp::packet::SKESK],
+        algorithm: Option<sequoia_openpgp::types::SymmetricAlgorithm>,
+        decrypt: &mut dyn FnMut(
+            Option<sequoia_openpgp::types::SymmetricAlgorithm>,
+            &sequoia_openpgp::crypto::SessionKey,
+        ) -> bool,
+    ) -> sequoia_openpgp::Result<Option<sequoia_openpgp::Cert>> {
+        for pkesk in pkesks {
+            let Some(own) = pkesk.recipient().and_then(|id| self.0.decryptor(&id)) else {
+                continue;
+            };
+            if let Some((algorithm, key)) = pkesk.decrypt(&mut &**own, algorithm) {
+                assert!(decrypt(algorithm, &key));
+            }
+        }
+        Ok(None)
+    }
+}
+
 impl Sealer {
     /// The signed part alone, as a recipient sees it after decrypting.
     fn write_signed_only_for(&self, recipient: &NodeId, plaintext: &[u8]) -> Vec<u8> {
