@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every fuzz target for so many seconds, one after the other, on one processor:
+# Runs every fuzz target for so many seconds, one after the other, or FUZZ_JOBS at a time:
 #
 #   fuzz/run.sh SECONDS [TARGET...]
 #
@@ -20,9 +20,27 @@ else
     mapfile -t targets < <(cd fuzz_targets && ls | sed 's/\.rs$//')
 fi
 cargo fuzz build "${options[@]}" 2>&1 | tail -3
-for target in "${targets[@]}"; do
+
+one() {
+    local target=$1
     mkdir -p "corpus/$target" "regressions/$target"
-    printf '\n== %s\n' "$target"
-    cargo fuzz run "${options[@]}" "$target" "corpus/$target" "seeds/$target" "regressions/$target" -- "${limits[@]}" 2>&1 |
-        grep -E 'panicked|assert|SUMMARY|stat::|DONE|ERROR|Test unit' || exit 1
+    local said
+    if said=$(cargo fuzz run "${options[@]}" "$target" "corpus/$target" "seeds/$target" "regressions/$target" -- "${limits[@]}" 2>&1); then
+        printf '\n== %s\n%s\n' "$target" "$(grep -E 'stat::|DONE' <<<"$said")"
+    else
+        printf '\n== %s FAILED\n%s\n' "$target" "$(tail -n 40 <<<"$said")"
+        return 1
+    fi
+}
+
+# `wait -n` gives the status of the target that ended, so the first finding ends the script.
+running=0
+for target in "${targets[@]}"; do
+    if ((running == ${FUZZ_JOBS:-1})); then
+        wait -n
+        running=$((running - 1))
+    fi
+    one "$target" &
+    running=$((running + 1))
 done
+while ((running--)); do wait -n; done
