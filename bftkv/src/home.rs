@@ -4,8 +4,9 @@ use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use bftkv_storage::{RecordStore, StorageConfig, WriterLog};
+use bftkv_storage::{OpenError, RecordStore, StorageConfig, WriterLog};
 use bftkv_wot::{AskPassphrase, CertificateError, KeyError, OwnKey, ReadError};
 
 use crate::{Certificates, Config, Error};
@@ -187,7 +188,7 @@ impl Home {
             path: self.path.join(Self::STORE),
             cache_bytes: settings.cache_mib.saturating_mul(1024 * 1024),
         };
-        let store = bftkv_storage::open(&config)?;
+        let store = open_when_free(&config)?;
         store.resume_by_itself(|outcome| match outcome {
             Ok(()) => tracing::info!("the store goes on"),
             Err(error) => tracing::warn!(%error, "the store cannot go on yet"),
@@ -202,6 +203,20 @@ impl Home {
     pub fn writer_log(&self) -> Result<WriterLog, Error> {
         Ok(WriterLog::open(&self.path).map_err(HomeError::Memory)?)
     }
+}
+
+/// Opens a store. One that is stopping lets go of its lock a moment after it said so: its last
+/// tasks end by themselves.
+fn open_when_free(config: &StorageConfig) -> Result<Arc<RecordStore>, OpenError> {
+    const TRIES: u32 = 40;
+    const PAUSE: Duration = Duration::from_millis(50);
+    for _ in 1..TRIES {
+        match bftkv_storage::open(config) {
+            Err(OpenError::Locked(_)) => std::thread::sleep(PAUSE),
+            other => return other,
+        }
+    }
+    bftkv_storage::open(config)
 }
 
 fn make_folder(path: &Path) -> Result<(), HomeError> {

@@ -92,8 +92,17 @@ impl Inner {
 
     /// Looks for certificates at all nodes; tells who answered.
     pub(super) async fn fetch(&self, ids: BTreeSet<NodeId>) -> BTreeSet<NodeId> {
-        let request = Request::Certificates { ids: ids.iter().cloned().collect() };
-        let mut answers = self.ask(self.everyone(), request, false);
+        self.fetch_from(self.everyone(), ids).await
+    }
+
+    /// Looks for certificates at these nodes; tells who answered.
+    pub(super) async fn fetch_from(
+        &self,
+        nodes: BTreeSet<NodeId>,
+        ids: BTreeSet<NodeId>,
+    ) -> BTreeSet<NodeId> {
+        let request = Request::Certificates { ids: ids.into_iter().collect() };
+        let mut answers = self.ask(nodes, request, false);
         let mut answered = BTreeSet::new();
         while let Some((node, response)) = answers.recv().await {
             let Ok(Response { outcome: Ok(Answer::Certificates(found)), .. }) = response else {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
 use bftkv_protocol::{
-    Answer, Configurations, Lineage, NodeId, Request, Response, Sign as _, SignedChange,
+    Answer, Configuration, Configurations, Lineage, NodeId, Request, Response, Sign as _,
+    SignedChange,
 };
 
 use super::inner::Inner;
@@ -69,7 +70,20 @@ impl Inner {
                 break;
             }
         }
-        self.configurations().ok()
+        let known = self.configurations().ok()?;
+        self.meet_members(known.newest()).await;
+        Some(known)
+    }
+
+    /// Gets the certificates of members that are new here: their URLs stand in them.
+    async fn meet_members(&self, configuration: &Configuration) {
+        let is_new = |id: &NodeId| !self.certificates.keyring().contains(id);
+        let (new, known): (BTreeSet<NodeId>, BTreeSet<NodeId>) =
+            configuration.everyone().into_iter().partition(is_new);
+        if !new.is_empty() {
+            self.fetch_from(known, new).await;
+            self.certificates.keep_members(configuration);
+        }
     }
 
     /// Takes changes that follow each other, as many as are good.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bftkv_protocol::{Announcement, NodeId, Refusal, StoreAge, ValueDigest, decode, encode};
@@ -27,10 +28,17 @@ pub(super) struct Own {
 impl Own {
     /// Whether a store that was just opened is the one that was written down, opened once more and
     /// with nothing missing.
-    pub(super) fn is_continued_by(&self, age: &StoreAge) -> bool {
+    fn is_continued_by(&self, age: &StoreAge) -> bool {
         self.age.identity == age.identity
             && age.generation > self.age.generation
             && age.commits >= self.age.commits
+    }
+
+    /// Whether it is the very same opening, with nothing missing: the node stopped serving and
+    /// serves again, and its store was open all the time.
+    fn is_continued_unclosed_by(&self, age: &StoreAge) -> bool {
+        let StoreAge { identity, generation, commits } = self.age;
+        (identity, generation) == (age.identity, age.generation) && age.commits >= commits
     }
 }
 
@@ -45,6 +53,8 @@ struct Kept {
 pub(super) struct Announced {
     path: Option<PathBuf>,
     own: Mutex<Option<Own>>,
+    /// The own state was written down during this opening of the store.
+    is_ours: AtomicBool,
     others: Mutex<BTreeMap<NodeId, Announcement>>,
 }
 
@@ -59,7 +69,14 @@ impl Announced {
         }
         let Kept { own, others } = kept.flatten().unwrap_or_default();
         let others = others.into_iter().map(|one| (one.node.clone(), one)).collect();
-        Self { path, own: Mutex::new(own), others: Mutex::new(others) }
+        let is_ours = AtomicBool::new(false);
+        Self { path, own: Mutex::new(own), is_ours, others: Mutex::new(others) }
+    }
+
+    /// Whether the store goes on where `own` was written down.
+    pub(super) fn is_continued(&self, own: &Own, age: &StoreAge) -> bool {
+        let is_ours = self.is_ours.load(Ordering::Relaxed);
+        own.is_continued_by(age) || (is_ours && own.is_continued_unclosed_by(age))
     }
 
     pub(super) fn own(&self) -> Option<Own> {
@@ -71,6 +88,7 @@ impl Announced {
         let others = lock(&self.others);
         self.write(Some(own), &others)?;
         *lock(&self.own) = Some(own);
+        self.is_ours.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -158,6 +176,17 @@ mod tests {
         bytes[last] ^= 1;
         std::fs::write(&file, bytes).unwrap();
         assert_eq!(Announced::open(path).own(), None, "damage is noticed");
+    }
+
+    #[test]
+    fn a_node_that_serves_again_over_the_same_opening_has_lost_nothing() {
+        let announced = Announced::open(None);
+        let own = Own { epoch: 3, age: age(5, 9), recovering: false, renewed: false };
+        assert!(!announced.is_continued(&own, &age(5, 9)), "written by an earlier opening");
+        announced.set_own(own).unwrap();
+        assert!(announced.is_continued(&own, &age(5, 9)));
+        assert!(announced.is_continued(&own, &age(5, 12)));
+        assert!(!announced.is_continued(&own, &age(5, 8)), "commits are missing");
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl Recovery {
         let new = Own { epoch: 0, age, recovering: false, renewed: false };
         match self.announced.own() {
             None => new,
-            Some(own) if own.is_continued_by(&age) => Own { age, ..own },
+            Some(own) if self.announced.is_continued(&own, &age) => Own { age, ..own },
             // Lost once more before it had read everything: nothing was signed meanwhile.
             Some(own) if own.recovering => Own { age, epoch: own.epoch.saturating_add(1), ..own },
             Some(own) => {
