@@ -12,7 +12,7 @@ use crate::{Announcement, Answer, Configuration, NodeId, Refusal, Response, Veri
 pub enum Standing {
     /// Too few have answered: the node says nothing yet.
     Waiting,
-    /// More than b others of each own group know of nothing later: the node may speak.
+    /// More than b others of a group, its own or another, know of nothing later: the node may speak.
     Accepted,
     /// The node itself has signed something that this memory does not know of: it has forgotten.
     Outdated(Box<Announcement>),
@@ -21,7 +21,8 @@ pub enum Standing {
 /// Announces a memory to all other members.
 ///
 /// One that remembers more shows the node's own signature on it, so that a liar cannot make a node
-/// believe that it forgot. More than b must accept, so that one of them is honest.
+/// believe that it forgot. More than b of one group must accept, so that one of them is honest. It
+/// need not be a group of its own: nodes of a store group may not know each other.
 #[derive(Debug)]
 pub struct Announcing {
     configuration: Arc<Configuration>,
@@ -99,8 +100,8 @@ impl Announcing {
             return Standing::Outdated(outdated.clone());
         }
         let me = &self.announcement.node;
-        let all = self.configuration.cliques().iter().chain([self.configuration.store()]);
-        let enough = all.filter(|group| group.contains(me)).all(|group| {
+        let mut all = self.configuration.cliques().iter().chain([self.configuration.store()]);
+        let enough = all.any(|group| {
             let others = group.members().filter(|id| *id != me).count();
             group.count(&self.accepted) >= group.thresholds().one_honest().min(others)
         });

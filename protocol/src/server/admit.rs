@@ -277,6 +277,9 @@ fn attested_time(times: &[SignedTime], variable: &Variable, context: &Context<'_
     cliques.map(|clique| attested_by(clique, times, variable, context)).max().unwrap_or_default()
 }
 
+/// A member that was cut out still counts as one of the b that may lie: a writer that has not heard
+/// of the cut counts its answer too, and must not be told that its timestamp is out of reach.
+/// But where nobody else says so, nothing is attested.
 fn attested_by(
     clique: &Group,
     times: &[SignedTime],
@@ -290,20 +293,23 @@ fn attested_by(
             variable: variable.clone(),
             seen: time.seen,
         };
-        !context.cut.contains(&time.signer)
-            && context
-                .keys
-                .verify(&time.signer, Purpose::Time, &statement.signed_bytes(), &time.signature)
-                .is_ok()
+        context
+            .keys
+            .verify(&time.signer, Purpose::Time, &statement.signed_bytes(), &time.signature)
+            .is_ok()
     };
     // Each member is looked at once, so that a long list costs no more than n verifications.
     let mut firsts = BTreeMap::new();
     for time in times.iter().filter(|time| clique.contains(&time.signer)) {
         firsts.entry(&time.signer).or_insert(time);
     }
-    let mut seen: Vec<Timestamp> = firsts.into_values().filter(valid).map(|t| t.seen).collect();
+    let times: Vec<&SignedTime> = firsts.into_values().filter(valid).collect();
+    let is_cut = |time: &&&SignedTime| context.cut.contains(&time.signer);
+    let uncut = times.iter().filter(|time| !is_cut(time)).map(|time| time.seen).max();
+    let mut seen: Vec<Timestamp> = times.iter().map(|time| time.seen).collect();
     seen.sort_unstable_by(|a, b| b.cmp(a));
-    seen.get(clique.thresholds().b()).copied().unwrap_or(Timestamp::ZERO)
+    let attested = seen.get(clique.thresholds().b()).copied().unwrap_or(Timestamp::ZERO);
+    attested.min(uncut.unwrap_or(Timestamp::ZERO))
 }
 
 fn refuse_invalid(invalid: Invalid) -> Refusal {

@@ -292,8 +292,10 @@ fn time_answers_count_by_distinct_members() {
     check(&a1(), rows);
     let mut member = a1();
     member.cut.insert(node(0xa3));
-    let times = vec![time(0xa2, 900), time(0xa3, 900)];
-    check(&member, vec![row("a member that was cut out", times, refused)]);
+    let with_cut = |seen| vec![time(0xa2, seen), time(0xa3, 900 << 40)];
+    check(&member, vec![row("a member that was cut out is one of the b", with_cut(900), signed)]);
+    member.cut.insert(node(0xa2));
+    check(&member, vec![row("members that were cut out alone", with_cut(900), refused)]);
 }
 
 /// An entry has one timestamp for all cliques: what b+1 members of one have seen counts for all.
