@@ -1,8 +1,8 @@
 //! Traitors: one behaviour in each file.
 //!
-//! Byzantine servers answer requests as they like ([`ByzantineServer`]); Byzantine writers do what
-//! they like, whenever they like ([`ByzantineWriter`]). All of them share what they know
-//! ([`Loot`]), and Byzantine servers sign whatever Byzantine writers want. They cannot forge: each
+//! Byzantine servers answer requests as they like (`ByzantineServer`); Byzantine writers do what
+//! they like, whenever they like (`ByzantineWriter`). All of them share what they know
+//! (`Loot`), and Byzantine servers sign whatever Byzantine writers want. They cannot forge: each
 //! holds its own key only.
 
 mod abandon_then_store;
