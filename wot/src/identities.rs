@@ -10,11 +10,11 @@ use crate::Keyring;
 use crate::certificate::names;
 use crate::certification::{Issuer, certifiers};
 
-/// What a server of a configuration knows about writers.
+/// What a server of a configuration knows about writers. Cheap to clone: it is cloned for each request.
 #[derive(Debug, Clone)]
 pub struct QuorumCertificates {
     keyring: Keyring,
-    cliques: Vec<Group>,
+    cliques: Arc<[Group]>,
 }
 
 impl QuorumCertificates {
@@ -23,8 +23,8 @@ impl QuorumCertificates {
     #[must_use]
     pub fn new(keyring: Keyring, configuration: &Configuration, own: &NodeId) -> Self {
         let cliques = match configuration.clique_of(own) {
-            Some(clique) => vec![clique.clone()],
-            None => configuration.cliques().to_vec(),
+            Some(clique) => Arc::from([clique.clone()]),
+            None => Arc::from(configuration.cliques()),
         };
         Self { keyring, cliques }
     }

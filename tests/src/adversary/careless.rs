@@ -1,8 +1,8 @@
 //! What a server does that has no rules: the ground on which the liars build.
 
 use bftkv_protocol::{
-    Answer, CertifiedEntry, NodeId, Outcome, Purpose, Refusal, Request, Sign, TimeStatement,
-    Timestamp, Variable,
+    Answer, CertifiedEntry, NodeId, Outcome, Purpose, Refusal, Request, Sign, SignedEntry,
+    TimeStatement, Timestamp, Variable,
 };
 
 use super::{Lair, share_by};
@@ -69,6 +69,39 @@ impl Lair<'_> {
     pub(super) fn some_certified(&mut self, variable: &Variable) -> Option<CertifiedEntry> {
         let all: Vec<CertifiedEntry> =
             self.loot.certified.iter().filter(|c| c.variable() == variable).cloned().collect();
+        self.rng.pick(&all).cloned()
+    }
+
+    /// Shows readers and writers an entry that is made up for their variable, and now and then brings
+    /// it to the other members.
+    pub(super) fn flaunt(
+        &mut self,
+        request: &Request,
+        make_up: fn(&mut Self, &Variable) -> Option<CertifiedEntry>,
+    ) -> Option<Outcome> {
+        match request {
+            Request::Read { variable, .. } => {
+                let entry = make_up(self, variable);
+                if let Some(entry) = entry.clone().filter(|_| self.rng.percent(20)) {
+                    let others = self.other_members();
+                    let request = Request::Store { entry };
+                    self.posts.extend(others.into_iter().map(|id| (id, request.clone())));
+                }
+                Some(Ok(Answer::Entry(entry.map(Box::new))))
+            }
+            Request::Time { variable, .. } => {
+                let entry = make_up(self, variable).map(Box::new);
+                let seen = entry.as_ref().map(|e| e.timestamp()).unwrap_or_default();
+                Some(self.time(variable, seen, entry))
+            }
+            other => self.careless(other),
+        }
+    }
+
+    /// One of the entries of the variable that writers have signed, by chance.
+    pub(super) fn any_signed(&mut self, variable: &Variable) -> Option<SignedEntry> {
+        let of_variable = self.loot.signed.iter().filter(|s| s.entry.variable == *variable);
+        let all: Vec<_> = of_variable.cloned().collect();
         self.rng.pick(&all).cloned()
     }
 

@@ -1,6 +1,6 @@
 //! Shows entries that few have signed, with one signature so often that it looks like many.
 
-use bftkv_protocol::{Answer, CertifiedEntry, CollectiveSignature, Outcome, Request, Variable};
+use bftkv_protocol::{CertifiedEntry, CollectiveSignature, Outcome, Request, Variable};
 
 use super::{ByzantineServer, Lair, share_by};
 
@@ -9,31 +9,13 @@ pub(super) struct RepeatedSignatures;
 
 impl ByzantineServer for RepeatedSignatures {
     fn answer(&mut self, lair: &mut Lair<'_>, request: &Request) -> Option<Outcome> {
-        match request {
-            Request::Read { variable, .. } => {
-                let entry = repeated(lair, variable);
-                if let Some(entry) = entry.clone().filter(|_| lair.rng.percent(20)) {
-                    let others = lair.other_members();
-                    let request = Request::Store { entry };
-                    lair.posts.extend(others.into_iter().map(|id| (id, request.clone())));
-                }
-                Some(Ok(Answer::Entry(entry.map(Box::new))))
-            }
-            Request::Time { variable, .. } => {
-                let entry = repeated(lair, variable).map(Box::new);
-                let seen = entry.as_ref().map(|e| e.timestamp()).unwrap_or_default();
-                Some(lair.time(variable, seen, entry))
-            }
-            other => lair.careless(other),
-        }
+        lair.flaunt(request, repeated)
     }
 }
 
 /// An entry that this server alone has signed, as often as there are members.
 fn repeated(lair: &mut Lair<'_>, variable: &Variable) -> Option<CertifiedEntry> {
-    let of_variable = lair.loot.signed.iter().filter(|s| s.entry.variable == *variable);
-    let all: Vec<_> = of_variable.cloned().collect();
-    let signed = lair.rng.pick(&all)?.clone();
+    let signed = lair.any_signed(variable)?;
     let share = share_by(lair.signer, &signed, lair.configuration)?;
     let shares = vec![share; lair.configuration.authority().len()];
     let collective = CollectiveSignature::new(lair.configuration.digest(), shares);

@@ -1,7 +1,7 @@
 //! `bftkv cert certify`.
 
 use std::fmt;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use bftkv::wot::{Identity, Statement};
@@ -9,7 +9,7 @@ use bftkv::{Certificates, Home, NodeId};
 use clap::Args;
 use serde::Serialize;
 
-use super::{find, user_id};
+use super::{ask, find, user_id};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -88,14 +88,8 @@ fn confirm(id: &NodeId, identities: &[Identity]) -> Result<(), Failure> {
             .hint(format!("compare it, then name it in full ({id}), or say --yes")));
     }
     let names: Vec<String> = identities.iter().map(user_id).collect();
-    eprintln!("{}\n  fingerprint {id}", names.join(", "));
-    eprint!("Have you compared this fingerprint with its owner? Certify? [y/N] ");
-    let mut answer = String::new();
-    io::stderr()
-        .flush()
-        .and_then(|()| io::stdin().read_line(&mut answer))
-        .map_err(Failure::failed)?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") {
+    let question = "Have you compared this fingerprint with its owner? Certify?";
+    if ask(id, &names, question)? {
         return Ok(());
     }
     Err(Failure::failed("not certified"))

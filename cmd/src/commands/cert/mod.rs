@@ -6,6 +6,8 @@ mod import;
 mod list;
 mod revoke;
 
+use std::io::{self, Write as _};
+
 use bftkv::NodeId;
 use bftkv::wot::{Identity, IdentityKind, Keyring, LookupError};
 use clap::Subcommand;
@@ -13,6 +15,7 @@ use clap::Subcommand;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::output::escape;
 
 /// What to do with certificates.
 #[derive(Debug, Subcommand)]
@@ -57,4 +60,16 @@ pub(crate) fn find(keyring: &Keyring, text: &str) -> Result<NodeId, Failure> {
             "name it by fingerprint, key ID, e-mail address or URL; `bftkv cert list` shows all",
         ),
     })
+}
+
+/// Shows whose certificate it is and asks a question at the terminal. Only a clear yes is one.
+fn ask(id: &NodeId, user_ids: &[String], question: &str) -> Result<bool, Failure> {
+    eprintln!("{}\n  fingerprint {id}", escape(&user_ids.join(", ")));
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    io::stderr()
+        .flush()
+        .and_then(|()| io::stdin().read_line(&mut answer))
+        .map_err(Failure::failed)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

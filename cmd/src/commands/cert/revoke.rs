@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -12,12 +12,12 @@ use bftkv::{Certificates, JoinReport, NodeId};
 use clap::Args;
 use serde::Serialize;
 
-use super::{find, user_id};
+use super::{ask, find, user_id};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::limited_read;
-use crate::output::{count, escape};
+use crate::output::count;
 
 /// The largest revocation certificate that is read.
 const MAX_FILE_BYTES: usize = 1024 * 1024;
@@ -198,14 +198,7 @@ fn confirm(id: &NodeId, user_ids: &[String]) -> Result<(), Failure> {
         return Err(Failure::usage("nobody is here to confirm what cannot be undone")
             .hint(format!("name the full fingerprint ({id}), or say --yes")));
     }
-    eprintln!("{}\n  fingerprint {id}", escape(&user_ids.join(", ")));
-    eprint!("This cannot be undone. Revoke? [y/N] ");
-    let mut answer = String::new();
-    io::stderr()
-        .flush()
-        .and_then(|()| io::stdin().read_line(&mut answer))
-        .map_err(Failure::failed)?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") {
+    if ask(id, user_ids, "This cannot be undone. Revoke?")? {
         return Ok(());
     }
     Err(Failure::failed("not revoked"))
