@@ -4,8 +4,9 @@
 #   fuzz/run.sh SECONDS [TARGET...]
 #
 # Needs a C++ compiler and cargo-fuzz (`cargo install --debug --locked cargo-fuzz`); no nightly
-# Rust, because no sanitizer is used: our own code has no `unsafe`. Stops at the first finding; the
-# input is then in fuzz/artifacts. New inputs stay in fuzz/corpus, which is not committed.
+# Rust, because no sanitizer is used: our own code has no `unsafe`. Stops at the first finding,
+# says it, and prints its input, which is also in fuzz/artifacts. New inputs stay in fuzz/corpus,
+# which is not committed.
 set -euo pipefail
 cd "$(dirname "$0")"
 seconds=${1:?how many seconds for each target}
@@ -21,26 +22,48 @@ else
 fi
 cargo fuzz build "${options[@]}" 2>&1 | tail -3
 
+# What a finding says: the panic, the input in base64, and what to do with it. A log that is cut
+# short must still tell enough to play it again.
+report() {
+    local target=$1 log=$2 artifact
+    printf '\n== %s FAILED\n' "$target"
+    grep -a -m1 -A4 'panicked at' "$log" || tail -n 20 "$log"
+    grep -a -E '^(SUMMARY|ALARM|==[0-9]+== ERROR)' "$log" || true
+    artifact=$(grep -a -o -m1 'artifacts/[^ ]*' "$log" | tail -n 1)
+    if [[ -n $artifact && -f $artifact ]]; then
+        printf 'the input, fuzz/%s, in base64:\n' "$artifact"
+        base64 -w 100 "$artifact" | head -n 120
+        printf 'keep it: mv fuzz/%s fuzz/regressions/%s/\n' "$artifact" "$target"
+    fi
+}
+
 one() {
-    local target=$1
+    local target=$1 log
+    log=$(mktemp)
     mkdir -p "corpus/$target" "regressions/$target"
-    local said
-    if said=$(cargo fuzz run "${options[@]}" "$target" "corpus/$target" "seeds/$target" "regressions/$target" -- "${limits[@]}" 2>&1); then
-        printf '\n== %s\n%s\n' "$target" "$(grep -E 'stat::|DONE' <<<"$said")"
+    if cargo fuzz run "${options[@]}" "$target" "corpus/$target" "seeds/$target" "regressions/$target" -- "${limits[@]}" >"$log" 2>&1; then
+        printf '\n== %s\n%s\n' "$target" "$(grep -a -E 'stat::|DONE' "$log")"
+        rm "$log"
     else
-        printf '\n== %s FAILED\n%s\n' "$target" "$(tail -n 40 <<<"$said")"
+        report "$target" "$log"
+        rm "$log"
         return 1
     fi
 }
 
-# `wait -n` gives the status of the target that ended, so the first finding ends the script.
+# `wait -n` gives the status of a target that ended. After a finding no further target is begun,
+# and those that run are waited for: a script that leaves them behind looks as if they had failed.
 running=0
+failed=0
+reap() {
+    wait -n || failed=1
+    running=$((running - 1))
+}
 for target in "${targets[@]}"; do
-    if ((running == ${FUZZ_JOBS:-1})); then
-        wait -n
-        running=$((running - 1))
-    fi
+    if ((running == ${FUZZ_JOBS:-1})); then reap; fi
+    if ((failed)); then break; fi
     one "$target" &
     running=$((running + 1))
 done
-while ((running--)); do wait -n; done
+while ((running)); do reap; done
+exit "$failed"

@@ -1,2 +1,5 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| bftkv_fuzz::targets::run("equivocation", data));
+libfuzzer_sys::fuzz_target!(
+    init: bftkv_fuzz::allow_contained_panics(),
+    |data: &[u8]| bftkv_fuzz::targets::run("equivocation", data)
+);
