@@ -22,6 +22,10 @@ else
 fi
 cargo fuzz build "${options[@]}" 2>&1 | tail -3
 
+# Before redb reads a page it takes the memory that the page's number asks for, and it believes the
+# number. Nothing that lies below redb can refuse it: docs/reliability/storage.md, "Not covered".
+known_limit='redb asked for all memory over a damaged page number, a known limit'
+
 # What a finding says: the panic, the input in base64, and what to do with it. A log that is cut
 # short must still tell enough to play it again.
 report() {
@@ -41,8 +45,14 @@ one() {
     local target=$1 log
     log=$(mktemp)
     mkdir -p "corpus/$target" "regressions/$target"
-    if cargo fuzz run "${options[@]}" "$target" "corpus/$target" "seeds/$target" "regressions/$target" -- "${limits[@]}" >"$log" 2>&1; then
+    local own=("${limits[@]}")
+    # Handles of damaged files are forgotten on purpose, which adds up over a million of them.
+    if [[ $target == store ]]; then own+=(-rss_limit_mb=4096); fi
+    if cargo fuzz run "${options[@]}" "$target" "corpus/$target" "seeds/$target" "regressions/$target" -- "${own[@]}" >"$log" 2>&1; then
         printf '\n== %s\n%s\n' "$target" "$(grep -a -E 'stat::|DONE' "$log")"
+        rm "$log"
+    elif [[ $target == store ]] && grep -a -q -E 'out-of-memory|memory allocation of [0-9]+ bytes failed' "$log"; then
+        printf '\n== %s ended early: %s\n' "$target" "$known_limit"
         rm "$log"
     else
         report "$target" "$log"

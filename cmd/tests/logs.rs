@@ -1,0 +1,157 @@
+//! What the program logs at its most talkative must not hold a secret.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at a surprise")]
+
+mod support;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use support::{Cluster, program, text};
+
+/// Every way in which a program might print bytes.
+fn forms(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let list: Vec<String> = secret.iter().map(ToString::to_string).collect();
+    let spaced: Vec<String> = secret.iter().map(|byte| format!("{byte:02X}")).collect();
+    vec![
+        ("raw", secret.to_vec()),
+        ("hex", hex.clone().into_bytes()),
+        ("HEX", hex.to_uppercase().into_bytes()),
+        ("spaced hex", spaced.join(" ").into_bytes()),
+        ("list", list.join(", ").into_bytes()),
+        ("short list", list.join(",").into_bytes()),
+        ("escaped", secret.escape_ascii().to_string().into_bytes()),
+        ("base64", base64(secret)),
+    ]
+}
+
+/// RFC 4648, of a multiple of three bytes.
+fn base64(bytes: &[u8]) -> Vec<u8> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = |three: &[u8]| {
+        let bits = three.iter().fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte));
+        [18, 12, 6, 0].map(|shift| DIGITS[bits >> shift & 63])
+    };
+    bytes.chunks_exact(3).flat_map(digits).collect()
+}
+
+/// Parts of the secret numbers of all keys in a file of unprotected keys, in both orders. A part
+/// suffices: nine bytes are nowhere by chance. RFC 9580 section 5.5.3.
+fn secrets(key: &Path) -> Vec<Vec<u8>> {
+    let file = std::fs::read(key).unwrap();
+    let (mut secrets, mut at) = (Vec::new(), 0);
+    while at < file.len() {
+        let (start, length) = match file[at + 1] {
+            short @ 0..192 => (2, usize::from(short)),
+            high => (3, (usize::from(high - 192) << 8) + usize::from(file[at + 2]) + 192),
+        };
+        let end = at + start + length;
+        if matches!(file[at] & 0x3f, 5 | 7) {
+            // The last 32 bytes before a checksum of two.
+            let number = &file[end - 34..end - 2];
+            secrets.push(number[3..12].to_vec());
+            secrets.push(number.iter().rev().copied().skip(3).take(9).collect());
+        }
+        at = end;
+    }
+    secrets
+}
+
+fn is_in(log: &[u8], wanted: &[u8]) -> bool {
+    log.windows(wanted.len()).any(|window| window == wanted)
+}
+
+/// What of the secrets stands in the log.
+fn leaks(log: &[u8], secrets: &[Vec<u8>]) -> Vec<&'static str> {
+    let found = |secret: &Vec<u8>| forms(secret).into_iter().find(|(_, form)| is_in(log, form));
+    secrets.iter().filter_map(found).map(|(form, _)| form).collect()
+}
+
+/// Everything that a cluster's nodes say goes to one file.
+fn run_logged(cluster: &Cluster, log: &Path) -> std::process::Child {
+    let file = File::create(log).unwrap();
+    let mut command = program();
+    command.args(["cluster", "run"]).arg(cluster.path("")).stdout(file.try_clone().unwrap());
+    let child = command.stderr(file).stdin(Stdio::null()).spawn().unwrap();
+    for _ in 0..600 {
+        if is_in(&std::fs::read(log).unwrap(), b"nodes listen") {
+            return child;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    unreachable!("they never listened: {}", String::from_utf8_lossy(&std::fs::read(log).unwrap()));
+}
+
+fn talk_about_everything(home: &Path) {
+    let path = home.join("config.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    let talkative = config.replace("#: level = \"warn\"", "level = \"trace\"");
+    assert_ne!(config, talkative, "the settings have another form now");
+    std::fs::write(path, talkative).unwrap();
+}
+
+#[test]
+fn no_secret_key_is_logged() {
+    let cluster = Cluster::create(&[]);
+    let homes: Vec<PathBuf> =
+        ["n1", "n2", "n3", "n4", "u1"].iter().map(|name| cluster.path(name)).collect();
+    homes.iter().for_each(|home| talk_about_everything(home));
+    let secrets: Vec<Vec<u8>> =
+        homes.iter().flat_map(|home| secrets(&home.join("key.pgp"))).collect();
+    assert!(secrets.len() >= 2 * 3 * 5, "each has at least three keys: {}", secrets.len());
+
+    let log = cluster.path("log");
+    let mut nodes = run_logged(&cluster, &log);
+    let mut said = Vec::new();
+    for arguments in [
+        &["put", "x", "value"][..],
+        &["get", "x"],
+        &["history", "x"],
+        &["graph"],
+        &["join"],
+        &["put", "x", "at a bad time", "--deadline", "0"],
+        &["cert", "export"],
+        &["member", "list"],
+    ] {
+        let ran = cluster.at("u1", &[&["-vvv"], arguments].concat());
+        said.extend([ran.stdout, ran.stderr.into_bytes()].concat());
+    }
+    std::process::Command::new("kill").args(["-TERM", &nodes.id().to_string()]).status().unwrap();
+    nodes.wait().unwrap();
+    said.extend(std::fs::read(&log).unwrap());
+
+    let text = String::from_utf8_lossy(&said);
+    let logged = [" DEBUG ", " INFO ", " TRACE "].map(|level| text.matches(level).count());
+    assert!(logged.iter().sum::<usize>() > 10, "too little to show anything: {text}");
+    assert_eq!(leaks(&said, &secrets), [""; 0]);
+    // The search finds what is there, in each form.
+    for (form, bytes) in forms(&secrets[4]) {
+        let planted = [&said[..], b" key: ", &bytes, b".\n"].concat();
+        assert_eq!(leaks(&planted, &secrets).len(), 1, "{form} is not found");
+    }
+}
+
+#[test]
+fn no_passphrase_is_logged() {
+    const PASSPHRASE: &str = "orange-elephant-Wq";
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("home");
+    let run = |arguments: &str| {
+        let line = format!(
+            "printf '%s\\n' '{PASSPHRASE}' | \
+             {} -vvv --home {} --passphrase-fd 3 {arguments} 3<&0 < /dev/null 2>&1",
+            env!("CARGO_BIN_EXE_bftkv"),
+            text(&home),
+        );
+        let ran = std::process::Command::new("sh").args(["-c", &line]).output().unwrap();
+        ran.stdout
+    };
+    let made = run("init --name 'Ursula <ursula@example.org>'");
+    assert!(home.join("key.pgp").is_file(), "{}", String::from_utf8_lossy(&made));
+    let said = [made, run("put x y --deadline 1"), run("graph"), run("cert export -a")].concat();
+    assert!(is_in(&said, b"BEGIN PGP PUBLIC KEY"), "the commands ran");
+    assert_eq!(leaks(&said, &[PASSPHRASE.as_bytes().to_vec()]), [""; 0]);
+}
