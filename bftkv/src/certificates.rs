@@ -26,27 +26,61 @@ pub struct Certificates {
     revoked: Revoked,
 }
 
+/// What came of reading a home's certificates again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reloaded {
+    /// How many certificates are new or have changed.
+    pub certificates: usize,
+    /// How many certificates are cut out of the graph that were not before.
+    pub cut: usize,
+}
+
 impl Certificates {
     /// The certificates in a folder. Files that are no certificates are told in the log.
     ///
     /// # Errors
     /// When the folder cannot be read.
     pub fn open(folder: &Path) -> Result<Self, HomeError> {
+        let known = Self {
+            folder: Some(folder.to_owned()),
+            ..Self::in_memory(Keyring::new(KeyringOptions::default()))
+        };
+        known.read(folder)?;
+        Ok(known)
+    }
+
+    /// Returns how many certificates are new or have changed.
+    fn read(&self, folder: &Path) -> Result<usize, HomeError> {
         let found = read_folder(folder)?;
         for error in &found.refused {
             tracing::warn!(%error, "a certificate was passed over");
         }
-        let keyring = Keyring::new(KeyringOptions::default());
-        let mut kept = BTreeSet::new();
+        let mut changed = 0_usize;
         for record in found.certificates {
             let id = record.id().clone();
-            match keyring.add(record, Origin::Local) {
-                Ok(_) => drop(kept.insert(id)),
+            match self.keyring.add(record, Origin::Local) {
+                Ok(is_new) => {
+                    changed = changed.saturating_add(usize::from(is_new));
+                    self.note_kept(id);
+                }
                 Err(error) => tracing::warn!(%id, %error, "a certificate was passed over"),
             }
         }
-        let (folder, kept) = (Some(folder.to_owned()), Arc::new(Mutex::new(kept)));
-        Ok(Self { revoked: Revoked::in_memory(keyring.clone()), keyring, folder, kept })
+        Ok(changed)
+    }
+
+    /// Reads the folders of certificates and of revocations again, for what has been put there
+    /// since by the operator's commands or by hand. What is known stays known.
+    ///
+    /// # Errors
+    /// When a folder cannot be read; what was read before that counts.
+    pub fn reload(&self) -> Result<Reloaded, HomeError> {
+        let certificates = match &self.folder {
+            Some(folder) => self.read(folder)?,
+            None => 0,
+        };
+        Ok(Reloaded { certificates, cut: self.revoked.read_folder()? })
     }
 
     /// The same, with the revocations that a folder keeps: they are cut out of the graph.
@@ -155,8 +189,12 @@ impl Certificates {
         if let (Some(folder), Some(bytes)) = (&self.folder, self.bytes(id)) {
             replace(&folder.join(format!("{id}.pgp")), bytes.as_bytes())?;
         }
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
+        self.note_kept(id.clone());
         Ok(())
+    }
+
+    fn note_kept(&self, id: NodeId) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
     }
 
     /// The certificate of `id`.

@@ -63,7 +63,7 @@ pub use bftkv_wot as wot;
 
 pub use bftkv_protocol::client::{Consistency, Fault, Found, Problem, Written};
 pub use bftkv_protocol::{CertifiedEntry, Configuration, NodeId, Timestamp, Value, Variable};
-pub use certificates::Certificates;
+pub use certificates::{Certificates, Reloaded};
 pub use client::{
     ChangeFailure, ChangeProgress, Client, ClientParts, GetOptions, JoinReport, MemberStatus,
     Place, PutOptions, Version,

@@ -56,38 +56,47 @@ impl Revoked {
     /// When the folder cannot be read.
     pub(crate) fn open(keyring: Keyring, folder: &Path) -> Result<Self, HomeError> {
         let revoked = Self { keyring, folder: Some(folder.to_owned()), causes: Arc::default() };
-        let failed = |error| HomeError::Io { path: folder.to_owned(), error };
-        let files = match fs::read_dir(folder) {
-            Ok(files) => files,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(revoked),
-            Err(error) => return Err(failed(error)),
-        };
-        for file in files {
-            revoked.read(&file.map_err(failed)?.path())?;
-        }
+        revoked.read_folder()?;
         Ok(revoked)
     }
 
-    fn read(&self, path: &Path) -> Result<(), HomeError> {
+    /// Returns how many causes the folder has that were not known.
+    pub(crate) fn read_folder(&self) -> Result<usize, HomeError> {
+        let Some(folder) = &self.folder else { return Ok(0) };
+        let failed = |error| HomeError::Io { path: folder.clone(), error };
+        let files = match fs::read_dir(folder) {
+            Ok(files) => files,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut new = 0_usize;
+        for file in files {
+            new = new.saturating_add(usize::from(self.read(&file.map_err(failed)?.path())?));
+        }
+        Ok(new)
+    }
+
+    /// Returns whether the file says something new.
+    fn read(&self, path: &Path) -> Result<bool, HomeError> {
         let name = path.file_stem().and_then(|stem| stem.to_str());
-        let Some(id) = name.and_then(|name| name.parse::<NodeId>().ok()) else { return Ok(()) };
+        let Some(id) = name.and_then(|name| name.parse::<NodeId>().ok()) else { return Ok(false) };
         let bytes =
             fs::read(path).map_err(|error| HomeError::Io { path: path.to_owned(), error })?;
         match path.extension().and_then(|ending| ending.to_str()) {
             Some(PROOF) => match MaliceFile::read(&bytes) {
                 Ok(file) if *file.proof().guilty() == id => {
-                    self.note(id, Cause::Proof(Box::new(file.proof().clone())));
+                    return Ok(self.note(id, Cause::Proof(Box::new(file.proof().clone()))));
                 }
                 Ok(_) => tracing::warn!(?path, "a proof against somebody else was passed over"),
                 Err(error) => tracing::warn!(?path, %error, "a proof was passed over"),
             },
             Some(COMMAND) => {
                 let reason = String::from_utf8_lossy(&bytes).trim().to_owned();
-                self.note(id, Cause::Operator { reason });
+                return Ok(self.note(id, Cause::Operator { reason }));
             }
             _ => {}
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Cuts out whoever a proof convicts. The proof must have been checked. Returns whether it is
@@ -164,15 +173,14 @@ impl Revoked {
         (page, false)
     }
 
-    /// Returns whether it is new: a first word, or a proof where there was none.
+    /// Returns whether it is new: a first or another word, or a proof where there was none.
     fn note(&self, id: NodeId, cause: Cause) -> bool {
         self.keyring.cut_out(id.clone());
         let mut causes = self.causes();
         if matches!(causes.get(&id), Some(Cause::Proof(_))) {
             return false;
         }
-        causes.insert(id, cause);
-        true
+        causes.insert(id, cause.clone()).as_ref() != Some(&cause)
     }
 
     fn save(&self, id: &NodeId, ending: &str, bytes: &[u8]) -> Result<(), HomeError> {

@@ -28,7 +28,7 @@ use self::revocation::Revocation;
 use self::service::Service;
 use crate::config::{NodeConfig, RealmConfig};
 use crate::peers::Peers;
-use crate::{Certificates, Error, Home};
+use crate::{Certificates, Error, Home, Reloaded};
 
 /// A node of a realm that is ready to serve, or to be added to its members.
 pub struct Node {
@@ -195,6 +195,18 @@ impl Node {
     #[must_use]
     pub fn certificates(&self) -> &Certificates {
         &self.certificates
+    }
+
+    /// Reads the home's certificates and revocations again: what was imported, certified or revoked
+    /// there since counts from now on. The key and the settings are read at a start only.
+    ///
+    /// # Errors
+    /// A folder cannot be read; the node goes on with what it knows.
+    pub fn reload(&self) -> Result<Reloaded, Error> {
+        let reloaded = self.certificates.reload()?;
+        let Reloaded { certificates, cut } = reloaded;
+        tracing::info!(certificates, cut, "read the certificates again");
+        Ok(reloaded)
     }
 
     /// What answers requests, to be put behind another transport.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use bftkv::{Node, RunningNode};
 use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::context::Context;
 use crate::exit::Exit;
@@ -16,12 +17,14 @@ use crate::stop::Stop;
 ///
 /// Prints one line when it listens, and logs to stderr (-v for more). Ctrl-C or SIGTERM stops it
 /// when the requests under way are answered; a second one stops it at once. Whatever was
-/// acknowledged is on disk in either case.
+/// acknowledged is on disk in either case. SIGHUP makes it read the home's certificates and
+/// revocations again (`cert import`, `cert certify`, `cert revoke`), without a pause.
 ///
 /// Examples:
 ///
 ///   bftkv --home /var/lib/bftkv serve
 ///   bftkv --home /var/lib/bftkv serve --log-json -v 2> node.log
+///   kill -HUP PID
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct ServeArgs {
@@ -45,9 +48,25 @@ pub(crate) fn run(args: &ServeArgs, context: &Context) -> Result<Exit, Failure> 
         let node = Node::open(&home)?;
         let running = node.serve().await?;
         announce(context, &node, &running)?;
-        stop.wait().await;
+        serve_until(&mut stop, &node).await?;
         shut_down(running, stop).await
     })
+}
+
+/// Returns when somebody says that it shall stop.
+async fn serve_until(stop: &mut Stop, node: &Node) -> Result<(), Failure> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
+    loop {
+        tokio::select! {
+            () = stop.wait() => return Ok(()),
+            _ = hangup.recv() => {
+                // What it knows is enough to go on.
+                if let Err(error) = node.reload() {
+                    tracing::error!(%error, "cannot read the certificates again");
+                }
+            }
+        }
+    }
 }
 
 fn announce(context: &Context, node: &Node, running: &RunningNode) -> Result<(), Failure> {

@@ -91,7 +91,10 @@ impl fmt::Display for Report {
             _ => writeln!(f, "{fingerprint} {names} had no certification to revoke")?,
         }
         if self.cut {
-            writeln!(f, "cut out of this home's graph; restart the node of this home if it runs")?;
+            writeln!(
+                f,
+                "cut out of this home's graph; a node of this home that runs takes it by SIGHUP"
+            )?;
         }
         writeln!(f, "told {}", count(self.told.len(), "node"))?;
         self.silent.iter().try_for_each(|node| writeln!(f, "no answer: {node}"))
