@@ -56,6 +56,15 @@ fn nothing_is_violated_in_five_thousand_seeds_of_every_shape() {
     assert!(counts.written > 1000 && counts.read > 1000 && counts.unknown > 0, "{counts:?}");
 }
 
+/// Seeds in which a made-up signer had the key of the one who closes the run, so that a false
+/// signature looked like one of somebody honest.
+#[test]
+fn made_up_signers_are_nobody_else() {
+    for seed in [5_003_177, 5_011_384, 5_021_392] {
+        assert_eq!(violated(seed, &Settings::default()), Vec::<&str>::new(), "seed {seed}");
+    }
+}
+
 #[test]
 fn one_seed_twice_is_one_trace() {
     let of =
