@@ -65,6 +65,13 @@ fn made_up_signers_are_nobody_else() {
     }
 }
 
+/// A slot that was read back from others was signed as if the node only repeated itself.
+#[test]
+fn what_was_read_back_is_not_signed_again() {
+    let settings = Settings { faults: Faults::With(Fault::LostDisk), ..Settings::default() };
+    assert_eq!(violated(14_311, &settings), Vec::<&str>::new());
+}
+
 #[test]
 fn one_seed_twice_is_one_trace() {
     let of =
