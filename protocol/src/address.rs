@@ -1,8 +1,9 @@
 //! Who owns a variable.
 
 use std::fmt;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::TooLong;
 
@@ -10,9 +11,9 @@ use crate::TooLong;
 /// identity for trust on first use: two certificates with one address are two devices of one owner.
 ///
 /// Paper: App. B, "The 'email address' part will be used as a unique ID to check TOFU."
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Address(String);
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Address(Arc<str>);
 
 impl Address {
     /// The greatest length in bytes.
@@ -30,7 +31,7 @@ impl Address {
             let what = "address (without white space)";
             return Err(TooLong { what, length, min: 1, max: Self::MAX_BYTES });
         }
-        Ok(Self(address))
+        Ok(Self(address.into()))
     }
 
     /// The address as text.
@@ -47,9 +48,9 @@ impl TryFrom<String> for Address {
     }
 }
 
-impl From<Address> for String {
-    fn from(address: Address) -> Self {
-        address.0
+impl Serialize for Address {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

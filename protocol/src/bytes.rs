@@ -17,12 +17,13 @@ pub struct TooLong {
 }
 
 /// Defines a byte string type with a length range that holds by construction, also when decoded.
+/// A copy shares the bytes: states and messages are copied often, and their parts never change.
 macro_rules! limited_bytes {
     ($(#[$doc:meta])* $name:ident, $what:literal, $min:expr, $max:expr) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-        #[serde(try_from = "serde_bytes::ByteBuf", into = "serde_bytes::ByteBuf")]
-        pub struct $name(Vec<u8>);
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+        #[serde(try_from = "serde_bytes::ByteBuf")]
+        pub struct $name(std::sync::Arc<[u8]>);
 
         impl $name {
             /// The smallest length in bytes.
@@ -46,7 +47,7 @@ macro_rules! limited_bytes {
                         max: $max,
                     });
                 }
-                Ok(Self(bytes))
+                Ok(Self(bytes.into()))
             }
 
             /// The bytes.
@@ -63,9 +64,9 @@ macro_rules! limited_bytes {
             }
         }
 
-        impl From<$name> for serde_bytes::ByteBuf {
-            fn from(bytes: $name) -> Self {
-                Self::from(bytes.0)
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_bytes(&self.0)
             }
         }
     };

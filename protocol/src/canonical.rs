@@ -48,6 +48,9 @@ impl Domain {
     }
 }
 
+/// Signed bytes with names of ordinary length fit into so many without growing.
+const MOST_SIGNED: usize = 320;
+
 /// Builds signed bytes. Every field is prefixed by its length as a 64-bit big-endian number, so no
 /// two different lists of fields give the same bytes.
 #[derive(Debug)]
@@ -55,7 +58,7 @@ pub(crate) struct Canonical(Vec<u8>);
 
 impl Canonical {
     pub(crate) fn new(domain: Domain, realm: &Realm) -> Self {
-        let empty = Self(Vec::new());
+        let empty = Self(Vec::with_capacity(MOST_SIGNED));
         let begun = if planted::is(Bug::NoDomain) {
             empty
         } else {

@@ -2,16 +2,17 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The full fingerprint of an OpenPGP certificate: 20 bytes (version 4) or 32 (version 6).
 ///
 /// A 64-bit key ID is not an identity: collisions can be made (threats.md P6).
 /// Paper: §2.2, "a pair of unique ID and public key".
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "serde_bytes::ByteBuf", into = "serde_bytes::ByteBuf")]
-pub struct NodeId(Vec<u8>);
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "serde_bytes::ByteBuf")]
+pub struct NodeId(Arc<[u8]>);
 
 /// The text or the bytes are not a full fingerprint. The caller's fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +26,7 @@ impl NodeId {
     /// When there are fewer or more bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, NodeIdError> {
         match bytes.len() {
-            20 | 32 => Ok(Self(bytes.to_vec())),
+            20 | 32 => Ok(Self(bytes.into())),
             _ => Err(NodeIdError),
         }
     }
@@ -80,9 +81,9 @@ impl TryFrom<serde_bytes::ByteBuf> for NodeId {
     }
 }
 
-impl From<NodeId> for serde_bytes::ByteBuf {
-    fn from(id: NodeId) -> Self {
-        Self::from(id.0)
+impl Serialize for NodeId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
     }
 }
 

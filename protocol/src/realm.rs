@@ -1,8 +1,9 @@
 //! The name of a cluster and its data.
 
 use std::fmt;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::TooLong;
 
@@ -10,9 +11,9 @@ use crate::TooLong;
 ///
 /// It stands in everything that is signed, so that a signature of one realm is worthless in
 /// another (rule R7).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Realm(String);
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Realm(Arc<str>);
 
 impl Realm {
     /// The greatest length in bytes.
@@ -30,7 +31,7 @@ impl Realm {
             let what = "realm name (a-z, 0-9, '.', '-')";
             return Err(TooLong { what, length, min: 1, max: Self::MAX_BYTES });
         }
-        Ok(Self(name))
+        Ok(Self(name.into()))
     }
 
     /// The name.
@@ -47,9 +48,9 @@ impl TryFrom<String> for Realm {
     }
 }
 
-impl From<Realm> for String {
-    fn from(realm: Realm) -> Self {
-        realm.0
+impl Serialize for Realm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

@@ -21,7 +21,7 @@ impl Value {
     /// Gives the bytes away.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
-        self.0
+        self.0.to_vec()
     }
 }
 

@@ -56,6 +56,22 @@ fn nothing_is_violated_in_five_thousand_seeds_of_every_shape() {
     assert!(counts.written > 1000 && counts.read > 1000 && counts.unknown > 0, "{counts:?}");
 }
 
+/// Seeds in which a made-up signer had the key of the one who closes the run, so that a false
+/// signature looked like one of somebody honest.
+#[test]
+fn made_up_signers_are_nobody_else() {
+    for seed in [5_003_177, 5_011_384, 5_021_392] {
+        assert_eq!(violated(seed, &Settings::default()), Vec::<&str>::new(), "seed {seed}");
+    }
+}
+
+/// A slot that was read back from others was signed as if the node only repeated itself.
+#[test]
+fn what_was_read_back_is_not_signed_again() {
+    let settings = Settings { faults: Faults::With(Fault::LostDisk), ..Settings::default() };
+    assert_eq!(violated(14_311, &settings), Vec::<&str>::new());
+}
+
 #[test]
 fn one_seed_twice_is_one_trace() {
     let of =

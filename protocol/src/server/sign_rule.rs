@@ -25,7 +25,9 @@ pub(super) fn sign(
         return *found;
     }
     let before = loaded.state.marks.clone();
-    if before.slot(attempt).is_some() {
+    // Only the newest: what others signed and this member read back lies below seen(x)
+    // ([`crate::client::Recovered::join`]), and it may have signed something else there itself.
+    if before.slot(attempt).is_some() && attempt.timestamp >= before.seen {
         return with_marks(decision, &attempt.variable, before);
     }
     make_room(&entry.entry, &mut loaded);

@@ -194,7 +194,7 @@ fn a_timestamp_is_signed_once() {
             slot().seen(9),
             ALICE,
             sign(entry(ALICE, 7, "v")),
-            "share 7",
+            "refused 400 9",
         ),
         (
             "an attempt that was certified",

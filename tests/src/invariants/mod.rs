@@ -14,6 +14,7 @@ mod linearizable;
 mod one_owner;
 mod one_value;
 mod owner_only;
+mod signed_again;
 mod writer_slots;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -119,6 +120,7 @@ pub(crate) struct Watch {
     invariants: Vec<Box<dyn Invariant>>,
     violations: Vec<Violation>,
     convicted: BTreeSet<NodeId>,
+    signed_again: signed_again::SignedAgain,
 }
 
 impl Watch {
@@ -127,7 +129,13 @@ impl Watch {
         if !facts.over_budget {
             invariants.extend(within_budget());
         }
-        Self { facts, invariants, violations: Vec::new(), convicted: BTreeSet::new() }
+        Self {
+            facts,
+            invariants,
+            violations: Vec::new(),
+            convicted: BTreeSet::new(),
+            signed_again: signed_again::SignedAgain::default(),
+        }
     }
 
     pub(crate) fn facts(&self) -> &Facts {
@@ -143,7 +151,14 @@ impl Watch {
         u64::try_from(self.convicted.len()).unwrap_or(u64::MAX)
     }
 
+    /// How often a certificate signed a second value for one (x,t) with a fresh subkey, and how
+    /// often all writers of them were honest.
+    pub(crate) fn signed_again(&self) -> (u64, u64) {
+        self.signed_again.counts()
+    }
+
     pub(crate) fn note(&mut self, now: Duration, observation: &Observation<'_>) {
+        self.signed_again.note(&self.facts, observation);
         if let Observation::Accused { guilty, .. } = observation {
             self.convicted.insert((*guilty).clone());
         }

@@ -21,6 +21,9 @@ const STOLEN_DEVICE: u8 = 204;
 const READER: u8 = 205;
 const PROBE: u8 = 206;
 
+/// The last key with which somebody closes a run: that of `z`.
+pub(crate) const LAST_PROBE: u8 = PROBE + 25;
+
 /// How often a Byzantine user acts.
 const ACTS: u32 = 14;
 

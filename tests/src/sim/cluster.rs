@@ -11,7 +11,7 @@ use bftkv_protocol::{
 };
 
 use super::Settings;
-use super::cast::Cast;
+use super::cast::{Cast, LAST_PROBE};
 use super::clock::Clock;
 use super::fake_keys::{FakeKeys, FakeSigner};
 use super::fault::Fault;
@@ -36,8 +36,9 @@ const MAX_EVENTS: u64 = 400_000;
 /// How far clocks may be off, in seconds.
 const TEN_YEARS: u64 = 315_360_000;
 
-/// Keys that belong to nobody, from this number on: more than any quorum of the shapes.
-const FIRST_SYBIL: u8 = 230;
+/// Keys that belong to nobody, from this number on, behind those of the closing operations: more
+/// than any quorum of the shapes.
+const FIRST_SYBIL: u8 = LAST_PROBE + 1;
 const SYBILS: u8 = 12;
 
 /// All who play, and the ground on which they play.

@@ -86,6 +86,11 @@ pub struct Counts {
     pub blocked_owned: u64,
     /// Keys that were convicted of equivocation.
     pub convicted: u64,
+    /// Timestamps at which an honest node signed a second value with a fresh subkey, after its
+    /// disk was lost (ADR 0013).
+    pub signed_again: u64,
+    /// Those of them of which all writers were honest.
+    pub signed_again_for_honest: u64,
 }
 
 impl Counts {
@@ -101,6 +106,10 @@ impl Counts {
             blocked_empty: self.blocked_empty.saturating_add(other.blocked_empty),
             blocked_owned: self.blocked_owned.saturating_add(other.blocked_owned),
             convicted: self.convicted.saturating_add(other.convicted),
+            signed_again: self.signed_again.saturating_add(other.signed_again),
+            signed_again_for_honest: self
+                .signed_again_for_honest
+                .saturating_add(other.signed_again_for_honest),
         }
     }
 }
@@ -143,6 +152,7 @@ pub fn run(seed: u64, settings: &Settings) -> Report {
 fn report(cluster: Cluster, mut counts: Counts) -> Report {
     let ground = cluster.ground;
     counts.convicted = ground.watch.convicted();
+    (counts.signed_again, counts.signed_again_for_honest) = ground.watch.signed_again();
     for operation in ground.history.operations() {
         let is_write = matches!(operation.kind, Kind::Write { .. });
         let counter = match (&operation.outcome, is_write) {

@@ -37,12 +37,19 @@ pub struct Recovered {
 impl Recovered {
     /// Joins this with what the store has: of both, the stricter. Nothing that the store knows is
     /// lost, so an old copy of a store may be completed as well as an empty one.
+    ///
+    /// Slots of others that this member has not signed itself end below seen(x): they block, but
+    /// the server never signs them as if it only repeated itself. Two members may tell of two
+    /// values at one timestamp, and of two owners.
     #[must_use]
     pub fn join(self, local: &VariableState) -> Batch {
         let newest = self.latest.iter().chain(&local.latest).map(CertifiedEntry::timestamp).max();
         let certified = newest.unwrap_or_default();
         let mut marks = unite(certified, [self.marks, local.marks.clone()]);
-        marks.seen = marks.seen.max(certified);
+        let is_foreign = |slot: &&Slot| !local.marks.slots.contains(slot);
+        let foreign = marks.slots.iter().filter(is_foreign).map(|slot| slot.timestamp).max();
+        let above = foreign.map_or(Timestamp::ZERO, |t| t.saturating_add(1));
+        marks.seen = marks.seen.max(certified).max(above).min(Timestamp::MAX);
         Batch {
             entries: self.latest.into_iter().collect(),
             marks: vec![(self.variable, marks)],
