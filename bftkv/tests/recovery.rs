@@ -118,6 +118,39 @@ async fn an_old_copy_of_the_store_is_noticed() {
     scene.check_recovered("two").await;
 }
 
+/// The value that Alice wrote is changed on the first node's disk.
+fn damage(store: &Path) {
+    let file = store.join("data.redb");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let mut places = 0;
+    for place in 0..bytes.len() - 17 {
+        if &bytes[place..place + 17] == b"alice@example.org" {
+            bytes[place] ^= 1;
+            places += 1;
+        }
+    }
+    assert!(places > 0, "the store holds no entry of Alice");
+    std::fs::write(file, bytes).unwrap();
+}
+
+/// A store that the disk has damaged is put aside; what is missing comes from the others, and the
+/// old key signs no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_store_is_salvaged_and_completed_from_the_others() {
+    let mut scene = Scene::new().await;
+    scene.stop_first().await;
+    let home = scene.cluster.home_path(0);
+    damage(&home.join("store"));
+    let (node, salvage) = Node::open_salvaging(&scene.cluster.home(0)).unwrap();
+    let salvage = salvage.expect("it is damaged");
+    assert!(!salvage.damaged.is_empty() && !salvage.is_complete, "{salvage:?}");
+    assert!(home.join("store.damaged-1").is_dir());
+    scene.nodes.insert(0, node.serve().await.unwrap());
+    tokio::time::timeout(Duration::from_secs(60), node.ready()).await.unwrap();
+    drop(node);
+    scene.check_recovered("one").await;
+}
+
 /// The whole home comes from a backup, key and notes included: only the others can know.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_copy_of_the_whole_home_is_noticed_by_the_others() {

@@ -2,15 +2,14 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::thread::JoinHandle;
 
 use bftkv_protocol::{
     Batch, CertifiedEntry, EquivocationProof, Store, StoreAge, StoreError, Timestamp, Variable,
     VariableState,
 };
 
-use crate::backend::{Backend, io_error};
+use crate::backend::Backend;
 use crate::check::ScrubStep;
 use crate::disk::DiskLock;
 use crate::inner::Inner;
@@ -34,10 +33,6 @@ pub struct RecordStore {
     /// Released last: the fields are dropped in this order.
     _lock: Option<DiskLock>,
 }
-
-/// How long a store waits before it tries to go on after a failure: a full disk is seldom emptied
-/// sooner, and an attempt costs a file of a mebibyte.
-const RESUME_PAUSE: Duration = Duration::from_secs(1);
 
 impl RecordStore {
     /// A store over `backend`, checked before this returns, with a cache of `cache_bytes`.
@@ -172,30 +167,6 @@ impl RecordStore {
         *checker = started;
         *current = inner;
         outcome
-    }
-
-    /// Calls [`RecordStore::resume`] after a failure again and again, in a thread of its own, until
-    /// it succeeds; for as long as anybody has the store. `report` gets each outcome.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`] when there is no thread to be had.
-    pub fn resume_by_itself(
-        self: &Arc<Self>,
-        report: impl Fn(&Result<(), StoreError>) + Send + 'static,
-    ) -> Result<(), StoreError> {
-        let store = Arc::downgrade(self);
-        let watch = move || {
-            loop {
-                thread::sleep(RESUME_PAUSE);
-                let Some(store) = store.upgrade() else { return };
-                let health = &store.inner().health;
-                if health.is_stopped() && health.damage().is_none() {
-                    report(&store.resume());
-                }
-            }
-        };
-        let started = thread::Builder::new().name("storage-resume".into()).spawn(watch);
-        started.map(|_| ()).map_err(|e| io_error("starting a thread", &e))
     }
 
     pub(crate) fn inner(&self) -> Arc<Inner> {

@@ -150,3 +150,37 @@ fn a_scrub_finds_what_was_damaged_meanwhile() {
     assert!(matches!(store.scrub(), Err(StoreError::Corrupt { .. })));
     assert!(store.commit(put(&name("a"), 9, b"v")).is_err());
 }
+
+/// Without anybody asking, also when nobody reads what was damaged.
+#[test]
+fn a_store_that_looks_after_itself_finds_damage() {
+    for kind in ON_DISK {
+        let (disk, _) = filled(kind, true);
+        let store = open_on(&config(kind), Arc::new(disk.clone())).unwrap();
+        store.wait_checked().unwrap();
+        let (told, heard) = std::sync::mpsc::channel();
+        let tell = move |step: &Result<_, _>| drop(told.send(step.clone()));
+        store.scrub_by_itself(std::time::Duration::from_millis(1), tell).unwrap();
+        let patience = std::time::Duration::from_secs(60);
+        let sound = heard.recv_timeout(patience).unwrap().unwrap();
+        assert!(sound.is_last && sound.damaged.is_empty(), "{sound:?}");
+        for (path, size) in disk.sizes().into_iter().filter(|(path, _)| is_data(path)) {
+            (size / 4..size).step_by(97).for_each(|place| disk.flip(&path, place * 8));
+        }
+        let is_damage = |step: &Result<bftkv_storage::ScrubStep, StoreError>| match step {
+            Ok(step) => !step.damaged.is_empty(),
+            Err(error) => matches!(error, StoreError::Corrupt { .. }),
+        };
+        assert!(heard.iter().any(|step| is_damage(&step)), "{}", kind.name());
+        assert!(store.commit(put(&name("a"), 9, b"v")).is_err());
+        drop(store);
+        // The thread ends with the store, and with it the channel.
+        assert!(heard.recv_timeout(patience).is_err() || heard.iter().count() < 1000);
+    }
+}
+
+/// Files that hold records.
+fn is_data(path: &Path) -> bool {
+    let text = path.display().to_string();
+    [".redb", ".ldb", "/files/"].iter().any(|part| text.contains(part))
+}
