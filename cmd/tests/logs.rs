@@ -70,19 +70,34 @@ fn leaks(log: &[u8], secrets: &[Vec<u8>]) -> Vec<&'static str> {
     secrets.iter().filter_map(found).map(|(form, _)| form).collect()
 }
 
-/// Everything that a cluster's nodes say goes to one file.
-fn run_logged(cluster: &Cluster, log: &Path) -> std::process::Child {
-    let file = File::create(log).unwrap();
-    let mut command = program();
-    command.args(["cluster", "run"]).arg(cluster.path("")).stdout(file.try_clone().unwrap());
-    let child = command.stderr(file).stdin(Stdio::null()).spawn().unwrap();
-    for _ in 0..600 {
-        if is_in(&std::fs::read(log).unwrap(), b"nodes listen") {
-            return child;
+/// Nodes whose words go to a file. They end with this.
+struct Logged(std::process::Child);
+
+impl Logged {
+    fn start(cluster: &Cluster, log: &Path) -> Self {
+        let file = File::create(log).unwrap();
+        let mut command = program();
+        command.args(["cluster", "run"]).arg(cluster.path("")).stdout(file.try_clone().unwrap());
+        let nodes = Self(command.stderr(file).stdin(Stdio::null()).spawn().unwrap());
+        for _ in 0..600 {
+            if is_in(&std::fs::read(log).unwrap(), b"nodes listen") {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
         }
-        std::thread::sleep(Duration::from_millis(100));
+        let said = std::fs::read(log).unwrap();
+        let words = String::from_utf8_lossy(&said);
+        assert!(is_in(&said, b"nodes listen"), "they never listened: {words}");
+        nodes
     }
-    unreachable!("they never listened: {}", String::from_utf8_lossy(&std::fs::read(log).unwrap()));
+}
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        let pid = self.0.id().to_string();
+        let _ = std::process::Command::new("kill").args(["-TERM", &pid]).status();
+        let _ = self.0.wait();
+    }
 }
 
 fn talk_about_everything(home: &Path) {
@@ -104,7 +119,7 @@ fn no_secret_key_is_logged() {
     assert!(secrets.len() >= 2 * 3 * 5, "each has at least three keys: {}", secrets.len());
 
     let log = cluster.path("log");
-    let mut nodes = run_logged(&cluster, &log);
+    let nodes = Logged::start(&cluster, &log);
     let mut said = Vec::new();
     for arguments in [
         &["put", "x", "value"][..],
@@ -119,8 +134,7 @@ fn no_secret_key_is_logged() {
         let ran = cluster.at("u1", &[&["-vvv"], arguments].concat());
         said.extend([ran.stdout, ran.stderr.into_bytes()].concat());
     }
-    std::process::Command::new("kill").args(["-TERM", &nodes.id().to_string()]).status().unwrap();
-    nodes.wait().unwrap();
+    drop(nodes);
     said.extend(std::fs::read(&log).unwrap());
 
     let text = String::from_utf8_lossy(&said);
