@@ -3,6 +3,7 @@
 mod budget;
 mod challenges;
 mod client;
+mod crew;
 mod envelope;
 mod server;
 mod throttles;

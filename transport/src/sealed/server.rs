@@ -11,11 +11,11 @@ use bftkv_protocol::{
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::budget::{Budget, Share};
 use super::challenges::{Challenges, RENEW_AFTER};
+use super::crew::{Crew, Died};
 use super::envelope::{AnswerBody, Body, Envelope, EnvelopeError, MAX_RECIPIENTS, RequestBody};
 use super::throttles::Throttles;
 use crate::{Handler, ServerLimits, TransportRefusal};
@@ -32,6 +32,7 @@ pub(crate) struct SealedServer {
     challenges: Challenges,
     /// How many messages may be worked on, or wait for it.
     admitted: Arc<Semaphore>,
+    crew: Crew,
     throttles: Arc<Throttles>,
     memory: Budget,
     handler_timeout: Duration,
@@ -94,7 +95,8 @@ impl SealedServer {
         let memory = Budget::new(limits.buffered_bytes);
         let handler_timeout = limits.handler_timeout;
         let admitted = Arc::new(Semaphore::new(limits.waiting_work.min(Semaphore::MAX_PERMITS)));
-        Ok(Self { seal, handler, challenges, admitted, throttles, memory, handler_timeout })
+        let crew = Crew::default();
+        Ok(Self { seal, handler, challenges, admitted, crew, throttles, memory, handler_timeout })
     }
 
     /// The memory that bodies and answers share.
@@ -137,8 +139,8 @@ impl SealedServer {
             drop(admitted);
             answer
         };
-        let died = |error| ServeFailure::Broken(format!("the handler failed: {error}"));
-        spawn_blocking(work).await.map_err(died)?
+        let died = |Died| ServeFailure::Broken("the handler failed".to_owned());
+        self.crew.run(work).await.map_err(died)?
     }
 
     /// Opens, has handled, and seals; runs on a thread that may block. Tells early who asks.
@@ -158,6 +160,7 @@ impl SealedServer {
                 from.known = true;
                 // Nobody else sets it.
                 let _ = caller.set(from.clone());
+                let _entered = runtime.enter();
                 let response = runtime.block_on(self.handler.handle(from.node.clone(), request));
                 drop(guard);
                 self.write(&from, response)
