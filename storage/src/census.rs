@@ -98,12 +98,33 @@ impl Anchor {
             .map_err(|e| io_error(path.display(), &e))
     }
 
-    /// Opens the anchor; gives the number of the last commit that it knows.
+    /// Opens the anchor; gives the number of the last commit that it knows. What was read is on
+    /// disk on return: so the next note never goes over the only one that is.
     pub(crate) fn open(
         disk: &dyn Disk,
         path: &Path,
         synced: bool,
     ) -> Result<(Self, u64), StoreError> {
+        let (anchor, commits) = Self::look(disk, path, synced)?;
+        anchor.file.sync().map_err(|e| io_error(path.display(), &e))?;
+        Ok((anchor, commits))
+    }
+
+    /// The same for an anchor whose note of the commit `known` the caller has seen synced: while
+    /// that is still the newest, there is nothing to sync.
+    pub(crate) fn open_again(
+        disk: &dyn Disk,
+        path: &Path,
+        known: Option<u64>,
+    ) -> Result<Self, StoreError> {
+        let (anchor, commits) = Self::look(disk, path, true)?;
+        if known != Some(commits) {
+            anchor.file.sync().map_err(|e| io_error(path.display(), &e))?;
+        }
+        Ok(anchor)
+    }
+
+    fn look(disk: &dyn Disk, path: &Path, synced: bool) -> Result<(Self, u64), StoreError> {
         let missing = || corrupt("anchor", format!("{} is missing or damaged", path.display()));
         if !disk.exists(path).map_err(|e| io_error(path.display(), &e))? {
             return Err(missing());
@@ -117,7 +138,6 @@ impl Anchor {
             newest = newest.max(read_note(&bytes).map(|commits| (commits, slot)));
         }
         let (commits, slot) = newest.ok_or_else(missing)?;
-        file.sync().map_err(|e| io_error(path.display(), &e))?;
         Ok((Self { file, synced, kept_slot: AtomicU64::new(slot) }, commits))
     }
 

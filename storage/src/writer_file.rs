@@ -20,6 +20,8 @@ pub(crate) struct WriterFile {
     offset: u64,
     /// How many of its records were read.
     records: u64,
+    /// The newest note in the anchor that this process has synced.
+    anchored: Option<u64>,
     index: Index,
 }
 
@@ -38,6 +40,7 @@ impl WriterFile {
             head: None,
             offset: 0,
             records: 0,
+            anchored: None,
             index: Index::default(),
         }
     }
@@ -100,7 +103,10 @@ impl WriterFile {
     pub(crate) fn append_synced(&mut self, record: Record) -> Result<(), WriterLogError> {
         self.append(record)?.sync().map_err(|e| self.failed(&e))?;
         let written = self.head.map_or(0, |head| head.before).saturating_add(self.records);
-        self.open_anchor()?.0.note(written).map_err(|e| self.failed(&e))?;
+        let anchor = Anchor::open_again(&*self.disk, &self.anchor_path, self.anchored)
+            .map_err(|e| self.damaged(&e.to_string()))?;
+        anchor.note(written).map_err(|e| self.failed(&e))?;
+        self.anchored = Some(written);
         self.compact_if_grown()
     }
 

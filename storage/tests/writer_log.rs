@@ -276,3 +276,21 @@ fn require_detected(home: &TempDir, disk: TestDisk) {
         Err(error) => assert!(matches!(error, WriterLogError::Damaged { .. }), "{error}"),
     }
 }
+
+#[test]
+fn an_anchor_is_synced_before_it_is_used_only_if_somebody_else_wrote_it() {
+    let home = tempdir().unwrap();
+    let disk = TestDisk::with_folder(home.path());
+    let open = || WriterLog::open_on(home.path(), Arc::new(disk.clone())).unwrap();
+    let syncs_of = |log: &WriterLog, t: u64| {
+        let before = disk.syncs();
+        reserve(log, "x", t).unwrap();
+        disk.syncs() - before
+    };
+    let (one, other) = (open(), open());
+    syncs_of(&one, 1);
+    assert_eq!(syncs_of(&one, 2), 2, "the record, and its number");
+    syncs_of(&other, 3);
+    assert_eq!(syncs_of(&one, 4), 3, "also the number that the other one wrote");
+    assert_eq!(syncs_of(&one, 5), 2);
+}
