@@ -50,6 +50,13 @@ impl SignatureCache {
         Ok(())
     }
 
+    /// Remembers an answer that is known without a check.
+    pub(crate) fn note_good(&self, key: Option<CacheKey>) {
+        if let Some(key) = key {
+            self.lock().put(key, ());
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.lock().len()

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::time::{Duration, SystemTime};
 
 use bftkv_protocol::{
-    Address, CertificateBytes, NodeId, Purpose, SignatureBytes, Verify, VerifyError,
+    Address, CertificateBytes, NodeId, Purpose, Sign, SignError, SignatureBytes, Verify,
+    VerifyError,
 };
 use lru::LruCache;
 use sequoia_openpgp::{Fingerprint, KeyHandle};
@@ -17,7 +18,7 @@ use crate::graph::TrustGraph;
 use crate::known_certificates::KnownCertificates;
 use crate::record::{node_id, strip, strip_unknown};
 use crate::signature::{UNKNOWN_MAKER, bad, maker, verify_detached};
-use crate::{Certificate, CertificateError, CertificateRecord, Identity, graph_builder};
+use crate::{Certificate, CertificateError, CertificateRecord, Identity, OwnKey, graph_builder};
 
 /// Bounds of a keyring, and the time at which it judges.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -367,6 +368,22 @@ impl Keyring {
         self.inner.options.time.unwrap_or_else(SystemTime::now)
     }
 
+    /// Signs, and remembers the signature as one that was found good: a member's share comes back
+    /// to it within S.
+    ///
+    /// # Errors
+    /// The own key cannot sign.
+    pub fn sign_with(
+        &self,
+        key: &OwnKey,
+        purpose: Purpose,
+        message: &[u8],
+    ) -> Result<SignatureBytes, SignError> {
+        let signature = key.sign(purpose, message)?;
+        self.signatures().note_good(question(key.id(), purpose, message, &signature));
+        Ok(signature)
+    }
+
     pub(crate) fn signatures(&self) -> &SignatureCache {
         &self.inner.signatures
     }
@@ -438,8 +455,7 @@ impl Verify for Keyring {
         let certificate = self
             .certificate(signer)
             .ok_or_else(|| VerifyError::UnknownCertificate(signer.clone()))?;
-        let domain = purpose.domain().as_str().as_bytes();
-        let key = CacheKey::of(&[signer.as_bytes(), domain, message, signature.as_bytes()]);
+        let key = question(signer, purpose, message, signature);
         self.signatures()
             .check(key, || verify_detached(&certificate, purpose, message, signature))
             .map_err(|reason| match reason {
@@ -452,6 +468,17 @@ impl Verify for Keyring {
     fn made_by(&self, _: &NodeId, signature: &SignatureBytes) -> Option<NodeId> {
         node_id(&maker(signature)?).ok()
     }
+}
+
+/// What is remembered of a check.
+fn question(
+    signer: &NodeId,
+    purpose: Purpose,
+    message: &[u8],
+    signature: &SignatureBytes,
+) -> Option<CacheKey> {
+    let domain = purpose.domain().as_str().as_bytes();
+    CacheKey::of(&[signer.as_bytes(), domain, message, signature.as_bytes()])
 }
 
 impl fmt::Debug for Keyring {

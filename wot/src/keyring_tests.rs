@@ -217,3 +217,15 @@ fn cut_and_damaged_certificates_are_errors_never_panics() {
     let two = CertificateRecord::new(&CertificateBytes::new(two).unwrap());
     assert!(matches!(two, Err(CertificateError::Count(2))), "{two:?}");
 }
+
+#[test]
+fn what_was_signed_here_is_not_checked_again() {
+    let (own, ring) = (key("gnupg-ed25519/n1"), keyring_of("gnupg-ed25519/n1"));
+    let before = ring.signatures().len();
+    let signature = ring.sign_with(&own, Purpose::Share, b"m").unwrap();
+    assert_eq!(ring.signatures().len(), before + 1);
+    assert_eq!(ring.verify(own.id(), Purpose::Share, b"m", &signature), Ok(()));
+    assert_eq!(ring.signatures().len(), before + 1, "it was remembered");
+    assert!(ring.verify(own.id(), Purpose::Share, b"n", &signature).is_err());
+    assert!(ring.verify(own.id(), Purpose::Entry, b"m", &signature).is_err());
+}

@@ -212,7 +212,7 @@ impl Core {
     /// Signs what the machine decided to state. The slot behind it is durable by now.
     fn sign(&self, reply: Reply) -> Outcome {
         let signed = |purpose, bytes: &[u8]| {
-            self.key.sign(purpose, bytes).map_err(|error| {
+            self.certificates.keyring().sign_with(&self.key, purpose, bytes).map_err(|error| {
                 tracing::error!(%error, "cannot sign");
                 Refusal::StorageUnavailable
             })
