@@ -20,7 +20,7 @@ pub(crate) struct WriterFile {
     offset: u64,
     /// How many of its records were read.
     records: u64,
-    /// The newest note in the anchor that this process has synced.
+    /// A note in the anchor that was synced by this process.
     anchored: Option<u64>,
     index: Index,
 }
@@ -90,7 +90,9 @@ impl WriterFile {
             rest = next;
         }
         let known = head.before.saturating_add(self.records);
-        if known < self.open_anchor()?.1 {
+        let noted = self.open_anchor()?.1;
+        self.anchored = Some(noted);
+        if known < noted {
             return Err(self.damaged("records that were on disk are missing"));
         }
         if !rest.is_empty() {

@@ -245,6 +245,7 @@ mod tests {
     async fn a_panic_ends_its_own_work_only() {
         let crew = Crew::default();
         assert_eq!(crew.run(|| -> u8 { panic!("on purpose") }).await, Err(Died));
+        settled(&crew, 1);
         assert_eq!(crew.run(|| 1).await, Ok(1));
         assert_eq!(crew.0.lock().threads, 1);
     }
