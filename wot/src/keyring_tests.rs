@@ -51,7 +51,7 @@ fn copies_are_merged_both_ways() {
     let (a, b, c) = (key("gnupg-ed25519/n1"), key("gnupg-ed25519/n2"), key("gnupg-ed25519/n3"));
     let carol = generate_key("carol <c@example.org>", None).unwrap().key;
     let address = Address::new("c@example.org").unwrap();
-    let certify = |who: &crate::OwnKey| {
+    let certify = |who: &OwnKey| {
         let statement = Statement::Certify { valid_for: None };
         who.certify(carol.certificate_bytes(), &address, statement).unwrap()
     };
