@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::client::{Action, ListVersions, Lost, Read, Reserve, Round, Write};
-use bftkv_protocol::{Configurations, NodeId, Response, SignedEntry};
+use bftkv_protocol::{Configurations, NodeId, Request, Response, SignedEntry};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -54,19 +54,7 @@ fn perform(action: Action, inner: &Arc<Inner>, events: &mpsc::UnboundedSender<Ev
     let (inner, events) = (Arc::clone(inner), events.clone());
     match action {
         Action::Send { round, to, request } => {
-            tokio::spawn(async move {
-                let lingers = matches!(*request, bftkv_protocol::Request::Store { .. });
-                let mut answers = inner.ask(to, *request, lingers);
-                loop {
-                    let next = tokio::select! {
-                        next = answers.recv() => next,
-                        // Nobody waits any more: what need not go on in the background ends here.
-                        () = events.closed() => return,
-                    };
-                    let Some((node, response)) = next else { return };
-                    let _ = events.send(Event::Response(round, node, response));
-                }
-            });
+            tokio::spawn(send(round, to, *request, inner, events));
         }
         Action::Post { to, request } => inner.peers.post(to, *request),
         Action::Reserve(entry) => {
@@ -101,6 +89,39 @@ fn perform(action: Action, inner: &Arc<Inner>, events: &mpsc::UnboundedSender<Ev
         }
         Action::Accuse(proof) => inner.accuse(proof),
         other => tracing::error!(?other, "an action of the protocol is not known here"),
+    }
+}
+
+/// Asks nodes, hands their answers on, and notes how soon they came.
+async fn send(
+    round: Round,
+    to: BTreeSet<NodeId>,
+    request: Request,
+    inner: Arc<Inner>,
+    events: mpsc::UnboundedSender<Event>,
+) {
+    let asked = Instant::now().into_std();
+    let mut waiting = to.clone();
+    let lingers = matches!(request, Request::Store { .. });
+    let mut answers = inner.ask(to, request, lingers);
+    loop {
+        let next = tokio::select! {
+            next = answers.recv() => next,
+            // Nobody waits any more: what need not go on in the background ends here.
+            () = events.closed() => None,
+        };
+        let now = Instant::now().into_std();
+        let Some((node, response)) = next else {
+            let waited = Some(now.duration_since(asked));
+            waiting.iter().for_each(|node| inner.pace.failed(node, waited, now));
+            return;
+        };
+        match &response {
+            Ok(_) => inner.pace.answered(&node, now.duration_since(asked), now),
+            Err(_) => inner.pace.failed(&node, None, now),
+        }
+        waiting.remove(&node);
+        let _ = events.send(Event::Response(round, node, response));
     }
 }
 

@@ -14,6 +14,7 @@ use bftkv_storage::{ReserveError, WriterLog};
 use bftkv_wot::OwnKey;
 use tokio::sync::mpsc;
 
+use super::pace::Pace;
 use crate::config::{ClientConfig, RealmConfig};
 use crate::peers::{Heard, Patience, Peers};
 use crate::record_file::RecordFile;
@@ -35,6 +36,7 @@ pub(super) struct Inner {
     /// Where adopted configurations are kept.
     pub(super) file: RecordFile,
     pub(super) began: Instant,
+    pub(super) pace: Pace,
 }
 
 impl Inner {

@@ -3,6 +3,7 @@
 mod drive;
 mod inner;
 mod members;
+mod pace;
 mod refresh;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ use bftkv_wot::OwnKey;
 use self::drive::drive;
 use self::inner::Inner;
 pub use self::members::{ChangeFailure, ChangeProgress, MemberStatus, Place};
+use self::pace::Pace;
 use crate::config::{ClientConfig, RealmConfig};
 use crate::peers::Peers;
 use crate::record_file::RecordFile;
@@ -145,6 +147,7 @@ impl Client {
             configurations: RwLock::new(adopted.map(Arc::new)),
             file,
             began: Instant::now(),
+            pace: Pace::default(),
         };
         let client = Self { inner: Arc::new(inner) };
         if !is_known && client.inner.derive().is_err() {
@@ -256,6 +259,7 @@ impl Client {
             backoff: inner.settings.backoff(),
             seed: Inner::seed(),
             cut: inner.cut(),
+            hedge: inner.pace.hedge(Instant::now()),
             leftovers,
         };
         let known = inner.configurations()?;
@@ -291,6 +295,7 @@ impl Client {
             consistency: options.consistency.unwrap_or_else(|| inner.settings.consistency.into()),
             proof: options.proof,
             cut: inner.cut(),
+            hedge: inner.pace.hedge(Instant::now()),
             deadline,
             round_timeout: inner.settings.round(),
         };

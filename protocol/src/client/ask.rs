@@ -47,12 +47,30 @@ impl<T> Ask<T> {
 
     /// Whether a quorum of every group has answered.
     pub(super) fn progress<'a>(&self, groups: impl IntoIterator<Item = &'a Group>) -> Progress {
+        self.progress_without(&BTreeSet::new(), groups)
+    }
+
+    /// Whether there can be a quorum of every group only if these are asked too.
+    pub(super) fn needs<'a>(
+        &self,
+        spare: &BTreeSet<NodeId>,
+        groups: impl IntoIterator<Item = &'a Group>,
+    ) -> bool {
+        !spare.is_empty() && self.progress_without(spare, groups) == Progress::Unreachable
+    }
+
+    fn progress_without<'a>(
+        &self,
+        spare: &BTreeSet<NodeId>,
+        groups: impl IntoIterator<Item = &'a Group>,
+    ) -> Progress {
         let good = self.answers.nodes();
+        let lost = self.lost.union(spare).cloned().collect();
         groups.into_iter().fold(Progress::Reached, |progress, group| {
             let thresholds = group.thresholds();
             let small = planted::is(Bug::SmallQuorums);
             let wanted = if small { thresholds.one_honest() } else { thresholds.q() };
-            let of_group = group.progress(wanted, &good, &self.lost);
+            let of_group = group.progress(wanted, &good, &lost);
             progress.and(of_group)
         })
     }

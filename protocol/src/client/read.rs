@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::ask::{Ask, Elsewhere, check_proofs, convict, open_response, shortfall};
 use super::candidates::{Candidate, Held, newest_first};
+use super::hedge::{Hedge, Spare};
 use super::{Action, ClientError, Consistency, Fault, Lost, Phase, Problem, RETRY_CHANGING, Round};
 use crate::planted::{self, Bug};
 use crate::{
@@ -26,6 +27,8 @@ pub struct ReadOptions {
     pub proof: bool,
     /// Nodes that were cut out on proof: they are not asked.
     pub cut: BTreeSet<NodeId>,
+    /// Whom to ask first.
+    pub hedge: Hedge,
     /// When to give up, on the driver's clock.
     pub deadline: Duration,
     /// How long one round of questions may take before those who are silent are asked again.
@@ -55,6 +58,8 @@ pub struct Read {
     /// When somebody was asked last.
     asked: Duration,
     round: Round,
+    /// Members of the store group that are asked only if need be.
+    spare: Spare,
     /// Certificates that were looked for since the nodes were last asked; for each, who had shown
     /// an entry that needs it and then answered that he has not got it.
     fetched: BTreeMap<NodeId, BTreeSet<NodeId>>,
@@ -97,6 +102,7 @@ impl Read {
             step_ends: now,
             asked: now,
             round: 0,
+            spare: Spare::default(),
             fetched: BTreeMap::new(),
             fetching: None,
             elsewhere: Elsewhere::default(),
@@ -118,7 +124,10 @@ impl Read {
     pub fn wake_at(&self) -> Option<Duration> {
         match self.step {
             Step::Finished => None,
-            _ => Some(self.step_ends.min(self.options.deadline)),
+            _ => {
+                let ends = self.step_ends.min(self.options.deadline);
+                Some(self.spare_due().map_or(ends, |due| due.min(ends)))
+            }
         }
     }
 
@@ -165,6 +174,7 @@ impl Read {
             Step::WritingBack(..) => self.take_acknowledgement(from, outcome, keys),
             Step::Fetching(_) | Step::Finished => {}
         }
+        self.ask_spare_if_needed();
     }
 
     /// Learns that [`Action::Fetch`] is done, and which nodes answered it, whether or not they
@@ -175,6 +185,7 @@ impl Read {
             self.fetched.extend(ids.into_iter().map(|id| (id, without.clone())));
         }
         self.choose(keys);
+        self.ask_spare_if_needed();
     }
 
     /// Learns what [`Action::Refresh`] came to. Under a new configuration its members are asked
@@ -210,6 +221,9 @@ impl Read {
 
     /// To be called when the time of [`Read::wake_at`] has come.
     pub fn handle_timeout(&mut self, now: Duration, keys: &dyn Verify) {
+        if self.spare_due().is_some_and(|due| now >= due) {
+            self.ask_spare();
+        }
         if now >= self.options.deadline {
             self.expire();
         } else if now >= self.step_ends {
@@ -236,12 +250,38 @@ impl Read {
     fn wait(&mut self, now: Duration) {
         self.asked = now;
         self.step_ends = now.saturating_add(self.options.round_timeout);
+        self.spare = Spare::default();
     }
 
     fn ask(&mut self, now: Duration) {
         self.begin_round(now);
         self.step = Step::Asking(Ask::new(self.round));
-        self.send_read(self.store_members());
+        let (hedge, mut to) = (&self.options.hedge, self.store_members());
+        let spare = hedge.hold_back(&self.variable, [self.configuration.store()], &to);
+        to.retain(|id| !spare.contains(id));
+        let at_most = self.options.round_timeout / 2;
+        self.spare = Spare::new(spare, now, hedge.after.map(|after| after.min(at_most)));
+        self.send_read(to);
+    }
+
+    /// Asks those who were held back.
+    fn ask_spare(&mut self) {
+        let spare = self.spare.take();
+        self.send_read(spare);
+    }
+
+    /// When those who were held back are to be asked. While a certificate is looked for no answer
+    /// is taken.
+    fn spare_due(&self) -> Option<Duration> {
+        matches!(self.step, Step::Asking(_)).then(|| self.spare.due()).flatten()
+    }
+
+    /// Those who were asked cannot make a quorum by themselves any more.
+    fn ask_spare_if_needed(&mut self) {
+        let Step::Asking(ask) = &self.step else { return };
+        if ask.needs(self.spare.nodes(), [self.configuration.store()]) {
+            self.ask_spare();
+        }
     }
 
     /// Those who were silent are asked again; answers that came stay.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::client::{
-    Action, ClientError, Fault, Lost, Options, Problem, Reserve, Round, Write, Written,
+    Action, ClientError, Fault, Hedge, Lost, Options, Problem, Reserve, Round, Write, Written,
 };
 use bftkv_protocol::{
     Answer, Configuration, EntryId, Evidence, NodeId, Outcome, Refusal, Request, Response,
@@ -42,6 +42,7 @@ pub(crate) fn options() -> Options {
         backoff: Duration::from_millis(10),
         seed: 1,
         cut: BTreeSet::new(),
+        hedge: Hedge::default(),
         leftovers: Vec::new(),
     }
 }

@@ -19,6 +19,7 @@ mod changes;
 mod codec;
 mod desk;
 mod fixtures;
+mod hedge;
 mod member;
 mod quorum;
 mod read;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bftkv_protocol::client::{Action, Consistency, Lost, Read, ReadOptions, Round};
+use bftkv_protocol::client::{Action, Consistency, Hedge, Lost, Read, ReadOptions, Round};
 use bftkv_protocol::{Answer, CertifiedEntry, Configuration, Outcome, Refusal, Response};
 
 use crate::desk::{DEADLINE, ROUND, tell_action, tell_error, tell_faults};
@@ -17,6 +17,8 @@ pub(crate) struct Reader {
     pub(crate) keys: Keys,
     now: Duration,
     round: Round,
+    /// Its first question.
+    pub(crate) asked: String,
 }
 
 pub(crate) fn read_options() -> ReadOptions {
@@ -25,6 +27,7 @@ pub(crate) fn read_options() -> ReadOptions {
         consistency: Consistency::Linearizable,
         proof: false,
         cut: BTreeSet::new(),
+        hedge: Hedge::default(),
         deadline: DEADLINE,
         round_timeout: ROUND,
     }
@@ -38,8 +41,11 @@ impl Reader {
     pub(crate) fn with(configuration: Arc<Configuration>, options: ReadOptions) -> Self {
         let now = Duration::ZERO;
         let read = Read::start(now, alone(&configuration), variable("x"), options);
-        let mut reader = Self { read, configuration, keys: Keys::default(), now, round: 0 };
-        assert_eq!(reader.told().len(), 1, "it asks at once");
+        let (keys, asked) = (Keys::default(), String::new());
+        let mut reader = Self { read, configuration, keys, now, round: 0, asked };
+        let told = reader.told();
+        assert_eq!(told.len(), 1, "it asks at once");
+        reader.asked = told.concat();
         reader
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bftkv_protocol::client::{Action, Consistency, Problem, Read, ReadOptions};
+use bftkv_protocol::client::{Action, Consistency, Hedge, Problem, Read, ReadOptions};
 use bftkv_protocol::{
     Address, CertifiedEntry, NodeId, Request, Response, Slot, Store, Value, ValueDigest, Variable,
 };
@@ -215,6 +215,7 @@ impl Cluster {
             consistency: Consistency::Linearizable,
             proof: false,
             cut: BTreeSet::new(),
+            hedge: Hedge::default(),
             deadline: now.saturating_add(PATIENCE),
             round_timeout: PATIENCE,
         };

@@ -94,6 +94,7 @@ impl Cluster {
             plant: settings.plant,
             faults: settings.faults,
             on_the_wire: rng.percent(6),
+            hedges: seed % 3 == 1,
             disk_failures: if rng.percent(85) || forget { 0 } else { 3 },
             healed: false,
             rng,

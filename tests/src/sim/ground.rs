@@ -104,6 +104,8 @@ pub(crate) struct Ground {
     pub(crate) faults: Faults,
     /// Every message is encoded and decoded on its way.
     pub(crate) on_the_wire: bool,
+    /// Users ask a quorum first, and the others if need be.
+    pub(crate) hedges: bool,
     /// Percent of syncs that fail.
     pub(crate) disk_failures: u64,
     /// The end of the run: nothing fails any more.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::client::{
-    Action, Consistency, Fault, ListVersions, Lost, Options, Read, ReadOptions, Round, Write,
+    Action, Consistency, Fault, Hedge, ListVersions, Lost, Options, Read, ReadOptions, Round, Write,
 };
 use bftkv_protocol::{
     Abandon, Address, Answer, EntryId, EquivocationProof, Evidence, NodeId, Purpose, Request,
@@ -227,6 +227,26 @@ impl Process {
         }
     }
 
+    /// In a third of all runs the members are not all asked at once; then how soon the others
+    /// are, and who counts as slow, changes from one operation to the next. Nothing is drawn
+    /// for it, so the other runs are what they were before there was such a thing.
+    fn hedge(&self, ground: &Ground) -> Hedge {
+        if !ground.hedges {
+            return Hedge::default();
+        }
+        let chance = ground.now().as_micros().wrapping_add(u128::from(self.id));
+        let after = match chance % 4 {
+            0 => None,
+            1 => Some(Duration::ZERO),
+            2 => Some(ROUND / 16),
+            _ => Some(ROUND),
+        };
+        let members = ground.configuration.everyone().into_iter().zip(2_u32..);
+        let is_slow = |bit: u32| chance.wrapping_shr(bit) & 1 == 1;
+        let slow = members.filter(|(_, bit)| is_slow(*bit)).map(|(id, _)| id);
+        Hedge { after, slow: slow.collect() }
+    }
+
     fn fresh_value(&mut self) -> Value {
         self.values = self.values.saturating_add(1);
         let text = format!("{}.{}", self.name, self.values);
@@ -251,6 +271,7 @@ impl Process {
             backoff: BACKOFF,
             seed: ground.rng.number(),
             cut: self.cut.clone(),
+            hedge: self.hedge(ground),
             leftovers,
         };
         let configurations = Arc::clone(&ground.configurations);
@@ -275,6 +296,7 @@ impl Process {
             consistency: if hasty { Consistency::Regular } else { consistency },
             proof,
             cut: self.cut.clone(),
+            hedge: self.hedge(ground),
             deadline,
             round_timeout: ROUND,
         };

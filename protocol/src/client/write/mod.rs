@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ask::{Ask, Elsewhere, open_response};
+use super::hedge::{Hedge, Spare};
 use super::jitter::Jitter;
 use super::refused::Obstacle;
 use super::timestamp_choice::TimeAnswer;
@@ -38,6 +39,8 @@ pub struct Options {
     pub seed: u64,
     /// Nodes that were cut out on proof: they are not asked.
     pub cut: BTreeSet<NodeId>,
+    /// Whom a first attempt asks first.
+    pub hedge: Hedge,
     /// Attempts on this variable that a crashed process of this home left behind and that never
     /// had all their shares: they are abandoned first.
     pub leftovers: Vec<EntryId>,
@@ -83,6 +86,8 @@ pub struct Write {
     /// When the last round of questions began.
     asked: Duration,
     round: Round,
+    /// Members of this round that are asked only if need be.
+    spare: Spare,
     attempt: u32,
     jitter: Jitter,
 
@@ -157,6 +162,7 @@ impl Write {
             step_ends: now,
             asked: now,
             round: 0,
+            spare: Spare::default(),
             attempt: 0,
             base: Timestamp::ZERO,
             hint: Timestamp::ZERO,
@@ -192,7 +198,10 @@ impl Write {
         match self.step {
             Step::Finished => None,
             Step::Reserving | Step::Recording(_) => Some(self.options.deadline),
-            _ => Some(self.step_ends.min(self.options.deadline)),
+            _ => {
+                let ends = self.step_ends.min(self.options.deadline);
+                Some(self.spare_due().map_or(ends, |due| due.min(ends)))
+            }
         }
     }
 
@@ -323,6 +332,9 @@ impl Write {
 
     /// To be called when the time of [`Write::wake_at`] has come.
     pub fn handle_timeout(&mut self, now: Duration) {
+        if self.spare_due().is_some_and(|due| now >= due) {
+            self.ask_spare();
+        }
         if now >= self.step_ends {
             let asked = self.authority();
             match &mut self.step {
@@ -350,6 +362,50 @@ impl Write {
         self.round = self.round.saturating_add(1);
         self.asked = now;
         self.step_ends = now.saturating_add(self.options.round_timeout);
+        self.spare = Spare::default();
+    }
+
+    /// Asks the signers; in a first attempt only as many as are needed, if they answer soon. What
+    /// went wrong once is tried again with everybody.
+    fn ask_signers(&mut self, now: Duration, request: Request) {
+        let mut to = self.authority();
+        if self.attempt == 1 {
+            let (hedge, cliques) = (&self.options.hedge, self.configuration.cliques());
+            let spare = hedge.hold_back(&self.variable, cliques, &to);
+            to.retain(|id| !spare.contains(id));
+            let at_most = self.options.round_timeout / 2;
+            self.spare = Spare::new(spare, now, hedge.after.map(|after| after.min(at_most)));
+        }
+        self.send(to, request);
+    }
+
+    /// When those who were held back are to be asked.
+    fn spare_due(&self) -> Option<Duration> {
+        let asks = matches!(self.step, Step::Timestamps(_) | Step::Signing(_));
+        asks.then(|| self.spare.due()).flatten()
+    }
+
+    /// Asks those who were held back.
+    fn ask_spare(&mut self) {
+        let spare = self.spare.take();
+        match &self.step {
+            Step::Timestamps(_) => self.send(spare, self.time_request()),
+            Step::Signing(signing) => self.send(spare, self.sign_request(&signing.entry)),
+            _ => {}
+        }
+    }
+
+    /// Those who were asked cannot make a quorum by themselves any more.
+    fn ask_spare_if_needed(&mut self) {
+        let (cliques, spare) = (self.configuration.cliques(), self.spare.nodes());
+        let needed = match &self.step {
+            Step::Timestamps(ask) => ask.needs(spare, cliques),
+            Step::Signing(signing) => signing.shares.needs(spare, cliques),
+            _ => false,
+        };
+        if needed {
+            self.ask_spare();
+        }
     }
 
     fn send(&mut self, to: BTreeSet<NodeId>, request: Request) {

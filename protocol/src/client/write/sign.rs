@@ -37,7 +37,7 @@ impl Write {
         let attempt = entry.id();
         let statement =
             ShareStatement::about(&entry.entry, attempt.hash, self.configuration.digest());
-        let request = Request::Sign { entry: entry.clone(), evidence: self.evidence.clone() };
+        let request = self.sign_request(&entry);
         self.step = Step::Signing(Box::new(Signing {
             entry,
             attempt,
@@ -45,7 +45,11 @@ impl Write {
             shares: Ask::new(self.round),
             refusals: Tally::default(),
         }));
-        self.send(self.authority(), request);
+        self.ask_signers(now, request);
+    }
+
+    pub(super) fn sign_request(&self, entry: &SignedEntry) -> Request {
+        Request::Sign { entry: entry.clone(), evidence: self.evidence.clone() }
     }
 
     /// Each share is verified when it arrives, so that a bad one names its sender.
@@ -91,7 +95,7 @@ impl Write {
         match signing.shares.progress(cliques.unwrap_or_default()) {
             Progress::Reached => self.assemble(),
             Progress::Unreachable => self.give_up_attempt(now),
-            Progress::Pending => {}
+            Progress::Pending => self.ask_spare_if_needed(),
         }
     }
 

@@ -17,8 +17,11 @@ impl Write {
         self.attempt = self.attempt.saturating_add(1);
         self.next_round(now);
         self.step = Step::Timestamps(Ask::new(self.round));
-        let evidence = self.asks_evidence();
-        self.send(self.authority(), Request::Time { variable: self.variable.clone(), evidence });
+        self.ask_signers(now, self.time_request());
+    }
+
+    pub(super) fn time_request(&self) -> Request {
+        Request::Time { variable: self.variable.clone(), evidence: self.asks_evidence() }
     }
 
     /// The first attempt saves the members a signature; a later one needs the evidence.
@@ -51,7 +54,7 @@ impl Write {
         match ask.progress(self.configuration.cliques()) {
             Progress::Reached => self.choose_timestamp(),
             Progress::Unreachable => self.back_off(now),
-            Progress::Pending => {}
+            Progress::Pending => self.ask_spare_if_needed(),
         }
     }
 

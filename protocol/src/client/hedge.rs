@@ -1,0 +1,161 @@
+//! Whom to ask first, and when to ask the others too.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::{Group, NodeId, Variable};
+
+/// Asks as many members first as make a quorum, and the others only if one of those is slow or
+/// does not help. Jeffrey Dean and Luiz André Barroso, "The Tail at Scale" (2013): hedged requests.
+///
+/// Differs: the paper asks all members each time. What the others would answer is not used once
+/// there is a quorum, and a third of the work of a phase goes into it. Nothing else changes: how
+/// many answers are needed, and from whom they may come. The store phase goes to all.
+#[derive(Debug, Clone, Default)]
+#[allow(clippy::exhaustive_structs, reason = "the driver fills in every field")]
+pub struct Hedge {
+    /// How long those who were asked first have before the others are asked too; at most half of
+    /// a round. `None`: everybody is asked at once.
+    pub after: Option<Duration>,
+    /// Nodes that let others wait lately: they are asked first only if there is no quorum without
+    /// them.
+    pub slow: BTreeSet<NodeId>,
+}
+
+impl Hedge {
+    /// Holds back those of `asked` without whom there is still a quorum of every group. Which
+    /// ones depends on the variable, so that all members get their part of the work.
+    pub(super) fn hold_back<'a>(
+        &self,
+        variable: &Variable,
+        groups: impl IntoIterator<Item = &'a Group>,
+        asked: &BTreeSet<NodeId>,
+    ) -> BTreeSet<NodeId> {
+        if self.after.is_none() {
+            return BTreeSet::new();
+        }
+        let mut first = BTreeSet::new();
+        for group in groups {
+            let mut members: Vec<&NodeId> = group.members().collect();
+            let turn = turn_of(variable, members.len());
+            members.rotate_left(turn);
+            members.retain(|id| asked.contains(*id));
+            // Stable: among equals the turn decides.
+            members.sort_by_key(|id| (!first.contains(*id), self.slow.contains(*id)));
+            first.extend(members.into_iter().take(group.thresholds().q()).cloned());
+        }
+        asked.difference(&first).cloned().collect()
+    }
+}
+
+/// Where in a group of `n` the variable begins.
+fn turn_of(variable: &Variable, n: usize) -> usize {
+    let sum = variable.as_bytes().iter().fold(0_usize, |sum, byte| {
+        // Any mixture will do; this one differs between "x1" and "x2" and between "12" and "21".
+        sum.wrapping_mul(31).wrapping_add(usize::from(*byte))
+    });
+    sum.checked_rem(n).unwrap_or_default()
+}
+
+/// Members that have not been asked yet in this round.
+#[derive(Debug, Default)]
+pub(super) struct Spare {
+    nodes: BTreeSet<NodeId>,
+    due: Option<Duration>,
+}
+
+impl Spare {
+    /// These, to be asked at `now` + `after` at the latest.
+    pub(super) fn new(nodes: BTreeSet<NodeId>, now: Duration, after: Option<Duration>) -> Self {
+        let due = after.filter(|_| !nodes.is_empty()).map(|after| now.saturating_add(after));
+        Self { nodes, due }
+    }
+
+    pub(super) fn nodes(&self) -> &BTreeSet<NodeId> {
+        &self.nodes
+    }
+
+    /// When they are to be asked, if there are any.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.due
+    }
+
+    /// Gives them away, to be asked now.
+    pub(super) fn take(&mut self) -> BTreeSet<NodeId> {
+        std::mem::take(self).nodes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u8) -> NodeId {
+        NodeId::from_bytes(&[number; 20]).unwrap()
+    }
+
+    fn group(numbers: std::ops::Range<u8>) -> Group {
+        Group::new(numbers.map(id))
+    }
+
+    fn variable(name: &str) -> Variable {
+        Variable::new(name.as_bytes().to_vec()).unwrap()
+    }
+
+    fn hedge(slow: &[u8]) -> Hedge {
+        Hedge { after: Some(Duration::ZERO), slow: slow.iter().copied().map(id).collect() }
+    }
+
+    #[test]
+    fn a_quorum_of_every_group_is_asked_first_and_no_one_more_than_needed_in_one_group() {
+        let x = variable("x");
+        for n in 1..40 {
+            let (one, other) = (group(0..n), group(n / 2..n / 2 + n));
+            let alone: BTreeSet<NodeId> = one.members().cloned().collect();
+            let first = alone.len() - hedge(&[]).hold_back(&x, [&one], &alone).len();
+            assert_eq!(first, one.thresholds().q(), "n = {n}");
+
+            let both: BTreeSet<NodeId> = alone.iter().chain(other.members()).cloned().collect();
+            let spare = hedge(&[]).hold_back(&x, [&one, &other], &both);
+            let first: BTreeSet<NodeId> = both.difference(&spare).cloned().collect();
+            for group in [&one, &other] {
+                assert!(group.count(&first) >= group.thresholds().q(), "n = {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn slow_nodes_are_held_back_if_there_is_a_quorum_without_them() {
+        let four = group(0..4);
+        let all: BTreeSet<NodeId> = four.members().cloned().collect();
+        for name in ["a", "b", "c", "d"] {
+            let spare = hedge(&[2]).hold_back(&variable(name), [&four], &all);
+            assert_eq!(spare, BTreeSet::from([id(2)]));
+            let spare = hedge(&[2, 3]).hold_back(&variable(name), [&four], &all);
+            assert!(spare.len() == 1 && spare.is_subset(&[id(2), id(3)].into()), "{spare:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_held_back_takes_turns() {
+        let four = group(0..4);
+        let all: BTreeSet<NodeId> = four.members().cloned().collect();
+        let names = (0..40).map(|i| variable(&format!("name {i}")));
+        let spare: Vec<_> =
+            names.flat_map(|name| hedge(&[]).hold_back(&name, [&four], &all)).collect();
+        for node in &all {
+            let turns = spare.iter().filter(|id| *id == node).count();
+            assert!((5..=15).contains(&turns), "{turns} of 40");
+        }
+    }
+
+    #[test]
+    fn members_that_are_not_asked_at_all_leave_nobody_to_hold_back() {
+        let four = group(0..4);
+        let without_one: BTreeSet<NodeId> = four.members().skip(1).cloned().collect();
+        let spare = hedge(&[]).hold_back(&variable("x"), [&four], &without_one);
+        assert!(spare.is_empty());
+        let all: BTreeSet<NodeId> = four.members().cloned().collect();
+        assert!(Hedge::default().hold_back(&variable("x"), [&four], &all).is_empty());
+    }
+}
