@@ -3,14 +3,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bftkv_protocol::{Address, CertificateBytes, NodeId};
+use bftkv_protocol::{Address, CertificateBytes, ChannelKey, ChannelStanding, NodeId};
 use sequoia_openpgp::cert::amalgamation::ValidAmalgamation;
 use sequoia_openpgp::cert::{Preferences, ValidCert};
+use sequoia_openpgp::crypto::mpi;
 use sequoia_openpgp::packet::key::{PublicParts, UnspecifiedRole};
 use sequoia_openpgp::packet::{Key, UserID};
 use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::serialize::stream::Recipient;
-use sequoia_openpgp::types::{Features, PublicKeyAlgorithm, RevocationStatus};
+use sequoia_openpgp::types::{Curve, Features, KeyFlags, PublicKeyAlgorithm, RevocationStatus};
 use sequoia_openpgp::{Cert, Fingerprint, KeyHandle};
 
 use crate::record::{CertificateRecord, node_id, parse};
@@ -48,6 +49,8 @@ pub struct Certificate {
     id: NodeId,
     cert: Cert,
     signing: Vec<VerificationKey>,
+    /// The keys that were ever bound for authentication.
+    channel: Vec<ChannelKey>,
     present: Mutex<Option<(u64, Arc<Present>)>>,
 }
 
@@ -68,7 +71,8 @@ impl Certificate {
     pub(crate) fn from_cert(cert: Cert) -> Result<Self, CertificateError> {
         let id = node_id(&cert.fingerprint())?;
         let signing = signing_keys(&cert).into_iter().map(VerificationKey::new).collect();
-        Ok(Self { id, cert, signing, present: Mutex::default() })
+        let channel = channel_keys(&cert);
+        Ok(Self { id, cert, signing, channel, present: Mutex::default() })
     }
 
     /// The fingerprint.
@@ -95,6 +99,17 @@ impl Certificate {
     pub fn url(&self, time: SystemTime) -> Option<Address> {
         let mut identities = self.identities(time).into_iter();
         identities.find(|one| one.kind == IdentityKind::Node).map(|one| one.address)
+    }
+
+    /// What the key is to this certificate at `time`.
+    pub(crate) fn channel_standing(&self, key: &ChannelKey, time: SystemTime) -> ChannelStanding {
+        if self.present(time).channel.contains(key) {
+            ChannelStanding::Valid
+        } else if self.channel.contains(key) {
+            ChannelStanding::NotValidNow
+        } else {
+            ChannelStanding::Unknown
+        }
     }
 
     pub(crate) fn cert(&self) -> &Cert {
@@ -135,6 +150,8 @@ pub(crate) struct Present {
     certifying: Option<PublicKey>,
     /// The newest key to which messages are encrypted, and which containers it can open.
     encryption: Option<(PublicKey, Features)>,
+    /// The subkeys for authentication.
+    channel: Vec<ChannelKey>,
 }
 
 impl Present {
@@ -152,8 +169,8 @@ impl Present {
     }
 
     fn nothing(standing: Standing) -> Self {
-        let (identities, signing) = (Vec::new(), Vec::new());
-        Self { standing, identities, signing, certifying: None, encryption: None }
+        let (identities, signing, channel) = (Vec::new(), Vec::new(), Vec::new());
+        Self { standing, identities, signing, certifying: None, encryption: None, channel }
     }
 
     fn of_valid(valid: &ValidCert<'_>) -> Self {
@@ -170,7 +187,17 @@ impl Present {
             signing: keys().for_signing().map(|ka| ka.key().fingerprint()).collect(),
             certifying: certifying.map(|ka| ka.key().clone()),
             encryption,
+            channel: keys()
+                .subkeys()
+                .filter(|ka| ka.key_flags().is_some_and(|flags| for_channels(&flags)))
+                .filter_map(|ka| channel_key(ka.key().mpis()))
+                .collect(),
         }
+    }
+
+    /// Whether it holds a key for connections.
+    pub(crate) fn has_channel(&self) -> bool {
+        !self.channel.is_empty()
     }
 
     /// The user IDs that hold an identity.
@@ -244,6 +271,33 @@ fn signing_keys(cert: &Cert) -> Vec<PublicKey> {
     }
     keys.retain(is_acceptable);
     keys
+}
+
+/// The subkeys that the certificate's own key has ever bound for authentication.
+fn channel_keys(cert: &Cert) -> Vec<ChannelKey> {
+    let binds = |sig: &sequoia_openpgp::packet::Signature| {
+        sig.key_flags().is_some_and(|flags| for_channels(&flags))
+    };
+    let subkeys = cert.keys().subkeys().filter(|ka| ka.self_signatures().any(binds));
+    subkeys.filter_map(|ka| channel_key(ka.key().mpis())).collect()
+}
+
+/// A key for connections is for nothing else, so that what is signed for one purpose can never be
+/// taken for the other.
+fn for_channels(flags: &KeyFlags) -> bool {
+    flags.for_authentication() && !flags.for_signing() && !flags.for_certification()
+}
+
+/// The point of an Ed25519 key of either version; `None` for other keys.
+pub(crate) fn channel_key(key: &mpi::PublicKey) -> Option<ChannelKey> {
+    let point = match key {
+        mpi::PublicKey::EdDSA { curve: Curve::Ed25519, q } => {
+            q.decode_point(&Curve::Ed25519).ok()?.0.try_into().ok()?
+        }
+        mpi::PublicKey::Ed25519 { a } => *a,
+        _ => return None,
+    };
+    Some(ChannelKey::from_bytes(point))
 }
 
 fn is_acceptable(key: &PublicKey) -> bool {

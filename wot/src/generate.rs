@@ -50,13 +50,29 @@ impl Generated {
 }
 
 /// Makes a key that GnuPG can read: version 4, an Ed25519 primary key that certifies and signs, a
-/// Cv25519 encryption subkey, an Ed25519 authentication subkey.
+/// Cv25519 encryption subkey, an Ed25519 authentication subkey for connections (TLS).
 ///
 /// # Errors
 /// [`KeyError::UserId`] when the user ID is no identity; [`KeyError::Crypto`] is ours.
 pub fn generate_key(user_id: &str, passphrase: Option<&Passphrase>) -> Result<Generated, KeyError> {
+    generate(new_key(user_id)?.add_authentication_subkey(), passphrase)
+}
+
+/// The same without an authentication subkey: whoever has such a key asks, and is asked, by sealed
+/// messages.
+///
+/// # Errors
+/// As [`generate_key`].
+pub fn generate_sealing_key(
+    user_id: &str,
+    passphrase: Option<&Passphrase>,
+) -> Result<Generated, KeyError> {
+    generate(new_key(user_id)?, passphrase)
+}
+
+fn new_key(user_id: &str) -> Result<CertBuilder<'_>, KeyError> {
     Identity::parse(user_id.as_bytes())?;
-    let mut builder = CertBuilder::new()
+    let builder = CertBuilder::new()
         .set_profile(Profile::RFC4880)
         .map_err(KeyError::crypto)?
         // GnuPG cannot open messages in the newer container, so the key must not ask for it.
@@ -69,8 +85,14 @@ pub fn generate_key(user_id: &str, passphrase: Option<&Passphrase>) -> Result<Ge
             KeyFlags::empty().set_transport_encryption().set_storage_encryption(),
             None,
             None,
-        )
-        .add_authentication_subkey();
+        );
+    Ok(builder)
+}
+
+fn generate(
+    mut builder: CertBuilder<'_>,
+    passphrase: Option<&Passphrase>,
+) -> Result<Generated, KeyError> {
     if let Some(passphrase) = passphrase {
         builder = builder.set_password(Some(passphrase.password().clone()));
     }

@@ -64,6 +64,7 @@
 mod cache;
 mod certificate;
 mod certification;
+mod channel;
 mod clique;
 mod configuration;
 mod container;
@@ -89,12 +90,13 @@ mod user_id;
 mod verification_key;
 
 pub use certificate::{Certificate, Standing};
+pub use channel::ChannelKeys;
 pub use clique::{
     CliqueError, CliqueSearch, FoundCliques, QuorumClique, maximal_clique, quorum_cliques,
 };
 pub use configuration::{ConfigurationOptions, DeriveError, derive_configuration};
 pub use error::{CertificateError, KeyError, ReadError};
-pub use generate::{Generated, Statement, armor, generate_key};
+pub use generate::{Generated, Statement, armor, generate_key, generate_sealing_key};
 pub use graph::{TrustGraph, Vertex};
 pub use identities::QuorumCertificates;
 pub use keyring::{Keyring, KeyringOptions, LookupError, Origin};

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
-use bftkv_protocol::{CertificateBytes, NodeId, Purpose, Sign, SignError, SignatureBytes};
+use bftkv_protocol::{
+    CertificateBytes, ChannelKey, ChannelStanding, NodeId, Purpose, Sign, SignError, SignatureBytes,
+};
 use sequoia_openpgp::crypto::Password;
 use sequoia_openpgp::packet::key::SecretKeyMaterial;
 use sequoia_openpgp::parse::Parse;
@@ -13,6 +15,7 @@ use sequoia_openpgp::serialize::SerializeInto;
 use sequoia_openpgp::{Cert, KeyHandle, Packet};
 use zeroize::Zeroizing;
 
+use crate::certificate::channel_key;
 use crate::read::read_limited;
 use crate::record::node_id;
 use crate::secret_key::SecretKey;
@@ -146,6 +149,17 @@ impl OwnKey {
         let primary = present.certifying_key().map(|key| key.fingerprint());
         let same = |key: &&Arc<SecretKey>| Some(key.public().fingerprint()) == primary;
         self.newest(self.secrets.keys.iter().filter(same), "certification")
+    }
+
+    /// The newest authentication subkey that counts now and whose secret is here, with its point.
+    pub(crate) fn authenticator(&self, time: SystemTime) -> Option<(ChannelKey, Arc<SecretKey>)> {
+        let counts = |key: &Arc<SecretKey>| {
+            let point = channel_key(key.public().mpis())?;
+            let standing = self.certificate().channel_standing(&point, time);
+            (standing == ChannelStanding::Valid).then(|| (point, Arc::clone(key)))
+        };
+        let keys = self.secrets.keys.iter().filter_map(counts);
+        keys.max_by_key(|(_, key)| key.public().creation_time())
     }
 
     /// The key that a message names as its recipient. Expired keys still open what was sent.

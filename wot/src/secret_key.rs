@@ -38,6 +38,25 @@ impl SecretKey {
     }
 }
 
+impl SecretKey {
+    /// Signs a whole message by Ed25519 (RFC 8032), as TLS wants it; not its digest.
+    pub(crate) fn sign_channel(&self, message: &[u8]) -> sequoia_openpgp::Result<[u8; 64]> {
+        let mut key = self;
+        // With these keys there is no hash but the one inside of Ed25519, whatever is named.
+        match Signer::sign(&mut key, HashAlgorithm::SHA512, message)? {
+            mpi::Signature::Ed25519 { s } => Ok(*s),
+            mpi::Signature::EdDSA { r, s } => {
+                let mut signature = [0; 64];
+                let (first, second) = signature.split_at_mut(32);
+                first.copy_from_slice(&r.value_padded(32)?);
+                second.copy_from_slice(&s.value_padded(32)?);
+                Ok(signature)
+            }
+            _ => Err(sequoia_openpgp::Error::InvalidOperation("not Ed25519".to_owned()).into()),
+        }
+    }
+}
+
 /// Signing and decrypting only read the key, so threads share it.
 impl Signer for &SecretKey {
     fn public(&self) -> &PublicKey {
