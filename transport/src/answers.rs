@@ -14,18 +14,30 @@ pub(crate) type Answer = (NodeId, Result<Response, TransportError>);
 #[derive(Debug)]
 pub struct Answers {
     receiver: mpsc::Receiver<Answer>,
+    /// Those of other nodes, which are asked in another way.
+    others: Option<mpsc::Receiver<Answer>>,
 }
 
 impl Answers {
     /// Room for one answer of every peer, so that no answer ever waits for the caller.
     pub(crate) fn channel(peers: usize) -> (mpsc::Sender<Answer>, Self) {
         let (sender, receiver) = mpsc::channel(peers.max(1));
-        (sender, Self { receiver })
+        (sender, Self { receiver, others: None })
+    }
+
+    /// The answers to two questions for different nodes.
+    pub(crate) fn with(self, others: Self) -> Self {
+        Self { others: Some(others.receiver), ..self }
     }
 
     /// The next answer; `None` when every node has answered or failed. Cancel safe.
     pub async fn next(&mut self) -> Option<(NodeId, Result<Response, TransportError>)> {
-        self.receiver.recv().await
+        let Some(others) = &mut self.others else { return self.receiver.recv().await };
+        tokio::select! {
+            Some(answer) = self.receiver.recv() => Some(answer),
+            Some(answer) = others.recv() => Some(answer),
+            else => None,
+        }
     }
 
     /// Waits for all answers.

@@ -76,12 +76,17 @@ pub enum TransportError {
         /// Who signed it.
         signer: NodeId,
     },
+    /// Who answers at the node's address has another key for connections than the node's
+    /// certificate, as it is known here, holds: another program, somebody on the way, or a newer
+    /// certificate. There is no other way to such a node.
+    #[error("who answers there has no key of the node's certificate")]
+    WrongKey,
     /// The answer is signed by the node, but is for another request or another asker: an old
     /// answer that was replayed on the way, or a mistake of the node.
     #[error("the answer belongs to another request")]
     WrongRequest,
-    /// The node signed something that is no answer.
-    #[error("the node signed an answer that does not decode")]
+    /// The node signed, or sent over TLS, something that is no answer.
+    #[error("the node sent an answer of its own that does not decode")]
     MalformedAnswer,
     /// The node signed a message of another version of the protocol: one of us must be updated.
     #[error("the node answers by version {version} of the protocol, which is not spoken here")]
@@ -89,7 +94,7 @@ pub enum TransportError {
         /// The version that it speaks.
         version: u8,
     },
-    /// The node refused, by a signed answer.
+    /// The node refused, by an answer that is its own.
     #[error("refused: {0}")]
     Refused(TransportRefusal),
 }
@@ -108,6 +113,7 @@ impl TransportError {
             | Self::AnswerTooLarge { .. }
             | Self::NotOpened(_)
             | Self::WrongSigner { .. }
+            | Self::WrongKey
             | Self::WrongRequest => Fault::PeerOrPath,
         }
     }

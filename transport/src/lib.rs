@@ -1,4 +1,4 @@
-//! Carries requests and answers between nodes: sealed messages over HTTP, or within one process.
+//! Carries requests and answers between nodes: by TLS, as sealed messages, or within one process.
 //!
 //! ```text
 //!   Transport::ask(peers, request) --seal once for all--> POST /bftkv/1/message --> HttpServer
@@ -12,7 +12,12 @@
 //! and an answer counts only if the node that was asked signed it for this very request. No
 //! clocks are compared. `docs/wire.md`, "Transport", has the bytes.
 //!
-//! What it does not do: it knows no OpenPGP (that is behind [`bftkv_protocol::Seal`]), decides
+//! Between two certificates that both hold an authentication subkey, the same requests go over
+//! TLS 1.3 with these keys instead, and over nothing else: what the certificates say decides, on
+//! one port, and nothing is negotiated (`docs/adr/0014`).
+//!
+//! What it does not do: it knows no OpenPGP (that is behind [`bftkv_protocol::Seal`] and
+//! [`bftkv_protocol::Channel`]), decides
 //! nothing of the protocol, and counts no quorums. HTTP itself is not trusted: status lines and
 //! reasons are hints for people, never facts about a node.
 //!
@@ -57,6 +62,7 @@ mod peer;
 mod refusal;
 mod sealed;
 mod throttle;
+mod tls;
 mod transport;
 
 #[doc(hidden)]
@@ -65,7 +71,7 @@ pub use sealed::check_envelope;
 pub use answers::Answers;
 pub use error::{Fault, TransportError};
 pub use handler::{BoxFuture, Handler};
-pub use http::{HttpServer, HttpTransport, ServeError, Stopped};
+pub use http::{HttpServer, HttpTransport, ServeError, Stopped, Traffic};
 pub use limits::{ClientLimits, ServerLimits};
 pub use memory::{Faults, MemoryNetwork, MemoryTransport};
 pub use peer::Peer;

@@ -27,6 +27,13 @@ pub struct ServerLimits {
     pub least_bytes_per_second: usize,
     /// How long a connection may stay open between requests. Default 30 s.
     pub idle_timeout: Duration,
+    /// For a TLS handshake, waiting for its turn included. Default 5 s.
+    pub handshake_timeout: Duration,
+    /// TLS handshakes at one time; more wait for their turn. Default 256.
+    pub handshakes: usize,
+    /// How old a TLS connection gets, however busy: then the key is shown anew. Beyond the
+    /// clients' hour, so that they close first. Default 2 h.
+    pub connection_age: Duration,
     /// How long the asker waits for the handler. The handler itself goes on. Default 10 s.
     pub handler_timeout: Duration,
     /// Connections at one time. Default 1,024.
@@ -67,6 +74,9 @@ impl Default for ServerLimits {
             answer_timeout: Duration::from_secs(10),
             least_bytes_per_second: 32 * 1024,
             idle_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(5),
+            handshakes: 256,
+            connection_age: Duration::from_secs(2 * 3600),
             handler_timeout: Duration::from_secs(10),
             connections: 1024,
             connections_per_address: 64,
@@ -83,7 +93,7 @@ impl Default for ServerLimits {
 /// What a client allows itself and the servers that it asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientLimits {
-    /// For one connection to be made; the deadline of the question counts as well. Default 3 s.
+    /// For one connection to be made, a TLS handshake included; the deadline of the question counts as well. Default 3 s.
     pub connect_timeout: Duration,
     /// The greatest body of an answer, in bytes. Default: the greatest sealed message.
     pub body_bytes: usize,
@@ -99,6 +109,8 @@ pub struct ClientLimits {
     /// How long a connection is kept open without use. Below the servers' 30 s, so that the
     /// client closes first. Default 20 s.
     pub idle_timeout: Duration,
+    /// How old a TLS connection gets, however busy: then the key is shown anew. Default 1 h.
+    pub connection_age: Duration,
     /// Nodes to which connections are kept. Default 1,024.
     pub nodes: usize,
     /// Messages that may wait for a processor to seal or open them. Default 4,096.
@@ -115,6 +127,7 @@ impl Default for ClientLimits {
             connections_per_node: 16,
             idle_per_node: 8,
             idle_timeout: Duration::from_secs(20),
+            connection_age: Duration::from_secs(3600),
             nodes: 1024,
             waiting_work: 4096,
         }

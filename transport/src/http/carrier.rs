@@ -1,6 +1,7 @@
-//! Posts sealed messages.
+//! Posts messages.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
@@ -9,8 +10,9 @@ use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 
 use super::endpoint::Endpoint;
-use super::pool::{Connection, Pool, Slot};
+use super::pool::{Connection, Destination, Pool, Slot};
 use crate::sealed::Carrier;
+use crate::tls::{Connector, TLS_PATH};
 use crate::{BoxFuture, ClientLimits, Peer, TransportError};
 
 /// How much of the reason of a status other than 200 is kept, in bytes.
@@ -18,24 +20,77 @@ const MAX_REASON_BYTES: usize = 200;
 
 /// Carries messages by HTTP. No redirects, no proxies, no cookies: a node is where its URL says.
 #[derive(Debug, Clone)]
-pub(super) struct HttpCarrier {
+pub(crate) struct HttpCarrier {
     pool: Arc<Pool>,
+    traffic: Arc<Counters>,
     body_bytes: usize,
 }
 
+/// What a client has sent and received so far: bodies of requests and of answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Traffic {
+    /// How many, both ways.
+    pub messages: u64,
+    /// Their bytes, without HTTP's and TLS's own.
+    pub bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    messages: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Counters {
+    fn count(&self, body: &Bytes) {
+        self.messages.fetch_add(1, Ordering::Relaxed);
+        let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
 impl HttpCarrier {
-    pub(super) fn new(limits: ClientLimits) -> Self {
-        Self { body_bytes: limits.body_bytes, pool: Arc::new(Pool::new(limits)) }
+    pub(super) fn new(limits: ClientLimits, connector: Option<Connector>) -> Self {
+        let body_bytes = limits.body_bytes;
+        Self { body_bytes, traffic: Arc::default(), pool: Arc::new(Pool::new(limits, connector)) }
     }
 
-    async fn post(self, peer: Peer, message: Bytes) -> Result<Bytes, TransportError> {
+    pub(super) fn traffic(&self) -> Traffic {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Traffic { messages: read(&self.traffic.messages), bytes: read(&self.traffic.bytes) }
+    }
+
+    /// Posts a question over TLS, to the node that is asked and to nobody else.
+    pub(crate) async fn post_by_tls(
+        self,
+        peer: Peer,
+        message: Bytes,
+    ) -> Result<Bytes, TransportError> {
         let endpoint = Endpoint::parse(&peer.url)?;
-        let slot = self.pool.slot(endpoint).await;
-        let (connection, response) = send(&slot, message).await?;
+        let to = Destination { endpoint, node: Some(peer.node) };
+        self.post(to, TLS_PATH, message).await
+    }
+
+    async fn post_sealed(self, peer: Peer, message: Bytes) -> Result<Bytes, TransportError> {
+        let to = Destination { endpoint: Endpoint::parse(&peer.url)?, node: None };
+        self.post(to, super::PATH, message).await
+    }
+
+    async fn post(
+        self,
+        to: Destination,
+        path: &'static str,
+        message: Bytes,
+    ) -> Result<Bytes, TransportError> {
+        let slot = self.pool.slot(to).await;
+        self.traffic.count(&message);
+        let (connection, response) = send(&slot, path, message).await?;
         if response.status() != StatusCode::OK {
             return Err(self.status(response).await);
         }
         let body = self.body(response.into_body()).await?;
+        self.traffic.count(&body);
         slot.keep(connection);
         Ok(body)
     }
@@ -75,33 +130,34 @@ impl Carrier for HttpCarrier {
         peer: Peer,
         message: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
-        Box::pin(self.clone().post(peer, message))
+        Box::pin(self.clone().post_sealed(peer, message))
     }
 }
 
 /// Sends by a kept connection, or by a new one if there is none or the node has closed it.
 ///
 /// A node can close a connection in the moment in which a request is sent. Then the request is
-/// sent once more: if the node has seen it after all, it refuses it as replayed, and it is sealed
-/// again.
+/// sent once more: if the node has seen it after all, a sealed message is refused as replayed and
+/// sealed again; over TLS it is handled twice, as every request may be (rule R3).
 async fn send(
     slot: &Slot,
+    path: &'static str,
     message: Bytes,
 ) -> Result<(Connection, Response<Incoming>), TransportError> {
     if let Some(mut connection) = slot.pooled().await
-        && let Ok(response) = connection.send_request(request(slot.endpoint(), &message)).await
+        && let Ok(response) = connection.send(request(slot.endpoint(), path, &message)).await
     {
         return Ok((connection, response));
     }
     let mut connection = slot.fresh().await?;
-    let response = connection.send_request(request(slot.endpoint(), &message)).await;
+    let response = connection.send(request(slot.endpoint(), path, &message)).await;
     Ok((connection, response.map_err(broken)?))
 }
 
-fn request(endpoint: &Endpoint, message: &Bytes) -> Request<Full<Bytes>> {
+fn request(endpoint: &Endpoint, path: &'static str, message: &Bytes) -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::new(message.clone()));
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = Uri::from_static(super::PATH);
+    *request.uri_mut() = Uri::from_static(path);
     let headers = request.headers_mut();
     headers.insert(HOST, endpoint.host());
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(super::CONTENT_TYPE));

@@ -47,7 +47,7 @@ fn parse(url: &str) -> Result<Endpoint, &'static str> {
         Some((scheme, place)) if scheme.eq_ignore_ascii_case("http") => place,
         Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => {
             return Err(
-                "https is not supported yet; use http, the messages are sealed all the same",
+                "https is not used: with http, the certificates decide on TLS or sealed messages",
             );
         }
         Some(_) => return Err("only http is supported"),
@@ -110,6 +110,6 @@ mod tests {
             assert!(matches!(error, TransportError::BadAddress { .. }), "{url}");
         }
         let https = Endpoint::parse("https://example.org").unwrap_err();
-        assert!(https.to_string().contains("not supported yet"), "{https}");
+        assert!(https.to_string().contains("not used"), "{https}");
     }
 }

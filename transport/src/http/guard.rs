@@ -14,7 +14,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::ServerLimits;
@@ -67,10 +66,11 @@ struct Times {
     least_bytes_per_second: usize,
 }
 
-/// A TCP connection with time limits.
+/// A connection with time limits. Over TLS it counts what is inside: bytes that make up no request
+/// buy no time.
 #[derive(Debug)]
-pub(super) struct Guard {
-    stream: TcpStream,
+pub(super) struct Guard<S> {
+    stream: S,
     phase: Phase,
     times: Times,
     /// When the present idle or header phase began.
@@ -81,8 +81,8 @@ pub(super) struct Guard {
     writing_timer: Timer,
 }
 
-impl Guard {
-    pub(super) fn new(stream: TcpStream, phase: Phase, limits: &ServerLimits) -> Self {
+impl<S> Guard<S> {
+    pub(super) fn new(stream: S, phase: Phase, limits: &ServerLimits) -> Self {
         let times = Times {
             idle: limits.idle_timeout,
             header: limits.header_timeout,
@@ -117,6 +117,18 @@ impl Guard {
         }
     }
 
+    /// Bounds a flush that is pending: what TLS has taken waits in its buffer.
+    fn bounded(
+        &mut self,
+        context: &mut Context<'_>,
+        result: Poll<io::Result<()>>,
+    ) -> Poll<io::Result<()>> {
+        match result {
+            Poll::Ready(done) => Poll::Ready(done),
+            Poll::Pending => self.wrote(context, Poll::Pending).map_ok(|_| ()),
+        }
+    }
+
     /// Passes on what a write gave; a pending one is bounded by time.
     fn wrote(
         &mut self,
@@ -138,7 +150,7 @@ impl Guard {
     }
 }
 
-impl AsyncRead for Guard {
+impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -166,7 +178,7 @@ impl AsyncRead for Guard {
     }
 }
 
-impl AsyncWrite for Guard {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -191,7 +203,8 @@ impl AsyncWrite for Guard {
 
     /// hyper flushes when it has written all that it holds; after an answer, that is the end of it.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        ready!(self.bounded(context, flushed))?;
         if self.writing.take().is_some() && self.phase.is(ANSWERING) {
             self.phase.set(IDLE);
             self.since = Instant::now();
@@ -204,7 +217,8 @@ impl AsyncWrite for Guard {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let ended = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.bounded(context, ended)
     }
 }
 

@@ -10,6 +10,8 @@ mod serve_error;
 mod server;
 mod service;
 
+pub(crate) use carrier::HttpCarrier;
+pub use carrier::Traffic;
 pub use client::HttpTransport;
 pub use serve_error::ServeError;
 pub use server::{HttpServer, Stopped};

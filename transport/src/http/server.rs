@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bftkv_protocol::Seal;
+use bftkv_protocol::{Channel, ChannelKey, Seal};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::admission::{Admission, Admitted};
 use super::guard::{Guard, Phase};
@@ -21,6 +24,7 @@ use super::serve_error::ServeError;
 use super::service::Service;
 use crate::limits::MIN_HEADER_BYTES;
 use crate::sealed::{SealedServer, Throttles};
+use crate::tls::{HANDSHAKE, TlsServer, acceptor, peer_key};
 use crate::{Handler, ServerLimits};
 
 /// How long to wait when the system has no more file descriptors.
@@ -63,16 +67,39 @@ impl HttpServer {
         seal: Arc<dyn Seal>,
         handler: Arc<dyn Handler>,
     ) -> Result<Self, ServeError> {
+        Self::bind_with(address, limits, seal, None, handler).await
+    }
+
+    /// The same, and if there is a key for connections, over TLS too, on the same port: a TLS
+    /// handshake begins with another byte than HTTP does.
+    ///
+    /// # Errors
+    /// As [`HttpServer::bind`].
+    pub async fn bind_with(
+        address: &str,
+        limits: ServerLimits,
+        seal: Arc<dyn Seal>,
+        channel: Option<Arc<dyn Channel>>,
+        handler: Arc<dyn Handler>,
+    ) -> Result<Self, ServeError> {
         let listener = listen(address).await?;
         let address = listener.local_addr().map_err(|error| bad_address(address, &error))?;
         let throttles = Arc::new(Throttles::new(&limits));
-        let core = SealedServer::new(seal, handler, Arc::clone(&throttles), &limits)?;
-        let service = Arc::new(Service::new(core, throttles, limits));
+        let core = SealedServer::new(seal, handler.clone(), Arc::clone(&throttles), &limits)?;
+        let tls = channel.clone().map(|channel| {
+            let memory = core.memory().clone();
+            TlsServer::new(channel, handler, Arc::clone(&throttles), memory, &limits)
+        });
+        let handshakes = limits.handshakes.clamp(1, Semaphore::MAX_PERMITS);
+        let service = Arc::new(Service::new(core, tls, throttles, limits));
+        let tls = channel.map(acceptor).transpose()?;
+        let tls = tls.map(|tls| Tls { tls, handshakes: Arc::new(Semaphore::new(handshakes)) });
         let accepted = Arc::new(AtomicU64::new(0));
         let (stop, stopping) = watch::channel(false);
         let acceptor = Acceptor {
             listener,
             service: service.clone(),
+            tls,
             accepted: accepted.clone(),
             stopping,
             connections: JoinSet::new(),
@@ -121,6 +148,7 @@ impl Drop for HttpServer {
 struct Acceptor {
     listener: TcpListener,
     service: Arc<Service>,
+    tls: Option<Tls>,
     accepted: Arc<AtomicU64>,
     stopping: watch::Receiver<bool>,
     connections: JoinSet<()>,
@@ -156,45 +184,117 @@ impl Acceptor {
             return;
         };
         let (service, stopping) = (self.service.clone(), self.stopping.clone());
-        self.connections.spawn(serve(stream, peer, admitted, service, stopping));
+        let connection = Connection { peer, admitted, service, stopping };
+        self.connections.spawn(connection.serve(stream, self.tls.clone()));
     }
 }
 
-/// Serves one connection to its end.
-async fn serve(
-    stream: TcpStream,
+/// How handshakes are made, and how many at one time.
+#[derive(Clone)]
+struct Tls {
+    tls: TlsAcceptor,
+    handshakes: Arc<Semaphore>,
+}
+
+/// What belongs to one connection.
+struct Connection {
     peer: SocketAddr,
     admitted: Admitted,
     service: Arc<Service>,
-    mut stopping: watch::Receiver<bool>,
-) {
-    // Without this, a small answer waits for the peer's delayed acknowledgement: 40 ms.
-    let _ = stream.set_nodelay(true);
-    let phase = Phase::new();
-    let limits = service.limits();
-    let io = TokioIo::new(Guard::new(stream, phase.clone(), limits));
-    let builder = configured(limits);
-    let respond = service_fn(|request| {
-        phase.busy();
-        let (phase, service) = (phase.clone(), service.clone());
-        async move {
-            let response = service.respond(request, peer.ip()).await;
-            phase.answering();
-            Ok::<_, Infallible>(response)
+    stopping: watch::Receiver<bool>,
+}
+
+impl Connection {
+    /// Serves it to its end.
+    async fn serve(mut self, stream: TcpStream, tls: Option<Tls>) {
+        // Without this, a small answer waits for the peer's delayed acknowledgement: 40 ms.
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = tls else { return self.speak(stream, None).await };
+        let patience = self.service.limits().idle_timeout;
+        let mut first = [0];
+        let begun = tokio::select! {
+            begun = timeout(patience, stream.peek(&mut first)) => begun,
+            _ = self.stopping.changed() => return,
+        };
+        match begun {
+            Ok(Ok(1)) if first == [HANDSHAKE] => self.speak_inside(stream, tls).await,
+            Ok(Ok(1)) => self.speak(stream, None).await,
+            _ => {}
         }
-    });
-    let mut connection = std::pin::pin!(builder.serve_connection(io, respond));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        _ = stopping.changed() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
     }
-    drop(admitted);
+
+    async fn speak_inside(mut self, stream: TcpStream, tls: Tls) {
+        let from = self.peer.ip();
+        if !self.service.allows_handshake(from) {
+            return;
+        }
+        let patience = self.service.limits().handshake_timeout;
+        let shaken = tokio::select! {
+            shaken = timeout(patience, shake(stream, tls)) => shaken,
+            _ = self.stopping.changed() => return,
+        };
+        match shaken {
+            Ok(Ok((stream, key))) => self.speak(stream, Some(key)).await,
+            Ok(Err(error)) => {
+                tracing::debug!(peer = %self.peer, %error, "a handshake came to nothing");
+                self.service.charge_handshake(from);
+            }
+            Err(_) => self.service.charge_handshake(from),
+        }
+    }
+
+    /// Speaks HTTP.
+    async fn speak<S>(mut self, stream: S, key: Option<ChannelKey>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let phase = Phase::new();
+        let limits = self.service.limits();
+        let io = TokioIo::new(Guard::new(stream, phase.clone(), limits));
+        let builder = configured(limits);
+        let from = self.peer.ip();
+        let respond = service_fn(|request| {
+            phase.busy();
+            let (phase, service) = (phase.clone(), self.service.clone());
+            async move {
+                let response = service.respond(request, from, key).await;
+                phase.answering();
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let too_old = async {
+            match key {
+                Some(_) => sleep(limits.connection_age).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut connection = std::pin::pin!(builder.serve_connection(io, respond));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            _ = self.stopping.changed() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+            () = too_old => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended early");
+        }
+        drop(self.admitted);
+    }
+}
+
+/// Shakes hands when it is its turn.
+async fn shake(stream: TcpStream, tls: Tls) -> std::io::Result<(TlsStream<TcpStream>, ChannelKey)> {
+    let refused = |reason: &str| std::io::Error::other(reason.to_owned());
+    // The semaphore is never closed.
+    let _turn = tls.handshakes.acquire().await.map_err(|_| refused("closed"))?;
+    let stream = tls.tls.accept(stream).await?;
+    let key = peer_key(stream.get_ref().1).ok_or_else(|| refused("no key was shown"))?;
+    Ok((stream, key))
 }
 
 fn configured(limits: &ServerLimits) -> http1::Builder {

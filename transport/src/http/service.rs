@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bftkv_protocol::ChannelKey;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
@@ -17,11 +18,13 @@ use tokio::time::{Instant, timeout_at};
 use crate::ServerLimits;
 use crate::limits::allowance;
 use crate::sealed::{Sealed, SealedServer, ServeFailure, Share, Throttles};
+use crate::tls::{Answered, TLS_PATH, TlsServer};
 
 /// Answers HTTP requests of all connections.
 #[derive(Debug)]
 pub(super) struct Service {
     core: Arc<SealedServer>,
+    tls: Option<Arc<TlsServer>>,
     limits: ServerLimits,
     in_flight: Arc<Semaphore>,
     throttles: Arc<Throttles>,
@@ -38,9 +41,14 @@ struct Problem {
 type Held = (Bytes, Option<Share>);
 
 impl Service {
-    pub(super) fn new(core: SealedServer, throttles: Arc<Throttles>, limits: ServerLimits) -> Self {
+    pub(super) fn new(
+        core: SealedServer,
+        tls: Option<TlsServer>,
+        throttles: Arc<Throttles>,
+        limits: ServerLimits,
+    ) -> Self {
         let in_flight = Arc::new(Semaphore::new(limits.in_flight.min(Semaphore::MAX_PERMITS)));
-        Self { core: Arc::new(core), limits, in_flight, throttles }
+        Self { core: Arc::new(core), tls: tls.map(Arc::new), limits, in_flight, throttles }
     }
 
     pub(super) fn limits(&self) -> &ServerLimits {
@@ -54,27 +62,49 @@ impl Service {
         drop(self.in_flight.acquire_many(all).await);
     }
 
+    /// Whether an address may begin a handshake.
+    pub(super) fn allows_handshake(&self, from: IpAddr) -> bool {
+        self.throttles.allow_address(from)
+    }
+
+    /// A handshake came to nothing.
+    pub(super) fn charge_handshake(&self, from: IpAddr) {
+        self.throttles.charge_junk(from);
+    }
+
+    /// Answers a request. `key` is at the other end of TLS; `None`: no TLS.
     pub(super) async fn respond(
         &self,
         request: Request<Incoming>,
         from: IpAddr,
+        key: Option<ChannelKey>,
     ) -> Response<Full<Bytes>> {
-        match self.exchange(request, from).await {
+        match self.exchange(request, from, key).await {
             Ok(sealed) => answer(StatusCode::OK, super::CONTENT_TYPE, sealed),
             Err(problem) => refuse(problem),
         }
     }
 
-    async fn exchange(&self, request: Request<Incoming>, from: IpAddr) -> Result<Bytes, Problem> {
+    async fn exchange(
+        &self,
+        request: Request<Incoming>,
+        from: IpAddr,
+        key: Option<ChannelKey>,
+    ) -> Result<Bytes, Problem> {
         if !self.throttles.allow_address(from) {
             return Err(TOO_MANY);
         }
         let (head, body) = request.into_parts();
-        self.check_head(&head, &body)?;
+        let path = if key.is_some() { TLS_PATH } else { super::PATH };
+        self.check_head(path, &head, &body)?;
         let (message, memory) = self.read(body).await?;
         let in_flight = self.in_flight.clone().try_acquire_owned().map_err(|_| BUSY)?;
         // Held here until the answer is sealed, and by the handler until it has ended.
         let held = Arc::new((in_flight, memory));
+        if let (Some(key), Some(tls)) = (key, &self.tls) {
+            let answered = tls.exchange(message, from, key, held).await;
+            return Ok(Bytes::from_owner(Inside(answered.map_err(problem_of)?)));
+        }
         let sealed = self.core.exchange(message, from, held.clone()).await;
         if matches!(sealed, Err(ServeFailure::NotForUs(_))) {
             self.throttles.charge_junk(from);
@@ -84,8 +114,8 @@ impl Service {
         Ok(Bytes::from_owner(Counted(sealed)))
     }
 
-    fn check_head(&self, head: &Parts, body: &Incoming) -> Result<(), Problem> {
-        if head.uri.path() != super::PATH || head.uri.query().is_some() {
+    fn check_head(&self, path: &str, head: &Parts, body: &Incoming) -> Result<(), Problem> {
+        if head.uri.path() != path || head.uri.query().is_some() {
             return Err(problem(StatusCode::NOT_FOUND, "nothing is here"));
         }
         if head.method != Method::POST {
@@ -183,6 +213,15 @@ fn refuse(problem: Problem) -> Response<Full<Bytes>> {
 
 /// Bytes that give their share of the memory back when hyper has written them.
 struct Counted(Sealed);
+
+/// The same for an answer over TLS.
+struct Inside(Answered);
+
+impl AsRef<[u8]> for Inside {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.bytes
+    }
+}
 
 impl AsRef<[u8]> for Counted {
     fn as_ref(&self) -> &[u8] {

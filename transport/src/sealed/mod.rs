@@ -9,7 +9,7 @@ mod server;
 mod throttles;
 mod workers;
 
-pub(crate) use budget::Share;
+pub(crate) use budget::{Budget, Share};
 pub(crate) use client::{Carrier, SealedClient};
 pub(crate) use envelope::MAX_SEALED_BYTES;
 pub use envelope::check_envelope;

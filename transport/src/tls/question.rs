@@ -1,0 +1,39 @@
+//! What goes over a TLS connection: a question, and what came of it.
+
+use bftkv_protocol::{NodeId, Request, encode};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+/// Where questions are posted.
+pub(crate) const TLS_PATH: &str = "/bftkv/1/request";
+
+/// The version of [`Question`].
+const VERSION: u8 = 1;
+
+/// A question: from whom, to whom, and what.
+///
+/// A connection shows that the other end has a key, not whose certificate is meant: anybody can
+/// bind the key of another to a certificate of his own. So both ends are named, and each looks
+/// whether the key of the connection belongs to the name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Question {
+    version: u8,
+    pub(super) from: NodeId,
+    pub(super) to: NodeId,
+    pub(super) request: ByteBuf,
+}
+
+impl Question {
+    pub(super) fn new(from: NodeId, to: NodeId, request: ByteBuf) -> Self {
+        Self { version: VERSION, from, to, request }
+    }
+
+    pub(super) fn is_of_this_version(&self) -> bool {
+        self.version == VERSION
+    }
+}
+
+/// The request as it stands in questions.
+pub(super) fn encoded(request: &Request) -> ByteBuf {
+    ByteBuf::from(encode(request))
+}
