@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bftkv_protocol::{Address, CertificateBytes, Configuration, NodeId, Seal, Sign, Verify};
+use bftkv_protocol::{
+    Address, CertificateBytes, Channel, Configuration, NodeId, Seal, Sign, Verify,
+};
+use bftkv_transport::{ClientLimits, HttpTransport};
 use bftkv_wot::{
-    CertificateError, CertificateRecord, ConfigurationOptions, Keyring, KeyringOptions, Origin,
-    OwnKey, QuorumCertificates, Sealer, Statement, derive_configuration, read_folder,
+    CertificateError, CertificateRecord, ChannelKeys, ConfigurationOptions, Keyring,
+    KeyringOptions, Origin, OwnKey, QuorumCertificates, Sealer, Statement, derive_configuration,
+    read_folder,
 };
 
 use crate::config::RealmConfig;
@@ -135,6 +139,25 @@ impl Certificates {
     /// Seals and opens messages with this key.
     pub(crate) fn seal(&self, key: &OwnKey) -> Arc<dyn Seal> {
         Arc::new(Sealer::new(self.keyring.clone(), key.clone()))
+    }
+
+    /// The key for connections, if there is one.
+    pub(crate) fn channel(&self, key: &OwnKey) -> Option<Arc<dyn Channel>> {
+        let keys = ChannelKeys::of(self.keyring.clone(), key)?;
+        Some(Arc::new(keys))
+    }
+
+    /// The way to other nodes: by TLS where both certificates have a key for it, by sealed messages
+    /// where not.
+    ///
+    /// # Errors
+    /// TLS cannot be set up; ours.
+    pub fn transport(&self, key: &OwnKey, limits: ClientLimits) -> Result<HttpTransport, Error> {
+        let seal = self.seal(key);
+        Ok(match self.channel(key) {
+            Some(channel) => HttpTransport::with_tls(seal, channel, limits)?,
+            None => HttpTransport::new(seal, limits),
+        })
     }
 
     /// Takes a certificate from a peer. What is new in a copy of one that is kept on disk (a

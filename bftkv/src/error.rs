@@ -46,6 +46,9 @@ pub enum Error {
     /// The own key cannot sign.
     #[error(transparent)]
     Key(#[from] SignError),
+    /// The own key cannot be used for connections. Ours to mend.
+    #[error(transparent)]
+    Channel(#[from] bftkv_protocol::SealError),
     /// The store cannot be opened or read.
     #[error(transparent)]
     Store(#[from] StoreError),

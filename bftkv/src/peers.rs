@@ -186,8 +186,8 @@ impl Peers {
         });
     }
 
-    /// Asks others for the certificate of a node whose answer cannot be opened: it may have made a
-    /// fresh key.
+    /// Asks others for the certificate of a node whose answer cannot be opened, or who has another
+    /// key for connections: it may have made a fresh key.
     async fn refresh(&self, node: &NodeId, patience: Patience) {
         let certificates = &self.parts.certificates;
         let before = certificates.bytes(node);
@@ -249,7 +249,7 @@ impl Mend {
                 TransportRefusal::UnknownSender | TransportRefusal::SenderNotValid,
             ))
             | Ok(Response { outcome: Err(Refusal::UnknownSender), .. }) => Some(Self::Join),
-            Err(TransportError::NotOpened(_)) => Some(Self::Refresh),
+            Err(TransportError::NotOpened(_) | TransportError::WrongKey) => Some(Self::Refresh),
             Ok(Response { outcome: Err(Refusal::UnknownWriter(id)), .. }) => {
                 Some(Self::Introduce(id.clone()))
             }

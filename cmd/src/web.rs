@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use bftkv::protocol::Thresholds;
 use bftkv::wot::{
-    CertificateRecord, Keyring, KeyringOptions, Origin, OwnKey, Statement, generate_key,
+    CertificateRecord, Generated, KeyError, Keyring, KeyringOptions, Origin, OwnKey, Statement,
+    generate_key, generate_sealing_key,
 };
 use bftkv::{Home, NewHome, NodeId};
 
@@ -36,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) role: Role,
     /// Its user ID.
     pub(crate) user_id: String,
+    /// Whether its key is to offer no TLS.
+    pub(crate) sealed: bool,
 }
 
 /// Somebody with a key.
@@ -59,14 +62,21 @@ impl Plan {
     pub(crate) fn node(name: impl Into<String>, role: Role, port: u16) -> Self {
         let name = name.into();
         let user_id = format!("{name} (http://127.0.0.1:{port})");
-        Self { name, role, user_id }
+        Self { name, role, user_id, sealed: false }
     }
 
     /// Somebody with an e-mail address.
     pub(crate) fn person(name: impl Into<String>, role: Role) -> Self {
         let name = name.into();
         let user_id = format!("{name} <{name}@example.org>");
-        Self { name, role, user_id }
+        Self { name, role, user_id, sealed: false }
+    }
+}
+
+impl Plan {
+    fn generate(&self) -> Result<Generated, KeyError> {
+        let make = if self.sealed { generate_sealing_key } else { generate_key };
+        make(&self.user_id, None)
     }
 }
 
@@ -80,7 +90,7 @@ impl Web {
         let mut parties = Vec::new();
         let mut progress = Progress::new("making keys", plans.len());
         for plan in plans {
-            let generated = generate_key(&plan.user_id, None).map_err(Failure::failed)?;
+            let generated = plan.generate().map_err(Failure::failed)?;
             let revocation = generated.revocation_file().map_err(Failure::failed)?;
             let key = generated.key;
             keyring.add(key.record().clone(), Origin::Local).map_err(Failure::failed)?;

@@ -16,7 +16,7 @@ use bftkv_protocol::client::{
 };
 use bftkv_protocol::{Answer, Configuration, NodeId, Response, Sign, Timestamp, Value, Variable};
 use bftkv_storage::WriterLog;
-use bftkv_transport::{ClientLimits, HttpTransport, Transport};
+use bftkv_transport::{ClientLimits, Transport};
 use bftkv_wot::OwnKey;
 
 use self::drive::drive;
@@ -114,7 +114,7 @@ impl Client {
     pub async fn open(home: &Home) -> Result<Self, Error> {
         let certificates = home.certificates()?;
         let key = home.key();
-        let transport = HttpTransport::new(certificates.seal(&key), ClientLimits::default());
+        let transport = certificates.transport(&key, ClientLimits::default())?;
         let parts = ClientParts {
             certificates,
             key,

@@ -15,9 +15,7 @@ use std::time::Duration;
 
 use bftkv_protocol::server::Standing;
 use bftkv_protocol::{Configuration, NodeId, Sign, Store, StoreError};
-use bftkv_transport::{
-    ClientLimits, Handler, HttpServer, HttpTransport, Rate, ServerLimits, Transport,
-};
+use bftkv_transport::{ClientLimits, Handler, HttpServer, Rate, ServerLimits, Transport};
 use bftkv_wot::OwnKey;
 
 use self::announced::Announced;
@@ -90,7 +88,7 @@ impl Node {
             Some(certificates.configuration(key.id(), &realm)?)
         };
         let store = home.store()?;
-        let transport = HttpTransport::new(certificates.seal(&key), ClientLimits::default());
+        let transport = certificates.transport(&key, ClientLimits::default())?;
         Self::assemble(NodeParts {
             configuration,
             realm,
@@ -242,7 +240,9 @@ impl Node {
             ..ServerLimits::default()
         };
         let seal = self.certificates.seal(&self.key);
-        let server = HttpServer::bind(&address.to_string(), limits, seal, handler).await?;
+        let channel = self.certificates.channel(&self.key);
+        let address = address.to_string();
+        let server = HttpServer::bind_with(&address, limits, seal, channel, handler).await?;
         let patience = Duration::from_secs(self.settings.shutdown_seconds);
         tracing::info!(node = %self.id(), address = %server.local_addr(), "serving");
         self.begin();

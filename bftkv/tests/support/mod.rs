@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 
 use bftkv::protocol::Sign as _;
-use bftkv::wot::{CertificateRecord, OwnKey, Statement, generate_key};
+use bftkv::wot::{CertificateRecord, OwnKey, Statement, generate_key, generate_sealing_key};
 use bftkv::{Client, Home, NewHome, Node, RunningNode};
 
 /// Homes of nodes and users under one folder.
@@ -38,8 +38,17 @@ fn free_port() -> u16 {
 impl Cluster {
     /// `n` nodes that have all certified each other, and users whom all nodes have certified.
     pub(crate) fn new(n: usize, users: &[&str]) -> Self {
+        Self::mixed(n, users, |_| false)
+    }
+
+    /// The same; the keys of `sealed` offer no TLS.
+    pub(crate) fn mixed(n: usize, users: &[&str], sealed: impl Fn(usize) -> bool) -> Self {
         let names = (0..n).map(node_name).chain(users.iter().map(|user| (*user).to_owned()));
-        let keys: Vec<OwnKey> = names.map(|name| generate_key(&name, None).unwrap().key).collect();
+        let generate = |(i, name): (usize, String)| {
+            let make = if sealed(i) { generate_sealing_key } else { generate_key };
+            make(&name, None).unwrap().key
+        };
+        let keys: Vec<OwnKey> = names.enumerate().map(generate).collect();
         let nodes: Vec<&OwnKey> = keys[..n].iter().collect();
         let certificates = keys.iter().enumerate().map(|(i, key)| {
             let others: Vec<&OwnKey> =

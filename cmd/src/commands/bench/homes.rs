@@ -50,8 +50,10 @@ impl BenchHomes {
         let path = folder.path().to_owned();
         if args.keys == Path::new("ed25519") {
             let size = ClusterSize { authority: args.nodes, store: args.store };
-            size.create(&path, 1, None, NewSettings::default())?;
-            return Self::of(&path, "fresh Ed25519".to_owned(), Some(folder));
+            let settings = NewSettings::default();
+            size.create(&path, 1, None, settings, args.sealed)?;
+            let keys = if args.sealed { "fresh Ed25519, sealed" } else { "fresh Ed25519, TLS" };
+            return Self::of(&path, keys.to_owned(), Some(folder));
         }
         make_from_exports(&args.keys, &path)?;
         let keys = args.keys.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -1,6 +1,5 @@
 //! `bftkv bench`.
 
-mod counting;
 mod homes;
 mod process_stat;
 mod report;
@@ -34,6 +33,7 @@ use crate::progress::Progress;
 ///   bftkv bench
 ///   bftkv bench --nodes 7 --store 0 --clients 16 --seconds 20 --json
 ///   bftkv bench --keys wot/testdata/gnupg-rsa2048     # keys that GnuPG made
+///   bftkv bench --sealed                              # keys without TLS, to compare
 ///   bftkv bench store --backend leveldb
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, args_conflicts_with_subcommands = true)]
@@ -67,6 +67,11 @@ struct ClusterArgs {
     /// pubring.gpg and secring.gpg. Their nodes listen where their user IDs say.
     #[arg(long, value_name = "ed25519|FOLDER", default_value = "ed25519")]
     keys: PathBuf,
+
+    /// Make keys without authentication subkeys: sealed messages instead of TLS.
+    #[arg(long)]
+    #[arg(conflicts_with_all = ["keys", "cluster"])]
+    sealed: bool,
 
     /// Run this folder's cluster (`bftkv cluster create`) instead of a temporary one.
     #[arg(long, value_name = "DIR")]

@@ -5,11 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bftkv::transport::{ClientLimits, HttpTransport};
-use bftkv::wot::Sealer;
 use bftkv::{Client, ClientParts, Configuration, GetOptions, Home, PutOptions, Value, Variable};
 use tokio::task::JoinSet;
 
-use super::counting::{Counters, CountingSeal};
 use super::process_stat::Process;
 use super::report::{Figures, Used};
 use crate::failure::Failure;
@@ -27,7 +25,7 @@ const WARM_UP: usize = 5;
 /// Clients and nodes under measurement.
 pub(super) struct Bench {
     client: Client,
-    counters: Arc<Counters>,
+    transport: Arc<HttpTransport>,
     nodes: Vec<Process>,
     clients: u16,
     value: Value,
@@ -61,20 +59,17 @@ impl Bench {
     ) -> Result<Self, Failure> {
         let home = Home::open(home)?;
         let (certificates, key) = (home.certificates()?, home.key());
-        let counters = Arc::new(Counters::default());
-        let sealer = Sealer::new(certificates.keyring().clone(), key.clone());
-        let seal = CountingSeal::new(Arc::new(sealer), Arc::clone(&counters));
         let limits = ClientLimits {
             connections_per_node: usize::from(clients)
                 .max(ClientLimits::default().connections_per_node),
             ..ClientLimits::default()
         };
-        let transport = Arc::new(HttpTransport::new(Arc::new(seal), limits));
+        let transport = Arc::new(certificates.transport(&key, limits)?);
         let parts = ClientParts {
             configurations: None,
             certificates,
             key,
-            transport,
+            transport: transport.clone(),
             memory: home.writer_log()?,
             realm: home.config().realm.clone(),
             settings: home.config().client.clone(),
@@ -82,7 +77,7 @@ impl Bench {
         let client = Client::assemble(parts).await?;
         let nodes = pids.into_iter().map(Process::other).collect();
         let value = Value::new(vec![b'v'; value_bytes]).map_err(Failure::usage)?;
-        Ok(Self { client, counters, nodes, clients, value })
+        Ok(Self { client, transport, nodes, clients, value })
     }
 
     /// The configuration that is measured.
@@ -167,7 +162,8 @@ impl Bench {
         for node in &self.nodes {
             nodes_cpu = nodes_cpu.saturating_add(node.cpu()?);
         }
-        let (messages, bytes) = self.counters.read();
+        let traffic = self.transport.traffic();
+        let (messages, bytes) = (traffic.messages, traffic.bytes);
         Ok(Used { nodes_cpu, client_cpu: Process::own().cpu()?, messages, bytes })
     }
 

@@ -68,7 +68,7 @@ pub(crate) struct ClusterSize {
 }
 
 impl ClusterSize {
-    /// Makes the homes of this many nodes and users.
+    /// Makes the homes of this many nodes and users; `sealed`: with keys that offer no TLS.
     ///
     /// # Errors
     /// There are not so many ports, or the disk refuses.
@@ -78,9 +78,13 @@ impl ClusterSize {
         users: u16,
         base_port: Option<u16>,
         settings: NewSettings,
+        sealed: bool,
     ) -> Result<Vec<PathBuf>, Failure> {
         let mut plans = self.node_plans(base_port)?;
         plans.extend((1..=users).map(|n| Plan::person(format!("u{n}"), Role::User)));
+        if sealed {
+            plans.iter_mut().for_each(|plan| plan.sealed = true);
+        }
         let web = Web::make(&plans)?;
         web.write_homes(folder, &self.settings(&web, settings))
     }
@@ -144,7 +148,7 @@ pub(crate) fn run(args: &CreateArgs, context: &Context) -> Result<Exit, Failure>
     let settings =
         NewSettings { realm: args.realm.clone(), storage: args.storage, ..NewSettings::default() };
     let ClusterSize { authority, store } = args.size;
-    let homes = args.size.create(&args.folder, args.users, args.base_port, settings)?;
+    let homes = args.size.create(&args.folder, args.users, args.base_port, settings, false)?;
     let tolerated_faults = Thresholds::of(usize::from(authority)).b();
     let (folder, users) = (args.folder.clone(), args.users);
     context.output().show(&Report { folder, authority, store, users, tolerated_faults, homes })?;
