@@ -61,6 +61,7 @@ mod network;
 mod peer;
 mod refusal;
 mod sealed;
+mod serving;
 mod throttle;
 mod tls;
 mod transport;

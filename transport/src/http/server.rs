@@ -23,7 +23,8 @@ use super::guard::{Guard, Phase};
 use super::serve_error::ServeError;
 use super::service::Service;
 use crate::limits::MIN_HEADER_BYTES;
-use crate::sealed::{SealedServer, Throttles};
+use crate::sealed::SealedServer;
+use crate::serving::Serving;
 use crate::tls::{HANDSHAKE, TlsServer, acceptor, peer_key};
 use crate::{Handler, ServerLimits};
 
@@ -84,14 +85,11 @@ impl HttpServer {
     ) -> Result<Self, ServeError> {
         let listener = listen(address).await?;
         let address = listener.local_addr().map_err(|error| bad_address(address, &error))?;
-        let throttles = Arc::new(Throttles::new(&limits));
-        let core = SealedServer::new(seal, handler.clone(), Arc::clone(&throttles), &limits)?;
-        let tls = channel.clone().map(|channel| {
-            let memory = core.memory().clone();
-            TlsServer::new(channel, handler, Arc::clone(&throttles), memory, &limits)
-        });
+        let serving = Arc::new(Serving::new(handler, &limits));
+        let sealed = SealedServer::new(seal, serving.clone())?;
+        let tls = channel.clone().map(|channel| TlsServer::new(channel, serving.clone()));
         let handshakes = limits.handshakes.clamp(1, Semaphore::MAX_PERMITS);
-        let service = Arc::new(Service::new(core, tls, throttles, limits));
+        let service = Arc::new(Service::new(sealed, tls, serving, limits));
         let tls = channel.map(acceptor).transpose()?;
         let tls = tls.map(|tls| Tls { tls, handshakes: Arc::new(Semaphore::new(handshakes)) });
         let accepted = Arc::new(AtomicU64::new(0));

@@ -17,17 +17,18 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::ServerLimits;
 use crate::limits::allowance;
-use crate::sealed::{Sealed, SealedServer, ServeFailure, Share, Throttles};
+use crate::sealed::{Sealed, SealedServer};
+use crate::serving::{ServeFailure, Serving, Share};
 use crate::tls::{Answered, TLS_PATH, TlsServer};
 
 /// Answers HTTP requests of all connections.
 #[derive(Debug)]
 pub(super) struct Service {
-    core: Arc<SealedServer>,
+    sealed: Arc<SealedServer>,
     tls: Option<Arc<TlsServer>>,
     limits: ServerLimits,
     in_flight: Arc<Semaphore>,
-    throttles: Arc<Throttles>,
+    serving: Arc<Serving>,
 }
 
 /// A request that is refused by an HTTP status. It is not authenticated and says little.
@@ -42,13 +43,13 @@ type Held = (Bytes, Option<Share>);
 
 impl Service {
     pub(super) fn new(
-        core: SealedServer,
+        sealed: SealedServer,
         tls: Option<TlsServer>,
-        throttles: Arc<Throttles>,
+        serving: Arc<Serving>,
         limits: ServerLimits,
     ) -> Self {
         let in_flight = Arc::new(Semaphore::new(limits.in_flight.min(Semaphore::MAX_PERMITS)));
-        Self { core: Arc::new(core), tls: tls.map(Arc::new), limits, in_flight, throttles }
+        Self { sealed: Arc::new(sealed), tls: tls.map(Arc::new), limits, in_flight, serving }
     }
 
     pub(super) fn limits(&self) -> &ServerLimits {
@@ -64,12 +65,12 @@ impl Service {
 
     /// Whether an address may begin a handshake.
     pub(super) fn allows_handshake(&self, from: IpAddr) -> bool {
-        self.throttles.allow_address(from)
+        self.serving.throttles().allow_address(from)
     }
 
     /// A handshake came to nothing.
     pub(super) fn charge_handshake(&self, from: IpAddr) {
-        self.throttles.charge_junk(from);
+        self.serving.throttles().charge_junk(from);
     }
 
     /// Answers a request. `key` is at the other end of TLS; `None`: no TLS.
@@ -91,7 +92,7 @@ impl Service {
         from: IpAddr,
         key: Option<ChannelKey>,
     ) -> Result<Bytes, Problem> {
-        if !self.throttles.allow_address(from) {
+        if !self.serving.throttles().allow_address(from) {
             return Err(TOO_MANY);
         }
         let (head, body) = request.into_parts();
@@ -105,9 +106,9 @@ impl Service {
             let answered = tls.exchange(message, from, key, held).await;
             return Ok(Bytes::from_owner(Inside(answered.map_err(problem_of)?)));
         }
-        let sealed = self.core.exchange(message, from, held.clone()).await;
+        let sealed = self.sealed.exchange(message, from, held.clone()).await;
         if matches!(sealed, Err(ServeFailure::NotForUs(_))) {
-            self.throttles.charge_junk(from);
+            self.serving.throttles().charge_junk(from);
         }
         let sealed = sealed.map_err(problem_of)?;
         drop(held);
@@ -148,7 +149,7 @@ impl Service {
                 return Err(TOO_LARGE);
             }
             // Memory is taken as bytes arrive: a length that is only announced costs nothing.
-            let share = self.core.memory().take(data.len()).ok_or(BUSY)?;
+            let share = self.serving.memory().take(data.len()).ok_or(BUSY)?;
             match &mut memory {
                 Some(memory) => memory.merge(share),
                 None => memory = Some(share),

@@ -9,7 +9,8 @@ use bftkv_protocol::{NodeId, Seal, SealError};
 use tokio::time::sleep;
 
 use super::{Faults, MemoryTransport};
-use crate::sealed::{SealedServer, Throttles};
+use crate::sealed::SealedServer;
+use crate::serving::Serving;
 use crate::{Handler, ServerLimits, TransportError};
 
 /// A network within one process. Clones are the same network.
@@ -93,8 +94,7 @@ impl MemoryNetwork {
     ) -> Result<(), SealError> {
         let limits = ServerLimits::default();
         let node = seal.id().clone();
-        let throttles = Arc::new(Throttles::new(&limits));
-        let server = SealedServer::new(seal, handler, throttles, &limits)?;
+        let server = SealedServer::new(seal, Arc::new(Serving::new(handler, &limits)))?;
         self.lock().nodes.insert(node, Service::Sealed(Arc::new(server)));
         Ok(())
     }

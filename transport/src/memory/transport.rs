@@ -11,7 +11,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::network::{MemoryNetwork, Service, back};
 use crate::asking::ask_each;
-use crate::sealed::{Carrier, SealedClient, SealedServer, ServeFailure, Workers};
+use crate::sealed::{Carrier, SealedClient, SealedServer, Workers};
+use crate::serving::ServeFailure;
 use crate::{
     Answers, AskOptions, BoxFuture, ClientLimits, Handler, Peer, Transport, TransportError,
 };

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use bftkv_protocol::{
     CertificateBytes, MAX_MESSAGE_BYTES, NodeId, Nonce, Opened, Request, Response, Seal, SealError,
@@ -10,32 +9,18 @@ use bftkv_protocol::{
 };
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::budget::{Budget, Share};
 use super::challenges::{Challenges, RENEW_AFTER};
-use super::crew::{Crew, Died};
 use super::envelope::{AnswerBody, Body, Envelope, EnvelopeError, MAX_RECIPIENTS, RequestBody};
-use super::throttles::Throttles;
-use crate::{Handler, ServerLimits, TransportRefusal};
+use crate::TransportRefusal;
+use crate::serving::{ServeFailure, Serving, Share};
 
 /// Opens requests, has them handled, and seals the answers.
-///
-/// Everything between a request's bytes and the bytes of its answer is done by one thread that may
-/// block: each thread that a message wakes costs as much as a tenth of a signature, and finds its
-/// caches cold. Threads are made as they are needed, so that the handlers of many requests can
-/// wait for one sync of the disk together.
 pub(crate) struct SealedServer {
     seal: Arc<dyn Seal>,
-    handler: Arc<dyn Handler>,
     challenges: Challenges,
-    /// How many messages may be worked on, or wait for it.
-    admitted: Arc<Semaphore>,
-    crew: Crew,
-    throttles: Arc<Throttles>,
-    memory: Budget,
-    handler_timeout: Duration,
+    serving: Arc<Serving>,
 }
 
 /// A sealed answer, and its share of the memory.
@@ -50,20 +35,6 @@ pub(crate) struct Sealed {
 struct Plain {
     bytes: Vec<u8>,
     share: Option<Share>,
-}
-
-/// A message that gets no signed answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ServeFailure {
-    /// It cannot be opened here, or names no one to whom a refusal could be bound. The sender's
-    /// fault.
-    NotForUs(String),
-    /// Too much waits already.
-    Overloaded,
-    /// The sender, or its address, asks too often.
-    TooMany,
-    /// The own key, the handler or the runtime failed. Ours.
-    Broken(String),
 }
 
 /// What was found in a message.
@@ -85,23 +56,8 @@ struct Caller {
 impl SealedServer {
     /// # Errors
     /// Without random numbers.
-    pub(crate) fn new(
-        seal: Arc<dyn Seal>,
-        handler: Arc<dyn Handler>,
-        throttles: Arc<Throttles>,
-        limits: &ServerLimits,
-    ) -> Result<Self, SealError> {
-        let challenges = Challenges::new(RENEW_AFTER)?;
-        let memory = Budget::new(limits.buffered_bytes);
-        let handler_timeout = limits.handler_timeout;
-        let admitted = Arc::new(Semaphore::new(limits.waiting_work.min(Semaphore::MAX_PERMITS)));
-        let crew = Crew::default();
-        Ok(Self { seal, handler, challenges, admitted, crew, throttles, memory, handler_timeout })
-    }
-
-    /// The memory that bodies and answers share.
-    pub(crate) fn memory(&self) -> &Budget {
-        &self.memory
+    pub(crate) fn new(seal: Arc<dyn Seal>, serving: Arc<Serving>) -> Result<Self, SealError> {
+        Ok(Self { seal, challenges: Challenges::new(RENEW_AFTER)?, serving })
     }
 
     /// Answers one sealed message that came from `address`. `guard` is dropped when the handler has
@@ -115,32 +71,17 @@ impl SealedServer {
         let caller = Arc::new(OnceLock::new());
         let (this, runtime, to) = (self.clone(), Handle::current(), caller.clone());
         // Neither a lost connection nor the timeout stops it half-way.
-        let work = self.work(move || this.serve(&runtime, &sealed, address, guard, &to));
-        match (timeout(self.handler_timeout, work).await, caller.get()) {
+        let work = self.serving.work(move || this.serve(&runtime, &sealed, address, guard, &to));
+        match (timeout(self.serving.handler_timeout(), work).await, caller.get()) {
             (Ok(answer), _) => answer,
             (Err(_), Some(caller)) => {
                 let (this, to) = (self.clone(), caller.clone());
                 let refusal = self.refuse(&to, TransportRefusal::Overloaded);
-                self.work(move || this.seal_answer(to, refusal)).await
+                self.serving.work(move || this.seal_answer(to, refusal)).await
             }
             // Too slow even to find out who asks.
             (Err(_), None) => Err(ServeFailure::Overloaded),
         }
-    }
-
-    async fn work(
-        &self,
-        work: impl FnOnce() -> Result<Sealed, ServeFailure> + Send + 'static,
-    ) -> Result<Sealed, ServeFailure> {
-        let admitted = self.admitted.clone().try_acquire_owned();
-        let admitted = admitted.map_err(|_| ServeFailure::Overloaded)?;
-        let work = move || {
-            let answer = work();
-            drop(admitted);
-            answer
-        };
-        let died = |Died| ServeFailure::Broken("the handler failed".to_owned());
-        self.crew.run(work).await.map_err(died)?
     }
 
     /// Opens, has handled, and seals; runs on a thread that may block. Tells early who asks.
@@ -160,8 +101,7 @@ impl SealedServer {
                 from.known = true;
                 // Nobody else sets it.
                 let _ = caller.set(from.clone());
-                let _entered = runtime.enter();
-                let response = runtime.block_on(self.handler.handle(from.node.clone(), request));
+                let response = self.serving.handle(runtime, from.node.clone(), request);
                 drop(guard);
                 self.write(&from, response)
             }
@@ -183,7 +123,7 @@ impl SealedServer {
             Err(SealError::OwnKey(reason)) => return Err(ServeFailure::Broken(reason)),
             Err(error) => return Err(ServeFailure::NotForUs(error.to_string())),
         };
-        if !self.throttles.allow_stranger(address) {
+        if !self.serving.throttles().allow_stranger(address) {
             return Err(ServeFailure::TooMany);
         }
         match joining(&plaintext) {
@@ -214,7 +154,7 @@ impl SealedServer {
         let from = Caller { node: opened.sender.clone(), nonce, known };
         let request = self.check(opened, nonce);
         let is_too_much = request == Err(TransportRefusal::TooManyRequests);
-        if is_too_much && !self.throttles.allow_refusal(&from.node) {
+        if is_too_much && !self.serving.throttles().allow_refusal(&from.node) {
             return Err(ServeFailure::TooMany);
         }
         Ok(Admission { from, request })
@@ -226,7 +166,7 @@ impl SealedServer {
         let own = own.ok_or(TransportRefusal::WrongRecipient)?;
         self.challenges.admit(&opened.sender, nonce, own.challenge)?;
         // After the check for replays: nobody can use up what another may ask.
-        if !self.throttles.allow_identity(&opened.sender, self.handler.is_member(&opened.sender)) {
+        if !self.serving.allow_identity(&opened.sender) {
             return Err(TransportRefusal::TooManyRequests);
         }
         decode(&body.request).map_err(|_| TransportRefusal::Malformed)
@@ -240,7 +180,7 @@ impl SealedServer {
         if bytes.len() > MAX_MESSAGE_BYTES {
             return self.refuse(to, TransportRefusal::TooLarge);
         }
-        match self.memory.take(bytes.len().saturating_mul(2)) {
+        match self.serving.memory().take(bytes.len().saturating_mul(2)) {
             Some(share) => Plain { bytes, share: Some(share) },
             None => self.refuse(to, TransportRefusal::Overloaded),
         }

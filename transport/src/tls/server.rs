@@ -3,7 +3,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bftkv_protocol::{
     Channel, ChannelKey, ChannelStanding, MAX_MESSAGE_BYTES, NodeId, Request, Response, decode,
@@ -14,16 +13,13 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::question::Question;
-use crate::sealed::{Budget, ServeFailure, Share, Throttles};
-use crate::{Handler, ServerLimits, TransportRefusal};
+use crate::TransportRefusal;
+use crate::serving::{ServeFailure, Serving, Share};
 
 /// Answers questions.
 pub(crate) struct TlsServer {
     channel: Arc<dyn Channel>,
-    handler: Arc<dyn Handler>,
-    throttles: Arc<Throttles>,
-    memory: Budget,
-    handler_timeout: Duration,
+    serving: Arc<Serving>,
 }
 
 /// An answer, and its share of the memory; refusals are small and take none.
@@ -48,15 +44,8 @@ impl From<TransportRefusal> for Refused {
 }
 
 impl TlsServer {
-    pub(crate) fn new(
-        channel: Arc<dyn Channel>,
-        handler: Arc<dyn Handler>,
-        throttles: Arc<Throttles>,
-        memory: Budget,
-        limits: &ServerLimits,
-    ) -> Self {
-        let handler_timeout = limits.handler_timeout;
-        Self { channel, handler, throttles, memory, handler_timeout }
+    pub(crate) fn new(channel: Arc<dyn Channel>, serving: Arc<Serving>) -> Self {
+        Self { channel, serving }
     }
 
     /// Answers one question that came from `address`, over a connection with `key` at its other
@@ -70,20 +59,19 @@ impl TlsServer {
     ) -> Result<Answered, ServeFailure> {
         let (this, runtime) = (self.clone(), Handle::current());
         // On a thread that may block, and not stopped half-way by a timeout or a lost connection.
-        let work = tokio::task::spawn_blocking(move || {
+        let work = self.serving.work(move || {
             let answer = match this.admit(&message, address, &key) {
                 Ok((sender, request)) => {
                     drop(message);
-                    Ok(runtime.block_on(this.handler.handle(sender, request)))
+                    Ok(this.serving.handle(&runtime, sender, request))
                 }
                 Err(refused) => Err(refused),
             };
             drop(guard);
             this.write(answer)
         });
-        match timeout(self.handler_timeout, work).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(ServeFailure::Broken("a handler failed".to_owned())),
+        match timeout(self.serving.handler_timeout(), work).await {
+            Ok(answer) => answer,
             Err(_) => Ok(refusal(TransportRefusal::Overloaded)),
         }
     }
@@ -108,15 +96,14 @@ impl TlsServer {
             ChannelStanding::NotValidNow => TransportRefusal::SenderNotValid,
             _ => TransportRefusal::UnknownSender,
         };
-        if !self.throttles.allow_stranger(address) {
+        if !self.serving.throttles().allow_stranger(address) {
             return Err(Refused::TooMany);
         }
         self.admit_joining(question, key, refusal)
     }
 
     fn admit_known(&self, question: Question) -> Result<(NodeId, Request), Refused> {
-        let is_member = self.handler.is_member(&question.from);
-        if !self.throttles.allow_identity(&question.from, is_member) {
+        if !self.serving.allow_identity(&question.from) {
             return Err(TransportRefusal::TooManyRequests.into());
         }
         let request = decode(&question.request).map_err(|_| TransportRefusal::Malformed)?;
@@ -150,7 +137,7 @@ impl TlsServer {
         if bytes.len() > MAX_MESSAGE_BYTES {
             return Ok(refusal(TransportRefusal::TooLarge));
         }
-        Ok(match self.memory.take(bytes.len()) {
+        Ok(match self.serving.memory().take(bytes.len()) {
             Some(share) => Answered { bytes, share: Some(share) },
             None => refusal(TransportRefusal::Overloaded),
         })
