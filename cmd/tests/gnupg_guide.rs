@@ -64,6 +64,8 @@ fn keys_of_gpg_become_a_cluster_that_gpg_judges() {
     assert!(output.status.success(), "{stdout}\n{stderr}");
     assert!(stdout.contains("n = 4, b = 1, q = 3: tolerates 1 faulty node"), "{stdout}");
     assert!(stdout.contains("hello, world"), "{stdout}");
+    let tls = stdout.lines().filter(|line| line.contains("  TLS  ")).count();
+    assert_eq!(tls, 5, "the keys for TLS are found: {stdout}");
     // Alice's signature and at least three shares.
     assert!(stderr.matches("Good signature").count() >= 4, "{stderr}");
 }

@@ -101,6 +101,12 @@ impl Certificate {
         identities.find(|one| one.kind == IdentityKind::Node).map(|one| one.address)
     }
 
+    /// Whether it holds a key for connections at `time`: an Ed25519 subkey for authentication alone.
+    #[must_use]
+    pub fn offers_tls(&self, time: SystemTime) -> bool {
+        !self.present(time).channel.is_empty()
+    }
+
     /// What the key is to this certificate at `time`.
     pub(crate) fn channel_standing(&self, key: &ChannelKey, time: SystemTime) -> ChannelStanding {
         if self.present(time).channel.contains(key) {
@@ -193,11 +199,6 @@ impl Present {
                 .filter_map(|ka| channel_key(ka.key().mpis()))
                 .collect(),
         }
-    }
-
-    /// Whether it holds a key for connections.
-    pub(crate) fn has_channel(&self) -> bool {
-        !self.channel.is_empty()
     }
 
     /// The user IDs that hold an identity.

@@ -34,7 +34,7 @@ impl ChannelKeys {
 
     fn has_channel(&self, node: &NodeId) -> bool {
         let certificate = self.keyring.certificate(node);
-        certificate.is_some_and(|one| one.present(self.keyring.now()).has_channel())
+        certificate.is_some_and(|one| one.offers_tls(self.keyring.now()))
     }
 }
 

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use bftkv::protocol::Store;
 use bftkv::storage::{StorageConfig, WriterLog, open_on};
-use bftkv::transport::{ClientLimits, HttpTransport};
-use bftkv::wot::Sealer;
+use bftkv::transport::ClientLimits;
 use bftkv::{Client, ClientParts, Home, Node, NodeParts, PutOptions, Value, Variable};
 
 use crate::block_on;
@@ -63,8 +62,7 @@ async fn serve(home: &Home, points: Points) {
     let configuration =
         certificates.configuration(key.certificate().id(), &home.config().realm).unwrap();
     let settings = home.config().node.clone();
-    let seal = Arc::new(Sealer::new(certificates.keyring().clone(), key.clone()));
-    let transport = Arc::new(HttpTransport::new(seal, ClientLimits::default()));
+    let transport = Arc::new(certificates.transport(&key, ClientLimits::default()).unwrap());
     let own = Some(home.path().to_owned());
     let parts = NodeParts {
         configuration: Some(configuration),
@@ -90,8 +88,7 @@ async fn serve(home: &Home, points: Points) {
 /// A client whose disk and whose way to the nodes can kill it.
 pub(crate) async fn deadly_client(home: &Home, points: Points) -> Client {
     let (certificates, key) = (home.certificates().unwrap(), home.key());
-    let seal = Arc::new(Sealer::new(certificates.keyring().clone(), key.clone()));
-    let transport = HttpTransport::new(seal, ClientLimits::default());
+    let transport = certificates.transport(&key, ClientLimits::default()).unwrap();
     let disk = Arc::new(DeadlyDisk(points.clone()));
     let parts = ClientParts {
         certificates,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bftkv::protocol::Configurations;
-use bftkv::transport::{ClientLimits, HttpTransport, Transport};
-use bftkv::wot::{Keyring, KeyringOptions, Origin, Sealer};
+use bftkv::transport::{ClientLimits, Transport};
+use bftkv::wot::{Keyring, KeyringOptions, Origin};
 use bftkv::{
     Certificates, Client, ClientParts, GetOptions, Home, Node, NodeParts, PutOptions, RunningNode,
     Value, Variable,
@@ -28,8 +28,7 @@ fn certificates(home: &Home, time: SystemTime) -> Certificates {
 }
 
 fn transport(certificates: &Certificates, home: &Home) -> Arc<dyn Transport> {
-    let seal = Sealer::new(certificates.keyring().clone(), home.key());
-    Arc::new(HttpTransport::new(Arc::new(seal), ClientLimits::default()))
+    Arc::new(certificates.transport(&home.key(), ClientLimits::default()).unwrap())
 }
 
 async fn serve(home: &Home, time: SystemTime) -> Result<RunningNode, bftkv::Error> {

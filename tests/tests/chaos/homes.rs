@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use bftkv::wot::{OwnKey, Statement, generate_key};
+use bftkv::wot::{OwnKey, Statement, generate_key, generate_sealing_key};
 use bftkv::{Client, Home, NewHome, NodeId};
 
 /// A cluster's folder. Node i is `n<i>`, user i is `u<i>`.
@@ -61,14 +61,19 @@ fn certified(by: &[&OwnKey], key: &OwnKey, valid_for: Option<Duration>) -> Vec<u
 }
 
 impl Homes {
-    /// Nodes and users that have all certified each other.
+    /// Nodes and users that have all certified each other. The last node has no key for TLS: it is
+    /// asked, and asks, by sealed messages, and all others by TLS among themselves.
     pub(crate) fn new(plan: &Plan) -> Self {
         let listen: Vec<u16> = (0..plan.nodes).map(|_| free_port()).collect();
         let url = |i: usize| plan.fronts.get(i).copied().unwrap_or(listen[i]);
         let node = |i: usize| format!("Node {i} (http://127.0.0.1:{})", url(i));
         let user = |i: usize| format!("User {i} <user{i}@example.org>");
         let names = (0..plan.nodes).map(node).chain((0..plan.users).map(user));
-        let keys: Vec<OwnKey> = names.map(|name| generate_key(&name, None).unwrap().key).collect();
+        let generate = |(i, name): (usize, String)| {
+            let make = if i + 1 == plan.nodes { generate_sealing_key } else { generate_key };
+            make(&name, None).unwrap().key
+        };
+        let keys: Vec<OwnKey> = names.enumerate().map(generate).collect();
         let all: Vec<&OwnKey> = keys.iter().collect();
         let ring: Vec<Vec<u8>> =
             keys.iter().map(|key| certified(&all, key, plan.valid_for)).collect();

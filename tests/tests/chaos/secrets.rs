@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bftkv::Home;
 use bftkv::protocol::{Purpose, Seal as _, Sign as _};
-use bftkv::wot::Sealer;
+use bftkv::wot::{ChannelKeys, Sealer};
 
 use crate::block_on;
 use crate::homes::{Homes, Plan};
@@ -49,13 +49,15 @@ fn use_key(home: &Path) {
     let home = Home::open(home).unwrap();
     let (certificates, key) = (home.certificates().unwrap(), home.key());
     let sealer = Sealer::new(certificates.keyring().clone(), key.clone());
+    let channel = ChannelKeys::of(certificates.keyring().clone(), &key).unwrap();
     let me = key.certificate().id().clone();
     for _ in 0..50 {
         black_box(key.sign(Purpose::Share, b"a statement").unwrap());
+        black_box(channel.sign(b"a handshake").unwrap());
         let sealed = sealer.seal(std::slice::from_ref(&me), b"a message").unwrap();
         assert_eq!(sealer.open(&sealed, 1000).unwrap().plaintext, b"a message");
     }
-    drop((Arc::new(sealer), key, home));
+    drop((Arc::new(sealer), channel, key, home));
 }
 
 /// The secret parts of the keys in a file of unprotected keys: the last bytes of each secret key

@@ -3,8 +3,10 @@
 // Clippy knows tests by their attribute only, not the helpers that they call.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::exhaustive_enums)]
 
+pub mod fake_channel;
 pub mod fake_seal;
 pub mod raw;
+pub mod raw_tls;
 pub mod wire;
 
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use bftkv_transport::{
     AskOptions, BoxFuture, ClientLimits, Handler, HttpServer, HttpTransport, Peer, ServerLimits,
     Transport, TransportError,
 };
+pub use fake_channel::FakeChannel;
 pub use fake_seal::FakeSeal;
 
 /// Generous: a test that waits so long has failed.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
@@ -11,9 +11,14 @@ use super::LONG;
 
 /// A request with the usual headers.
 pub fn post(body: &[u8]) -> Vec<u8> {
+    post_to("/bftkv/1/message", body)
+}
+
+/// The same to another path.
+pub fn post_to(path: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head = format!(
-        "POST /bftkv/1/message HTTP/1.1\r\nhost: test\r\ncontent-type: application/octet-stream\r\ncontent-length: {length}\r\n\r\n"
+        "POST {path} HTTP/1.1\r\nhost: test\r\ncontent-type: application/octet-stream\r\ncontent-length: {length}\r\n\r\n"
     );
     [head.as_bytes(), body].concat()
 }
@@ -27,7 +32,7 @@ pub async fn send_and_read(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Reads until the other end closes or resets. Fails if it does not within the generous limit.
-pub async fn read_to_close(stream: &mut TcpStream) -> Vec<u8> {
+pub async fn read_to_close<S: AsyncRead + Unpin>(stream: &mut S) -> Vec<u8> {
     let mut all = Vec::new();
     let mut buffer = [0; 4096];
     loop {
@@ -39,7 +44,7 @@ pub async fn read_to_close(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 /// Reads one message: headers and a body with a length.
-pub async fn read_message(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
+pub async fn read_message<S: AsyncRead + Unpin>(stream: &mut S) -> Option<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     let mut byte = [0];
     while !bytes.ends_with(b"\r\n\r\n") {

@@ -16,7 +16,9 @@ use crate::public_home::PublicHome;
 
 /// List the certificates that this home knows.
 ///
-/// The first column is `*` for the own certificate; the last is how many others have certified it.
+/// The first column is `*` for the own certificate. `TLS` stands where it holds a key for that; two
+/// that hold one talk over TLS, all others by sealed messages. The last column is how many others
+/// have certified it.
 ///
 /// Example: bftkv cert list --json
 #[derive(Debug, Args)]
@@ -37,6 +39,7 @@ struct Shown {
     own: bool,
     kind: &'static str,
     standing: String,
+    tls: bool,
     user_ids: Vec<String>,
     certified_by: Vec<String>,
     certifies: Vec<String>,
@@ -51,10 +54,11 @@ impl fmt::Display for Report {
                 GOOD => String::new(),
                 other => format!("  {}", escape(other)),
             };
+            let tls = if shown.tls { "TLS" } else { "" };
             let certifiers = shown.certified_by.len();
             writeln!(
                 f,
-                "{own} {}  {:4}  {names}{standing}  (certified by {certifiers})",
+                "{own} {}  {:4}  {tls:3}  {names}{standing}  (certified by {certifiers})",
                 shown.fingerprint, shown.kind
             )
         })
@@ -72,7 +76,9 @@ pub(crate) fn run(_: &ListArgs, context: &Context) -> Result<Exit, Failure> {
 
 fn show(home: &PublicHome, graph: &TrustGraph, id: &NodeId) -> Shown {
     let keyring = home.certificates().keyring();
-    let standing = keyring.certificate(id).map(|certificate| certificate.standing(keyring.now()));
+    let certificate = keyring.certificate(id);
+    let now = keyring.now();
+    let standing = certificate.as_ref().map(|certificate| certificate.standing(now));
     Shown {
         fingerprint: id.to_string(),
         own: id == home.id(),
@@ -84,6 +90,7 @@ fn show(home: &PublicHome, graph: &TrustGraph, id: &NodeId) -> Shown {
             Some(Standing::Invalid(reason)) => format!("invalid: {reason}"),
             _ => "unusable".to_owned(),
         },
+        tls: certificate.is_some_and(|certificate| certificate.offers_tls(now)),
         user_ids: keyring.identities(id).iter().map(user_id).collect(),
         certified_by: graph.certifiers_of(id).map(NodeId::to_string).collect(),
         certifies: graph.certified_by(id).map(NodeId::to_string).collect(),
