@@ -93,7 +93,8 @@ impl Default for ServerLimits {
 /// What a client allows itself and the servers that it asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientLimits {
-    /// For one connection to be made, a TLS handshake included; the deadline of the question counts as well. Default 3 s.
+    /// For one connection to be made, a TLS handshake included; the deadline of the question counts
+    /// as well. Default 3 s.
     pub connect_timeout: Duration,
     /// The greatest body of an answer, in bytes. Default: the greatest sealed message.
     pub body_bytes: usize,

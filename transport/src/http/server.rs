@@ -291,7 +291,8 @@ async fn shake(stream: TcpStream, tls: Tls) -> std::io::Result<(TlsStream<TcpStr
     // The semaphore is never closed.
     let _turn = tls.handshakes.acquire().await.map_err(|_| refused("closed"))?;
     let stream = tls.tls.accept(stream).await?;
-    let key = peer_key(stream.get_ref().1).ok_or_else(|| refused("no key was shown"))?;
+    let key = peer_key(stream.get_ref().1)
+        .ok_or_else(|| refused("no key was shown, or for something else"))?;
     Ok((stream, key))
 }
 

@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use bftkv_protocol::{Channel, ChannelKey, ChannelStanding, NodeId, SealError};
 use rustls::client::{
-    AlwaysResolvesClientRawPublicKeys, ClientSessionMemoryCache, ClientSessionStore, Resumption,
-    Tls12Resumption,
+    AlwaysResolvesClientRawPublicKeys, ClientSessionMemoryCache, Resumption, Tls12Resumption,
 };
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::CertificateDer;
 use rustls::server::{AlwaysResolvesServerRawPublicKeys, ServerSessionMemoryCache};
 use rustls::version::TLS13;
-use rustls::{ClientConfig, CommonState, HandshakeKind, ServerConfig};
+use rustls::{ClientConfig, CommonState, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -33,7 +32,6 @@ type TlsConnection = TlsStream<TcpStream>;
 pub(crate) struct Connector {
     channel: Arc<dyn Channel>,
     tls: TlsConnector,
-    sessions: Arc<dyn ClientSessionStore>,
 }
 
 impl Connector {
@@ -54,9 +52,8 @@ impl Connector {
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.enable_sni = false;
         config.enable_early_data = false;
-        config.resumption =
-            Resumption::store(sessions.clone()).tls12_resumption(Tls12Resumption::Disabled);
-        Ok(Self { channel, tls: TlsConnector::from(Arc::new(config)), sessions })
+        config.resumption = Resumption::store(sessions).tls12_resumption(Tls12Resumption::Disabled);
+        Ok(Self { channel, tls: TlsConnector::from(Arc::new(config)) })
     }
 
     /// The own key, and those of others.
@@ -69,8 +66,8 @@ impl Connector {
         self.channel.standing(node, key) == ChannelStanding::Valid
     }
 
-    /// Shakes hands with a node. A session that was made with a key of the node that counts no
-    /// more is forgotten, with all others of that node: nothing is checked when it is resumed.
+    /// Shakes hands with a node. Whose key it is is looked at afterwards too: no verifier is called
+    /// when a session is resumed.
     ///
     /// # Errors
     /// [`TransportError::WrongKey`], or the connection broke.
@@ -81,25 +78,12 @@ impl Connector {
     ) -> Result<(TlsConnection, ChannelKey), TransportError> {
         let name = server_name::of(node)
             .ok_or_else(|| TransportError::Unreachable("no name for the node".to_owned()))?;
-        let connected = self.tls.connect(name.clone(), stream).await.map_err(not_shaken)?;
+        let connected = self.tls.connect(name, stream).await.map_err(not_shaken)?;
         let state: &CommonState = connected.get_ref().1;
-        if state.alpn_protocol() != Some(ALPN) {
-            return Err(TransportError::WrongKey);
-        }
         match peer_key(state) {
             Some(key) if self.leads_to(node, &key) => Ok((connected, key)),
-            _ => {
-                if state.handshake_kind() == Some(HandshakeKind::Resumed) {
-                    self.forget(&name);
-                }
-                Err(TransportError::WrongKey)
-            }
+            _ => Err(TransportError::WrongKey),
         }
-    }
-
-    fn forget(&self, name: &ServerName<'static>) {
-        // Bounded by what one server may have sent: the store keeps eight for each name.
-        while self.sessions.take_tls13_ticket(name).is_some() {}
     }
 }
 
@@ -129,8 +113,12 @@ pub(crate) fn acceptor(channel: Arc<dyn Channel>) -> Result<TlsAcceptor, SealErr
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// The key of the other end, also of a session that was resumed.
+/// The key of the other end, also of a session that was resumed. None if it did not say that it
+/// speaks our protocol: ALPN is not asked for by TLS itself, so its absence breaks no handshake.
 pub(crate) fn peer_key(state: &CommonState) -> Option<ChannelKey> {
+    if state.alpn_protocol() != Some(ALPN) {
+        return None;
+    }
     let spki: &CertificateDer<'_> = state.peer_certificates()?.first()?;
     keys::from_spki(spki.as_ref())
 }

@@ -130,7 +130,7 @@ pub struct CountedKeys(&'static dyn Tls13AeadAlgorithm, &'static [AtomicUsize; 2
 
 impl CountedKeys {
     pub fn worn_out_after(records: u64) -> (SupportedCipherSuite, Self) {
-        let SupportedCipherSuite::Tls13(real) = TLS13_AES_128_GCM_SHA256 else { unreachable!() };
+        let SupportedCipherSuite::Tls13(real) = TLS13_AES_128_GCM_SHA256;
         let keys = Self(real.aead_alg, Box::leak(Box::default()));
         let common = CipherSuiteCommon {
             suite: real.common.suite,
