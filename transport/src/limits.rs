@@ -31,7 +31,7 @@ pub struct ServerLimits {
     pub handshake_timeout: Duration,
     /// TLS handshakes at one time; more wait for their turn. Default 256.
     pub handshakes: usize,
-    /// How old a TLS connection gets, however busy: then the key is shown anew. Beyond the
+    /// How old a TLS connection gets, however busy; the next one agrees on new keys. Beyond the
     /// clients' hour, so that they close first. Default 2 h.
     pub connection_age: Duration,
     /// How long the asker waits for the handler. The handler itself goes on. Default 10 s.
@@ -43,14 +43,15 @@ pub struct ServerLimits {
     pub connections_per_address: usize,
     /// Requests that are opened, handled and answered at one time. Default 256.
     pub in_flight: usize,
-    /// Sealed bodies and answers in memory at one time, in bytes. What is made of them (the opened
+    /// Bodies and answers in memory at one time, in bytes. What is made of them (the opened
     /// and the decoded message) comes on top, about as much again twice, so that a node that holds
     /// all it may stays below 256 MiB. Default 64 MiB.
     pub buffered_bytes: usize,
     /// Messages that may wait for a processor to open or seal them. Default 1,024.
     pub waiting_work: usize,
-    /// Requests from one IPv4 address or one IPv6 network of 64 bits. Beyond it HTTP status 429,
-    /// before a body is read. A message that cannot be opened counts as 16 more. Default 4,000 per
+    /// Requests and TLS handshakes from one IPv4 address or one IPv6 network of 64 bits. Beyond it
+    /// HTTP status 429, before a body is read, or the connection is closed. A message that cannot be
+    /// opened, or a handshake that comes to nothing, counts as 16 more. Default 4,000 per
     /// second, more than a processor can open, so it slows only those who send junk.
     pub requests_per_address: Rate,
     /// Requests of one certificate; members of the configuration have four times as many. Beyond it
@@ -110,7 +111,7 @@ pub struct ClientLimits {
     /// How long a connection is kept open without use. Below the servers' 30 s, so that the
     /// client closes first. Default 20 s.
     pub idle_timeout: Duration,
-    /// How old a TLS connection gets, however busy: then the key is shown anew. Default 1 h.
+    /// How old a TLS connection gets, however busy; the next one agrees on new keys. Default 1 h.
     pub connection_age: Duration,
     /// Nodes to which connections are kept. Default 1,024.
     pub nodes: usize,
