@@ -68,6 +68,8 @@ mod transport;
 
 #[doc(hidden)]
 pub use sealed::check_envelope;
+#[doc(hidden)]
+pub use tls::check_question;
 
 pub use answers::Answers;
 pub use error::{Fault, TransportError};

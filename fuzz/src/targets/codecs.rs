@@ -25,9 +25,10 @@ pub(super) fn response(data: &[u8]) {
     }
 }
 
-/// What a sealed message holds.
+/// What a sealed message holds, and what is asked over TLS.
 pub(super) fn envelope(data: &[u8]) {
     bftkv_transport::check_envelope(data);
+    bftkv_transport::check_question(data);
 }
 
 /// Whoever is convicted has signed two values for one timestamp; bytes from outside convict nobody

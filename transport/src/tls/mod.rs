@@ -12,6 +12,7 @@ mod verifiers;
 pub(crate) use client::TlsClient;
 pub(crate) use connector::{Connector, acceptor, peer_key};
 pub(crate) use question::TLS_PATH;
+pub use question::check_question;
 pub(crate) use server::{Answered, TlsServer};
 
 /// The first byte of a connection that begins with a TLS handshake; no HTTP request begins so.

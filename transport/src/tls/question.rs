@@ -1,6 +1,6 @@
 //! What goes over a TLS connection: a question, and what came of it.
 
-use bftkv_protocol::{NodeId, Request, encode};
+use bftkv_protocol::{NodeId, Request, decode, encode};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -30,6 +30,17 @@ impl Question {
 
     pub(super) fn is_of_this_version(&self) -> bool {
         self.version == VERSION
+    }
+}
+
+/// Reads bytes as a question. For the fuzz target: whether there is one form of each only.
+///
+/// # Panics
+/// When a question was read that would be written differently.
+#[doc(hidden)]
+pub fn check_question(bytes: &[u8]) {
+    if let Ok(question) = decode::<Question>(bytes) {
+        assert_eq!(encode(&question), bytes, "another form of a question was read");
     }
 }
 
