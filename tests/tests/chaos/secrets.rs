@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bftkv::Home;
-use bftkv::protocol::{Purpose, Seal as _, Sign as _};
+use bftkv::protocol::{Channel as _, Purpose, Seal as _, Sign as _};
 use bftkv::wot::{ChannelKeys, Sealer};
 
 use crate::block_on;
