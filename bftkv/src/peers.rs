@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bftkv_protocol::client::Lost;
-use bftkv_protocol::{Answer, NodeId, Refusal, Request, Response, Sign};
+use bftkv_protocol::{Answer, NodeId, Refusal, Request, Response, Sign, SignatureBytes};
 use bftkv_transport::{AskOptions, Fault, Peer, Transport, TransportError, TransportRefusal};
 use bftkv_wot::OwnKey;
 use tokio::sync::mpsc;
@@ -99,7 +99,7 @@ impl Peers {
                     () = sender.closed(), if !lingers => return,
                 };
                 let Some((node, answer)) = next else { return };
-                match Mend::for_answer(&answer) {
+                match peers.mend_for(&node, &answer) {
                     None => {
                         let _ = sender.send(heard(node, answer));
                     }
@@ -155,6 +155,19 @@ impl Peers {
         Some(Request::Join { certificate })
     }
 
+    /// What an answer shows to be missing. Over TLS a node is known by another key than the one that
+    /// it signs with, so a fresh signing key is noticed by what it has signed.
+    fn mend_for(&self, node: &NodeId, answer: &Result<Response, TransportError>) -> Option<Mend> {
+        let keyring = self.parts.certificates.keyring();
+        let is_by_unknown_key = |own: &SignatureBytes| !keyring.holds_maker(node, own);
+        match Mend::for_answer(answer) {
+            None if own_signature(node, answer).is_some_and(is_by_unknown_key) => {
+                Some(Mend::Refresh)
+            }
+            mend => mend,
+        }
+    }
+
     /// Introduces what the node lacks and asks it once more.
     fn mend_and_ask(
         &self,
@@ -186,8 +199,8 @@ impl Peers {
         });
     }
 
-    /// Asks others for the certificate of a node whose answer cannot be opened, or who has another
-    /// key for connections: it may have made a fresh key.
+    /// Asks others for the certificate of a node whose answer cannot be opened, who has another key
+    /// for connections, or who signs with another key: it may have made a fresh one.
     async fn refresh(&self, node: &NodeId, patience: Patience) {
         let certificates = &self.parts.certificates;
         let before = certificates.bytes(node);
@@ -255,6 +268,20 @@ impl Mend {
             }
             _ => None,
         }
+    }
+}
+
+/// What the node itself has signed in its answer.
+fn own_signature<'a>(
+    node: &NodeId,
+    answer: &'a Result<Response, TransportError>,
+) -> Option<&'a SignatureBytes> {
+    match answer.as_ref().ok()?.outcome.as_ref().ok()? {
+        Answer::Time { signature, .. } => signature.as_ref(),
+        Answer::Share(share) | Answer::Vote(Some(share)) if share.signer == *node => {
+            Some(&share.signature)
+        }
+        _ => None,
     }
 }
 

@@ -48,7 +48,10 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        let cluster = Cluster::new(4, &["Alice <alice@example.org>"]);
+        Self::with(Cluster::new(4, &["Alice <alice@example.org>"])).await
+    }
+
+    async fn with(cluster: Cluster) -> Self {
         let mut nodes = Vec::new();
         for i in 0..4 {
             nodes.push(cluster.serve(i).await);
@@ -102,9 +105,11 @@ async fn a_deleted_store_is_noticed_and_read_back() {
     scene.check_recovered("one").await;
 }
 
+/// Alice asks this node by sealed messages.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_copy_of_the_store_is_noticed() {
-    let mut scene = Scene::new().await;
+    let users = ["Alice <alice@example.org>"];
+    let mut scene = Scene::with(Cluster::mixed(4, &users, |i| i == 0)).await;
     scene.stop_first().await;
     let (store, aside) =
         (scene.cluster.home_path(0).join("store"), scene.cluster.home_path(0).join("aside"));

@@ -106,7 +106,8 @@ pub struct ClientLimits {
     pub headers: usize,
     /// Connections to one node at one time; more questions wait. Default 16.
     pub connections_per_node: usize,
-    /// Connections that are kept open to one node. Default 8.
+    /// Connections that are kept open to one node. Default 16: a new one costs much more than a
+    /// question.
     pub idle_per_node: usize,
     /// How long a connection is kept open without use. Below the servers' 30 s, so that the
     /// client closes first. Default 20 s.
@@ -127,7 +128,7 @@ impl Default for ClientLimits {
             header_bytes: 16 * 1024,
             headers: 64,
             connections_per_node: 16,
-            idle_per_node: 8,
+            idle_per_node: 16,
             idle_timeout: Duration::from_secs(20),
             connection_age: Duration::from_secs(3600),
             nodes: 1024,

@@ -122,6 +122,16 @@ impl Certificate {
         &self.cert
     }
 
+    /// Whether a signature packet names one of the signing keys, wherever in it: the packet is not
+    /// read, which is done when the signature is verified.
+    pub(crate) fn is_maker(&self, signature: &[u8]) -> bool {
+        self.signing.iter().any(|key| {
+            let fingerprint = key.public().fingerprint();
+            let name = fingerprint.as_bytes();
+            signature.windows(name.len().max(1)).any(|part| part == name)
+        })
+    }
+
     /// The key that made a signature, if it was ever bound for signing. Independent of expiry and
     /// revocation: what was certified stays valid everywhere (rule R4).
     pub(crate) fn signing_key(&self, fingerprint: &Fingerprint) -> Option<&VerificationKey> {

@@ -238,6 +238,15 @@ impl Keyring {
         Some(certificate)
     }
 
+    /// Whether this copy of the signer's certificate holds the key that a signature names as its
+    /// maker, or is not known at all. If not, the signer may have made a subkey since. Nothing is
+    /// verified: it says only whether a newer copy may help.
+    #[must_use]
+    pub fn holds_maker(&self, signer: &NodeId, signature: &SignatureBytes) -> bool {
+        let certificate = self.certificate(signer);
+        certificate.is_none_or(|certificate| certificate.is_maker(signature.as_bytes()))
+    }
+
     /// Whether the certificate is known.
     #[must_use]
     pub fn contains(&self, id: &NodeId) -> bool {

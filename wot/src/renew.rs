@@ -116,7 +116,10 @@ mod tests {
         let mendable = VerifyError::UnknownCertificate(old.id().clone());
         let verdict = stale.verify(old.id(), Purpose::Share, b"m", &after);
         assert_eq!(verdict, Err(mendable), "whoever has the old certificate fetches the new one");
+        let known_to_stale = || [&before, &after].map(|s| stale.holds_maker(old.id(), s));
+        assert_eq!(known_to_stale(), [true, false]);
         stale.add_stranger(again.certificate_bytes()).unwrap();
+        assert_eq!(known_to_stale(), [true, true]);
         assert_eq!(stale.verify(old.id(), Purpose::Share, b"m", &after), Ok(()));
     }
 

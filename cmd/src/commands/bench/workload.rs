@@ -59,9 +59,10 @@ impl Bench {
     ) -> Result<Self, Failure> {
         let home = Home::open(home)?;
         let (certificates, key) = (home.certificates()?, home.key());
+        let connections = usize::from(clients).max(ClientLimits::default().connections_per_node);
         let limits = ClientLimits {
-            connections_per_node: usize::from(clients)
-                .max(ClientLimits::default().connections_per_node),
+            connections_per_node: connections,
+            idle_per_node: connections,
             ..ClientLimits::default()
         };
         let transport = Arc::new(certificates.transport(&key, limits)?);
