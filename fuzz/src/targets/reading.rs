@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bftkv_protocol::client::{Action, Consistency, Lost, Read, ReadOptions, Round};
+use bftkv_protocol::client::{Action, Consistency, Hedge, Lost, Read, ReadOptions, Round};
 use bftkv_protocol::{
     Answer, CertifiedEntry, NodeId, Outcome, Refusal, Request, Response, Timestamp, decode,
     verify_certified,
@@ -29,6 +29,7 @@ pub(super) fn read(data: &[u8]) {
         cut: BTreeSet::new(),
         deadline: Duration::from_secs(60),
         round_timeout: Duration::from_secs(1),
+        hedge: Hedge::default(),
     };
     let (now, at) = (Duration::ZERO, options.at);
     let mut read = Read::start(now, alone(&configuration), variable("x"), options);

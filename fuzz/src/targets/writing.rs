@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bftkv_protocol::client::{Action, Lost, Options, Reserve, Round, Write};
+use bftkv_protocol::client::{Action, Hedge, Lost, Options, Reserve, Round, Write};
 use bftkv_protocol::{
     Answer, Configuration, EntryId, NodeId, Outcome, Refusal, Request, Response, SignedEntry,
     Value, decode, verify_certified,
@@ -62,6 +62,7 @@ impl Desk {
             owner: ALICE.owner(),
             deadline: Duration::from_secs(60),
             round_timeout: Duration::from_secs(1),
+            hedge: Hedge::default(),
             backoff: Duration::from_millis(10),
             seed: 1,
             cut: BTreeSet::new(),

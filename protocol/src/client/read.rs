@@ -259,7 +259,7 @@ impl Read {
         let (hedge, mut to) = (&self.options.hedge, self.store_members());
         let spare = hedge.hold_back(&self.variable, [self.configuration.store()], &to);
         to.retain(|id| !spare.contains(id));
-        let at_most = self.options.round_timeout / 2;
+        let at_most = self.options.round_timeout.checked_div(2).unwrap_or_default();
         self.spare = Spare::new(spare, now, hedge.after.map(|after| after.min(at_most)));
         self.send_read(to);
     }

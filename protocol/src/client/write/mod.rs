@@ -373,7 +373,7 @@ impl Write {
             let (hedge, cliques) = (&self.options.hedge, self.configuration.cliques());
             let spare = hedge.hold_back(&self.variable, cliques, &to);
             to.retain(|id| !spare.contains(id));
-            let at_most = self.options.round_timeout / 2;
+            let at_most = self.options.round_timeout.checked_div(2).unwrap_or_default();
             self.spare = Spare::new(spare, now, hedge.after.map(|after| after.min(at_most)));
         }
         self.send(to, request);
