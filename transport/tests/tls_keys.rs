@@ -13,8 +13,9 @@ use bftkv_protocol::{Response, decode};
 use bftkv_transport::{
     ClientLimits, HttpServer, HttpTransport, Peer, ServerLimits, TransportError, TransportRefusal,
 };
+use common::fake_channel::FakeChannel;
 use common::raw_tls::{Hands, question};
-use common::{Echo, FakeChannel, FakeSeal, LONG, ask_one, id, raw, read, wire};
+use common::{Echo, FakeSeal, LONG, ask_one, id, raw, read, wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bftkv_transport::{ClientLimits, HttpServer, HttpTransport, Peer, Rate, ServerLimits};
+use common::fake_channel::FakeChannel;
 use common::raw_tls::{CountedKeys, Hands, question};
-use common::{Echo, FakeChannel, FakeSeal, LONG, ask_one, bulky, eventually, id, raw, read};
+use common::{Echo, FakeSeal, LONG, ask_one, bulky, eventually, id, raw, read};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;

@@ -14,8 +14,9 @@ use std::sync::Arc;
 use bftkv_transport::{
     ClientLimits, HttpServer, HttpTransport, Peer, ServerLimits, TransportError,
 };
+use common::fake_channel::FakeChannel;
 use common::raw_tls::question;
-use common::{Echo, FakeChannel, FakeSeal, ask_one, id, raw, read};
+use common::{Echo, FakeSeal, ask_one, id, raw, read};
 
 const NODE: u8 = 1;
 const USER: u8 = 100;

@@ -21,7 +21,6 @@ use bftkv_transport::{
     AskOptions, BoxFuture, ClientLimits, Handler, HttpServer, HttpTransport, Peer, ServerLimits,
     Transport, TransportError,
 };
-pub use fake_channel::FakeChannel;
 pub use fake_seal::FakeSeal;
 
 /// Generous: a test that waits so long has failed.
