@@ -1,6 +1,7 @@
 //! The certificates that a node or a client knows, and the folder where it keeps them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,12 +11,12 @@ use bftkv_protocol::{
 use bftkv_transport::{ClientLimits, HttpTransport};
 use bftkv_wot::{
     CertificateError, CertificateRecord, ChannelKeys, ConfigurationOptions, Keyring,
-    KeyringOptions, Origin, OwnKey, QuorumCertificates, Sealer, Statement, derive_configuration,
-    read_folder,
+    KeyringOptions, Origin, OwnKey, QuorumCertificates, ReadError, Sealer, Statement,
+    derive_configuration, read_file, read_folder,
 };
 
 use crate::config::RealmConfig;
-use crate::files::replace;
+use crate::files::{lock, replace};
 use crate::{Error, HomeError, Revoked};
 
 /// A keyring and, if it has one, the folder that it is kept in: one file for each certificate.
@@ -208,11 +209,39 @@ impl Certificates {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
     }
 
+    /// Writes a certificate to the folder, with what others have put into its file since it was
+    /// read: a revocation of an operator's command above all. Commands and nodes wait for each
+    /// other; whoever replaces the file by hand in this very moment may lose to us.
     fn save(&self, id: &NodeId) -> Result<(), HomeError> {
-        if let (Some(folder), Some(bytes)) = (&self.folder, self.bytes(id)) {
-            replace(&folder.join(format!("{id}.pgp")), bytes.as_bytes())?;
+        if let Some(folder) = &self.folder {
+            let _one_at_a_time = lock(folder)?;
+            let path = folder.join(format!("{id}.pgp"));
+            self.merge_from(&path, id)?;
+            if let Some(bytes) = self.bytes(id) {
+                replace(&path, bytes.as_bytes())?;
+            }
         }
         self.note_kept(id.clone());
+        Ok(())
+    }
+
+    /// Takes what a file knows of a certificate. Nothing is taken from one that holds none: the
+    /// log tells, and what is known here is better.
+    fn merge_from(&self, path: &Path, id: &NodeId) -> Result<(), HomeError> {
+        let found = match read_file(path) {
+            Ok(found) => found,
+            Err(ReadError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                return Ok(());
+            }
+            Err(error @ ReadError::Certificate { .. }) => {
+                tracing::warn!(%error, "a file that is no certificate is replaced");
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for record in found.certificates.into_iter().filter(|record| record.id() == id) {
+            self.keyring.add(record, Origin::Local).map_err(HomeError::Certificate)?;
+        }
         Ok(())
     }
 

@@ -166,11 +166,21 @@ pub struct StorageConfig {
     pub kind: StorageKind,
     /// How much of it is kept in memory, in MiB.
     pub cache_mib: usize,
+    /// How long after a look for damage the next one begins, in hours; 0: never.
+    pub scrub_hours: u64,
+}
+
+impl StorageConfig {
+    /// How long after a look for damage the next one begins.
+    pub(crate) fn scrub_every(&self) -> Option<Duration> {
+        const HOUR: u64 = 3600;
+        (self.scrub_hours > 0).then(|| Duration::from_secs(self.scrub_hours.saturating_mul(HOUR)))
+    }
 }
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { kind: StorageKind::Redb, cache_mib: 16 }
+        Self { kind: StorageKind::Redb, cache_mib: 16, scrub_hours: 24 }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Files of a home.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -17,7 +18,17 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), HomeError> {
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
-        std::fs::File::open(folder)?.sync_all()
+        File::open(folder)?.sync_all()
     };
     write().map_err(|error| HomeError::Io { path: path.to_owned(), error })
+}
+
+/// Keeps others out who lock the same folder, processes and threads, until it is dropped. Waits
+/// for them.
+///
+/// # Errors
+/// The folder cannot be opened, or its file system knows no locks.
+pub(crate) fn lock(folder: &Path) -> Result<File, HomeError> {
+    let lock = || File::open(folder).and_then(|file| file.lock().map(|()| file));
+    lock().map_err(|error| HomeError::Io { path: folder.to_owned(), error })
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use bftkv::protocol::server::Standing;
 use bftkv::protocol::{ChangeKind, Objection, Refusal, Sign as _};
+use bftkv::wot::{CertificateRecord, Statement, generate_key};
 use bftkv::{
     ChangeFailure, Client, GetOptions, Node, Place, PutOptions, RunningNode, Value, Variable,
 };
@@ -30,6 +31,34 @@ fn variable(name: &str) -> Variable {
 
 fn value(number: u64) -> Value {
     Value::new(number.to_string()).unwrap()
+}
+
+/// A command of the operator's has changed a certificate's file since the node read it.
+#[test]
+fn what_was_put_into_a_certificates_file_meanwhile_is_not_overwritten() {
+    let cluster = Cluster::new(4, &[]);
+    let known = cluster.home(0).certificates().unwrap();
+    let [own, other] = [0, 1].map(|i| cluster.keys[i].id().clone());
+    cluster.revoke(0, 1);
+    assert!(!known.keyring().vouched_for(&own, &other).is_empty(), "it has not read it yet");
+    // Now it keeps something else that is new.
+    let bob = generate_key("Bob <bob@example.org>", None).unwrap().key;
+    known.add(bob.certificate_bytes()).unwrap();
+    let (bytes, url) = (known.bytes(&other).unwrap(), known.url(&other).unwrap());
+    let certified = bob.certify(&bytes, &url, Statement::Certify { valid_for: None }).unwrap();
+    known.add(&certified).unwrap();
+    assert!(known.keyring().vouched_for(&own, &other).is_empty(), "it has read it now");
+    known.keep(bob.id()).unwrap();
+    let found = cluster.home(0).certificates().unwrap();
+    assert!(found.keyring().vouched_for(&own, &other).is_empty(), "the revocation is lost");
+    assert!(found.keyring().vouched_for(bob.id(), &other).contains(&url), "what was new is lost");
+    // A file that is no certificate any more has nothing to say.
+    let path = cluster.home_path(0).join("certs").join(format!("{other}.pgp"));
+    assert!(path.is_file());
+    std::fs::write(&path, "nonsense").unwrap();
+    found.import(CertificateRecord::new(&bytes).unwrap()).unwrap();
+    let found = cluster.home(0).certificates().unwrap();
+    assert_eq!(found.keyring().vouched_for(bob.id(), &other).len(), 1);
 }
 
 async fn change(client: &Client, kind: ChangeKind, cluster: &Cluster, who: usize) {

@@ -8,6 +8,7 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
+use bftkv::protocol::Store as _;
 use bftkv::{Client, GetOptions, Node, PutOptions, RunningNode, Value, Variable};
 use support::Cluster;
 
@@ -21,7 +22,11 @@ async fn put(client: &Client, text: &str) -> u64 {
 }
 
 async fn get(client: &Client) -> String {
-    let found = client.get(&x(), GetOptions::default()).await.unwrap();
+    get_from(client, &x()).await
+}
+
+async fn get_from(client: &Client, variable: &Variable) -> String {
+    let found = client.get(variable, GetOptions::default()).await.unwrap();
     assert!(found.culprits.is_empty(), "{:?}", found.culprits);
     String::from_utf8(found.entry.unwrap().entry().value.as_bytes().to_vec()).unwrap()
 }
@@ -121,6 +126,62 @@ async fn an_old_copy_of_the_store_is_noticed() {
     copy(&aside, &store);
     scene.start_first().await;
     scene.check_recovered("two").await;
+}
+
+/// What Alice has written to `y`.
+const TREASURE: &str = "a value that is easily found on a disk";
+
+fn y() -> Variable {
+    Variable::new("y").unwrap()
+}
+
+/// One bit of the entry is changed on the first node's disk, in every copy of it.
+fn damage(store: &Path) {
+    let file = store.join("data.redb");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let wanted = TREASURE.as_bytes();
+    let found = bytes.windows(wanted.len()).enumerate().filter(|(_, part)| *part == wanted);
+    let places: Vec<usize> = found.map(|(place, _)| place).collect();
+    assert!(!places.is_empty(), "the store does not hold the entry");
+    places.iter().for_each(|place| bytes[*place] ^= 1);
+    std::fs::write(file, bytes).unwrap();
+}
+
+/// One entry of one node is damaged at rest. The node does not serve it. Salvaged, it keeps what is
+/// sound, gets the entry back from the others, and its old key signs no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_store_is_salvaged_and_completed_from_the_others() {
+    let mut scene = Scene::new().await;
+    let value = Value::new(TREASURE.as_bytes()).unwrap();
+    scene.alice.put(&y(), value, PutOptions::default()).await.unwrap();
+    scene.stop_first().await;
+    let home = scene.cluster.home_path(0);
+    damage(&home.join("store"));
+    // Started as it is, it serves nothing wrong: the others suffice.
+    if let Ok(node) = Node::open(&scene.cluster.home(0)) {
+        let running = node.serve().await.unwrap();
+        assert_eq!(get_from(&scene.alice, &y()).await, TREASURE);
+        running.shutdown().await.unwrap();
+    }
+    let (node, salvage) = Node::open_salvaging(&scene.cluster.home(0)).unwrap();
+    let salvage = salvage.expect("it is damaged");
+    assert!(salvage.copied > 0 && !salvage.is_complete, "{salvage:?}");
+    assert_eq!(salvage.incomplete, [y()], "{salvage:?}");
+    assert!(home.join("store.damaged-1").is_dir());
+    scene.nodes.insert(0, node.serve().await.unwrap());
+    tokio::time::timeout(Duration::from_secs(60), node.ready()).await.unwrap();
+    drop(node);
+    scene.stop_first().await;
+    let store = scene.cluster.home(0).store().unwrap();
+    let entry = store.load(&y()).unwrap().latest.expect("it came back");
+    assert_eq!(entry.entry().value.as_bytes(), TREASURE.as_bytes());
+    drop(store);
+    scene.start_first().await;
+    for i in 0..5 {
+        let certificates = scene.cluster.home(i).certificates().unwrap();
+        assert!(certificates.revoked().convicted().is_empty(), "somebody honest was convicted");
+    }
+    scene.check_recovered("one").await;
 }
 
 /// The whole home comes from a backup, key and notes included: only the others can know.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
+use bftkv::protocol::StoreError;
+use bftkv::storage::OpenError;
 use bftkv::{Error, Fault, HomeError, NodeId, Problem};
 use serde::Serialize;
 use serde_json::json;
@@ -137,6 +139,11 @@ impl From<Error> for Failure {
             ),
             Error::Listen(_) => Self::failed(&error)
                 .hint("stop what listens there, or choose an address with --listen"),
+            Error::Store(StoreError::Corrupt { .. })
+            | Error::OpenStore(OpenError::Store(StoreError::Corrupt { .. })) => Self::failed(
+                &error,
+            )
+            .hint("`bftkv serve --salvage` keeps what is sound and reads the rest from the others"),
             _ => Self::failed(&error),
         }
     }

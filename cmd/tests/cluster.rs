@@ -176,3 +176,25 @@ fn a_node_stops_when_it_is_told() {
     drop(child.stdin.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+/// The damaged node says what to do, and doing it helps.
+#[test]
+fn a_damaged_store_is_salvaged_by_command() {
+    let mut cluster = Cluster::create(&[]);
+    cluster.run(&[]);
+    cluster.at("u1", &["put", "x", "kept"]).expect(0);
+    cluster.stop();
+    let data = cluster.path("n1").join("store/data.redb");
+    let mut bytes = std::fs::read(&data).unwrap();
+    bytes[..4096].fill(0x55);
+    std::fs::write(&data, bytes).unwrap();
+    let refused = cluster.at("n1", &["serve", "--stop-with-stdin"]).expect(1);
+    assert!(refused.stderr.contains("hint") && refused.stderr.contains("--salvage"), "{refused:?}");
+    let salvaged = cluster.at("n1", &["serve", "--salvage", "--stop-with-stdin"]).expect(0);
+    assert!(salvaged.stderr.contains("store.damaged-1"), "{salvaged:?}");
+    let again = cluster.at("n1", &["serve", "--salvage", "--stop-with-stdin"]).expect(0);
+    assert!(again.stderr.contains("the store is sound"), "{again:?}");
+    cluster.run(&[]);
+    cluster.at("u1", &["put", "y", "more"]).expect(0);
+    assert_eq!(cluster.at("u1", &["get", "x"]).expect(0).stdout, b"kept");
+}

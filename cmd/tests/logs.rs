@@ -5,10 +5,12 @@
 mod support;
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use support::packets::secret_numbers;
 use support::{Cluster, program, text};
 
 /// Every way in which a program might print bytes.
@@ -39,25 +41,14 @@ fn base64(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Parts of the secret numbers of all keys in a file of unprotected keys, in both orders. A part
-/// suffices: nine bytes are nowhere by chance. RFC 9580 section 5.5.3.
+/// suffices: nine bytes are nowhere by chance.
 fn secrets(key: &Path) -> Vec<Vec<u8>> {
     let file = std::fs::read(key).unwrap();
-    let (mut secrets, mut at) = (Vec::new(), 0);
-    while at < file.len() {
-        let (start, length) = match file[at + 1] {
-            short @ 0..192 => (2, usize::from(short)),
-            high => (3, (usize::from(high - 192) << 8) + usize::from(file[at + 2]) + 192),
-        };
-        let end = at + start + length;
-        if matches!(file[at] & 0x3f, 5 | 7) {
-            // The last 32 bytes before a checksum of two.
-            let number = &file[end - 34..end - 2];
-            secrets.push(number[3..12].to_vec());
-            secrets.push(number.iter().rev().copied().skip(3).take(9).collect());
-        }
-        at = end;
-    }
-    secrets
+    let both_orders = |place: Range<usize>| {
+        let number = &file[place];
+        [number[3..12].to_vec(), number.iter().rev().copied().skip(3).take(9).collect()]
+    };
+    secret_numbers(&file).into_iter().flat_map(both_orders).collect()
 }
 
 fn is_in(log: &[u8], wanted: &[u8]) -> bool {

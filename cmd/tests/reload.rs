@@ -61,11 +61,6 @@ impl Drop for Serving {
     }
 }
 
-fn id(cluster: &Cluster, who: &str) -> String {
-    let graph = cluster.at(who, &["--json", "graph"]).expect(0).json();
-    graph["own"]["fingerprint"].as_str().unwrap().to_owned()
-}
-
 /// What is certified and imported while the nodes run counts after SIGHUP, and not before.
 #[test]
 fn a_user_who_was_certified_meanwhile_may_write_after_a_hangup() {
@@ -76,7 +71,7 @@ fn a_user_who_was_certified_meanwhile_may_write_after_a_hangup() {
     let name = ["init", "--name", "Eve <eve@example.org>", "--certs", text(&everybody)];
     bftkv(&[&["--home", &eve], &name[..]].concat()).expect(0);
     // She trusts a node, but no node has certified her.
-    cluster.at("eve", &["cert", "certify", &id(&cluster, "n1"), "--yes"]).expect(0);
+    cluster.at("eve", &["cert", "certify", &cluster.id("n1"), "--yes"]).expect(0);
     let serving = Serving::start(&cluster);
     cluster.at("eve", &["put", "x", "too early"]).expect(3);
 
@@ -102,7 +97,7 @@ fn a_running_node_cuts_whom_its_operator_revoked() {
     let cluster = Cluster::create(&[]);
     let serving = Serving::start(&cluster);
     cluster.at("u1", &["put", "x", "before"]).expect(0);
-    let n4 = id(&cluster, "n4");
+    let n4 = cluster.id("n4");
     let revoked = cluster.at("n1", &["cert", "revoke", &n4, "--offline"]).expect(0).text();
     assert!(revoked.contains("SIGHUP"), "it says what to do: {revoked}");
     serving.reload(&cluster, 1);

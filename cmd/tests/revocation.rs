@@ -19,11 +19,6 @@ fn certifiers(cluster: &Cluster, who: &str, target: &str) -> Vec<String> {
     by.map(|id| id.as_str().unwrap().to_owned()).collect()
 }
 
-fn id(cluster: &Cluster, who: &str) -> String {
-    let graph = cluster.at(who, &["--json", "graph"]).json();
-    graph["own"]["fingerprint"].as_str().unwrap().to_owned()
-}
-
 fn names(cluster: &Cluster) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(cluster.path(""))
         .unwrap()
@@ -39,7 +34,7 @@ fn an_operator_cuts_an_edge_and_the_nodes_hear_of_it() {
     let mut cluster = Cluster::create(&[]);
     let nodes: Vec<String> = names(&cluster).into_iter().filter(|name| name != "u1").collect();
     let [first, second, .., last] = &nodes[..] else { panic!("{nodes:?}") };
-    let (from, target) = (id(&cluster, first), id(&cluster, last));
+    let (from, target) = (cluster.id(first), cluster.id(last));
     assert!(certifiers(&cluster, second, &target).contains(&from));
     cluster.run(&[]);
 
@@ -132,7 +127,7 @@ fn proof_against(cluster: &Cluster, who: &str) -> MaliceFile {
 fn a_proof_of_malice_is_shown_exported_and_checked() {
     let cluster = Cluster::create(&["--users", "2"]);
     let traitor = names(&cluster).remove(0);
-    let (file, target) = (proof_against(&cluster, &traitor), id(&cluster, &traitor));
+    let (file, target) = (proof_against(&cluster, &traitor), cluster.id(&traitor));
     let path = cluster.path("traitor.malice");
     std::fs::write(&path, file.to_bytes()).unwrap();
     let checked = cluster.at("u1", &["--json", "verify", text(&path)]).expect(0).json();

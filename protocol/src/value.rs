@@ -17,12 +17,6 @@ impl Value {
     pub fn digest(&self) -> ValueDigest {
         ValueDigest::of(&self.0)
     }
-
-    /// Gives the bytes away.
-    #[must_use]
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.0.to_vec()
-    }
 }
 
 impl fmt::Debug for Value {

@@ -176,13 +176,26 @@ impl Inner {
 
     /// Checks everything again.
     pub(crate) fn scrub(&self) -> Result<(), StoreError> {
+        self.scrub_files(|| self.scrub_to_end())?;
+        self.health.wait_for_commits()
+    }
+
+    /// The backend's own check of its files, past what it holds in memory; a scrub of the records
+    /// begins anew behind it. `then` belongs to the check.
+    ///
+    /// # Errors
+    /// What the check found; the store then takes no more commits.
+    pub(crate) fn scrub_files(
+        &self,
+        then: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         self.health.begin_check();
         let begun = self.backend.begin_check();
         self.ledger().pass = None;
         self.health.let_commits_in();
-        let outcome = begun.and_then(|rest| rest()).and_then(|_| self.scrub_to_end());
-        self.health.end_check(outcome);
-        self.health.wait_for_commits()
+        let outcome = begun.and_then(|rest| rest()).and_then(|_| then());
+        self.health.end_check(outcome.clone());
+        outcome
     }
 
     fn scrub_to_end(&self) -> Result<(), StoreError> {
@@ -199,7 +212,8 @@ impl Inner {
     pub(crate) fn scrub_some(&self, limit: usize) -> Result<ScrubStep, StoreError> {
         let mut ledger = self.ledger();
         let mut pass = ledger.pass.take().unwrap_or_default();
-        let page = self.backend.scan(&pass.reached, key::END, limit)?;
+        let page = self.backend.scan(&pass.reached, key::END, limit);
+        let page = page.inspect_err(|error| self.health.report(error.clone()))?;
         let mut step = ScrubStep { checked: page.len() as u64, ..ScrubStep::default() };
         for (key, record) in &page {
             match sound(key, record) {

@@ -19,7 +19,7 @@ struct State {
     is_checking: bool,
     /// Whether a check was ever wholly done.
     was_checked: bool,
-    /// A check found this.
+    /// A check found this; or the first one could not be made.
     damage: Option<StoreError>,
     is_stopped: bool,
 }
@@ -51,18 +51,18 @@ impl Health {
 
     /// The outcome of a check. Commits were let in before.
     pub(crate) fn end_check(&self, outcome: Result<(), StoreError>) {
-        if let Err(damage) = outcome {
-            self.report(damage);
-        }
         let mut state = self.lock();
+        if let Err(error) = outcome {
+            state.take(error);
+        }
         (state.is_checking, state.was_checked) = (false, true);
         drop(state);
         self.changed.notify_all();
     }
 
-    /// Something is damaged: no more commits.
-    pub(crate) fn report(&self, damage: StoreError) {
-        self.lock().damage.get_or_insert(damage);
+    /// Something is damaged, or could not be read: no more commits.
+    pub(crate) fn report(&self, error: StoreError) {
+        self.lock().take(error);
     }
 
     /// A read failed: no more commits.
@@ -70,9 +70,12 @@ impl Health {
         self.lock().is_stopped = true;
     }
 
-    /// Whether something failed.
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.lock().is_stopped
+    /// Whether something failed, which may be over when the files are opened again: no damage.
+    pub(crate) fn can_resume(&self) -> bool {
+        match &self.lock() {
+            state if state.is_stopped => !matches!(state.damage, Some(StoreError::Corrupt { .. })),
+            state => matches!(state.damage, Some(StoreError::Io(_))),
+        }
     }
 
     /// Waits for the end of the first check; gives what any check found.
@@ -131,6 +134,15 @@ impl Health {
 }
 
 impl State {
+    /// Takes an error of a check. What a whole check has vouched for is still served after a
+    /// failed read; before that nothing is known.
+    fn take(&mut self, error: StoreError) {
+        match error {
+            StoreError::Io(_) | StoreError::Stopped if self.was_checked => self.is_stopped = true,
+            error => _ = self.damage.get_or_insert(error),
+        }
+    }
+
     fn verdict(&self) -> Result<(), StoreError> {
         match &self.damage {
             Some(damage) => Err(damage.clone()),

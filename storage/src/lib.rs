@@ -19,6 +19,7 @@
 //! an equivocation is, the rules in `bftkv-protocol` decide.
 
 mod backend;
+mod background;
 mod cache;
 mod census;
 mod check;

@@ -2,15 +2,14 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::thread::JoinHandle;
 
 use bftkv_protocol::{
     Batch, CertifiedEntry, EquivocationProof, Store, StoreAge, StoreError, Timestamp, Variable,
     VariableState,
 };
 
-use crate::backend::{Backend, io_error};
+use crate::backend::Backend;
 use crate::check::ScrubStep;
 use crate::disk::DiskLock;
 use crate::inner::Inner;
@@ -34,10 +33,6 @@ pub struct RecordStore {
     /// Released last: the fields are dropped in this order.
     _lock: Option<DiskLock>,
 }
-
-/// How long a store waits before it tries to go on after a failure: a full disk is seldom emptied
-/// sooner, and an attempt costs a file of a mebibyte.
-const RESUME_PAUSE: Duration = Duration::from_secs(1);
 
 impl RecordStore {
     /// A store over `backend`, checked before this returns, with a cache of `cache_bytes`.
@@ -135,16 +130,20 @@ impl RecordStore {
     /// after the last one begins anew. The caller chooses the rate; commits wait for the length of
     /// a step. After damage the store takes no more commits, and further steps go on listing.
     ///
+    /// Reads as every read does: what the backend holds in memory is not read from the disk.
+    /// [`RecordStore::scrub`] and [`RecordStore::scrub_by_itself`] look at the disk itself first.
+    ///
     /// # Errors
     /// Those of reading the files; [`StoreError::Corrupt`] when records are missing.
     pub fn scrub_some(&self, limit: usize) -> Result<ScrubStep, StoreError> {
-        self.inner().scrub_some(limit)
+        self.with(|inner| inner.scrub_some(limit))
     }
 
     /// Goes on after a failed read, write or sync, once its cause is gone: opens the files again,
     /// as after a crash, and makes sure of all that a signature depends upon. Every commit that
     /// returned is there; the one that failed may be, as a whole, or not. Reads wait meanwhile.
-    /// Without a failure there is nothing to do.
+    /// Without a failure there is nothing to do. A check after opening that could not read the
+    /// files is made again, too.
     ///
     /// # Errors
     /// [`StoreError::Io`] while the cause lasts: retry later, reads go on as before.
@@ -153,10 +152,10 @@ impl RecordStore {
         // One at a time.
         let mut checker = self.checker.lock().unwrap_or_else(PoisonError::into_inner);
         self.inner().health.wait().or_else(|error| match error {
-            StoreError::Stopped => Ok(()),
+            StoreError::Stopped | StoreError::Io(_) => Ok(()),
             damage => Err(damage),
         })?;
-        let Some(source) = self.source.as_ref().filter(|_| self.inner().health.is_stopped()) else {
+        let Some(source) = self.source.as_ref().filter(|_| self.inner().health.can_resume()) else {
             return Ok(());
         };
         source.probe()?;
@@ -172,30 +171,6 @@ impl RecordStore {
         *checker = started;
         *current = inner;
         outcome
-    }
-
-    /// Calls [`RecordStore::resume`] after a failure again and again, in a thread of its own, until
-    /// it succeeds; for as long as anybody has the store. `report` gets each outcome.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`] when there is no thread to be had.
-    pub fn resume_by_itself(
-        self: &Arc<Self>,
-        report: impl Fn(&Result<(), StoreError>) + Send + 'static,
-    ) -> Result<(), StoreError> {
-        let store = Arc::downgrade(self);
-        let watch = move || {
-            loop {
-                thread::sleep(RESUME_PAUSE);
-                let Some(store) = store.upgrade() else { return };
-                let health = &store.inner().health;
-                if health.is_stopped() && health.damage().is_none() {
-                    report(&store.resume());
-                }
-            }
-        };
-        let started = thread::Builder::new().name("storage-resume".into()).spawn(watch);
-        started.map(|_| ()).map_err(|e| io_error("starting a thread", &e))
     }
 
     pub(crate) fn inner(&self) -> Arc<Inner> {

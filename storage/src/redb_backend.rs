@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::ErrorKind;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -88,14 +89,22 @@ impl RedbBackend {
 
     fn read<T>(
         &self,
-        read: impl FnOnce(&ReadOnlyTable<&'static [u8], &'static [u8]>) -> Result<T, redb::Error>,
+        read: impl Fn(&ReadOnlyTable<&'static [u8], &'static [u8]>) -> Result<T, redb::Error>,
     ) -> Result<T, StoreError> {
         let read = || -> Result<T, redb::Error> {
             // Kept until the end: a transaction ends with its database.
             let database = self.database()?;
             read(&database.begin_read()?.open_table(RECORDS)?)
         };
-        contain(&self.path, || read().map_err(|e| self.error(e))).inspect_err(|e| self.note(e))
+        let read_on = || match read() {
+            // One read failed; from then on redb answers nothing, although the rest may be sound.
+            Err(redb::Error::PreviousIo) => {
+                self.fall_back_to_reading();
+                read()
+            }
+            other => other,
+        };
+        contain(&self.path, || read_on().map_err(|e| self.error(e))).inspect_err(|e| self.note(e))
     }
 
     fn note(&self, error: &StoreError) {
@@ -123,7 +132,7 @@ impl RedbBackend {
         Ok(transaction.commit()?)
     }
 
-    /// After an error redb reads no more either. A second handle, whose writes stay in memory,
+    /// After an error redb reads no more. A second handle, whose writes stay in memory,
     /// finds the last complete commit as after a crash, and serves it.
     fn fall_back_to_reading(&self) {
         self.controls.seal();
@@ -160,11 +169,13 @@ impl RedbBackend {
     ) -> Result<(), StoreError> {
         let walked = Arc::new(AtomicBool::new(false));
         let note = Arc::clone(&walked);
-        let mut second = Builder::new()
+        let second = Builder::new()
             .set_cache_size(CHECK_CACHE_BYTES)
             .set_repair_callback(move |_| note.store(true, Ordering::Relaxed))
             .create_with_backend(snapshot.file())
             .map_err(|e| open_error(&self.path, e))?;
+        // Closed only if it is sound: over damage that may panic, and twice while it unwinds.
+        let mut second = ManuallyDrop::new(second);
         // Opening walks the file if no allocator state was saved since the last commit.
         if !walked.load(Ordering::Relaxed)
             && !second.check_integrity().map_err(|e| open_error(&self.path, e))?
@@ -175,7 +186,11 @@ impl RedbBackend {
         let table = || -> Result<_, redb::Error> { Ok(second.begin_read()?.open_table(RECORDS)?) };
         let key = Key::Census.encode();
         let seen = table().and_then(|table| get(&table, &key)).map_err(|e| self.error(e))?;
-        if seen == census { Ok(()) } else { Err(self.damaged()) }
+        if seen != census {
+            return Err(self.damaged());
+        }
+        drop(ManuallyDrop::into_inner(second));
+        Ok(())
     }
 
     fn damaged(&self) -> StoreError {
@@ -189,11 +204,11 @@ impl Backend for RedbBackend {
     }
 
     fn scan(&self, from: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
-        let mut page = Page::new(limit);
-        if from >= end || page.is_full() {
+        if from >= end || limit == 0 {
             return Ok(Vec::new());
         }
         self.read(|table| {
+            let mut page = Page::new(limit);
             for pair in table.range::<&[u8]>(from..end)? {
                 let (key, value) = pair?;
                 page.push(key.value().to_vec(), value.value().to_vec());

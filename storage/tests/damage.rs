@@ -5,11 +5,13 @@ mod common;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 
-use bftkv_protocol::{Store, StoreError};
-use bftkv_storage::{MemoryBackend, RecordStore, StorageConfig, StorageKind, open_on};
+use bftkv_protocol::{Batch, Store, StoreError};
+use bftkv_storage::{MemoryBackend, RecordStore, ScrubStep, StorageConfig, StorageKind, open_on};
 use common::disk::{Lost, TestDisk};
-use common::{ON_DISK, contents, mark, name, proof, put};
+use common::{ON_DISK, contents, entry, mark, name, proof, put};
 
 fn config(kind: StorageKind) -> StorageConfig {
     StorageConfig { kind, path: Path::new("/test/store").to_owned(), cache_bytes: 1 << 20 }
@@ -27,7 +29,7 @@ fn filled(kind: StorageKind, is_clean: bool) -> (TestDisk, String) {
             store.commit(mark(&name(x), t)).unwrap();
         }
     }
-    store.commit(bftkv_protocol::Batch { proofs: vec![proof(1)], ..Default::default() }).unwrap();
+    store.commit(Batch { proofs: vec![proof(1)], ..Default::default() }).unwrap();
     let text = contents(&*store);
     if is_clean {
         drop(store);
@@ -149,4 +151,61 @@ fn a_scrub_finds_what_was_damaged_meanwhile() {
     disk.flip(&path, size * 8 - 1);
     assert!(matches!(store.scrub(), Err(StoreError::Corrupt { .. })));
     assert!(store.commit(put(&name("a"), 9, b"v")).is_err());
+}
+
+/// What nobody asks for, with names and values that are easily found in a file.
+fn text(n: u64) -> Vec<u8> {
+    format!("this is value {n:03}. ").repeat(50).into_bytes()
+}
+
+/// Changes one bit of each copy of a value, wherever it lies.
+fn damage_value(disk: &TestDisk, n: u64) {
+    let (value, mut copies) = (text(n), 0);
+    for (path, _) in disk.sizes() {
+        let bytes = disk.bytes(&path);
+        let places = bytes.windows(value.len()).enumerate().filter(|(_, part)| *part == value);
+        for (place, _) in places {
+            disk.flip(&path, (place + 500) * 8);
+            copies += 1;
+        }
+    }
+    assert!(copies > 0);
+}
+
+/// Without anybody asking, also when nobody reads what was damaged, and when a cache would go on
+/// serving what was there before.
+#[test]
+fn a_store_that_looks_after_itself_finds_one_changed_bit() {
+    const VALUES: u64 = 200;
+    for kind in ON_DISK {
+        // LevelDB cannot look past its cache, so here it has none to speak of.
+        let cache_bytes = if kind == StorageKind::LevelDb { 0 } else { 1 << 20 };
+        let config = StorageConfig { cache_bytes, ..config(kind) };
+        let disk = TestDisk::with_folder(Path::new("/test"));
+        let store = open_on(&config, Arc::new(disk.clone())).unwrap();
+        let entries = (0..VALUES).map(|n| entry(&name(format!("{n:03}")), 1, &text(n)));
+        store.commit(Batch { entries: entries.collect(), ..Batch::default() }).unwrap();
+        drop(store);
+        let store = open_on(&config, Arc::new(disk.clone())).unwrap();
+        store.wait_checked().unwrap();
+        (0..VALUES).for_each(|n| drop(store.load(&name(format!("{n:03}"))).unwrap()));
+        let (told, heard) = std::sync::mpsc::channel();
+        let tell = move |step: &Result<_, _>| drop(told.send(step.clone()));
+        store.scrub_by_itself(Duration::from_millis(1), tell).unwrap();
+        let next = || heard.recv_timeout(Duration::from_secs(60));
+        let sound = next().unwrap().unwrap();
+        assert!(sound.is_last && sound.damaged.is_empty(), "{}: {sound:?}", kind.name());
+        damage_value(&disk, 150);
+        // The pass that was under way when it happened may have been past that place.
+        let is_damage = |step: Result<ScrubStep, StoreError>| match step {
+            Ok(step) => !step.damaged.is_empty(),
+            Err(error) => matches!(error, StoreError::Corrupt { .. }),
+        };
+        assert!((0..2).any(|_| is_damage(next().unwrap())), "{}", kind.name());
+        let refused = store.commit(put(&name("a"), 9, b"v"));
+        assert!(matches!(refused, Err(StoreError::Corrupt { .. })), "{refused:?}");
+        // The thread ends with the store, and with it the channel.
+        drop(store);
+        while next().map_err(|e| assert_eq!(e, RecvTimeoutError::Disconnected)).is_ok() {}
+    }
 }

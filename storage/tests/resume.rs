@@ -146,3 +146,50 @@ fn a_store_that_watches_itself_goes_on_by_itself() {
     store.commit(batch(2)).unwrap();
     assert!(read(&store, 2, 2));
 }
+
+/// A failure while nobody but the scrub reads: commits stop, and go on when it is over.
+#[test]
+fn after_a_scrub_that_could_not_read() {
+    for kind in ON_DISK {
+        let disk = TestDisk::with_folder(Path::new("/test"));
+        let store = open(kind, &disk);
+        (1..=3).for_each(|t| store.commit(batch(t)).unwrap());
+        disk.fail_after(0, Fault::Read);
+        assert!(matches!(store.scrub(), Err(StoreError::Io(_))), "{}", kind.name());
+        assert_eq!(store.commit(batch(4)), Err(StoreError::Stopped), "{}", kind.name());
+        assert!(matches!(store.resume(), Err(StoreError::Io(_))), "{}", kind.name());
+        disk.heal();
+        assert!(read(&store, 3, 3), "{}", kind.name());
+        store.resume().unwrap();
+        store.commit(batch(4)).unwrap();
+        store.scrub().unwrap();
+        assert!(read(&store, 4, 4), "{}", kind.name());
+    }
+}
+
+/// Reading fails at any moment of opening: that is an error, or the store goes on later.
+#[test]
+fn after_a_check_that_could_not_read() {
+    let mut opened = 0;
+    for kind in ON_DISK {
+        let full = TestDisk::with_folder(Path::new("/test"));
+        let store = open(kind, &full);
+        (1..=3).for_each(|t| store.commit(batch(t)).unwrap());
+        drop(store);
+        for n in 0..30 {
+            let disk = full.after_power_cut(Lost::Everything);
+            disk.fail_after(n, Fault::Read);
+            let path = Path::new("/test/store").to_owned();
+            let config = StorageConfig { kind, path, cache_bytes: 0 };
+            let Ok(store) = open_on(&config, Arc::new(disk.clone())) else { continue };
+            let checked = store.wait_checked();
+            opened += usize::from(checked.is_err());
+            assert!(matches!(checked, Ok(()) | Err(StoreError::Io(_))), "{checked:?}");
+            disk.heal();
+            store.resume().unwrap();
+            store.commit(batch(4)).unwrap();
+            assert!(read(&store, 4, 4), "{} after {n}", kind.name());
+        }
+    }
+    assert!(opened > 0, "no check met the failure");
+}

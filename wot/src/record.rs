@@ -78,33 +78,39 @@ impl CertificateRecord {
 
     fn from_raw(raw: &RawCert<'_>) -> Result<Self, CertificateError> {
         check_counts(raw)?;
-        let length = raw.as_bytes().len();
-        if has_secrets(raw) || length > CertificateBytes::MAX_BYTES || raw.count() > MAX_PACKETS {
+        if require_keepable(raw).is_err() {
             return Self::from_cert(&strip(parse(raw.as_bytes())?)?);
         }
+        Self::keep(raw)
+    }
+
+    /// Keeps a parsed certificate, without secrets.
+    pub(crate) fn from_cert(cert: &Cert) -> Result<Self, CertificateError> {
+        let bytes = if has_unknown_secrets(cert) {
+            drop_unknown_secrets(cert.clone())?.to_vec()
+        } else {
+            cert.to_vec()
+        };
+        // What is kept is read by others, and by us after the next start: it must be in the form
+        // that is then kept as it is.
+        let bytes = bytes.map_err(CertificateError::malformed)?;
+        let raw = RawCert::from_bytes(&bytes).map_err(CertificateError::malformed)?;
+        require_keepable(&raw)?;
+        if raw.as_bytes() != bytes {
+            return Err(CertificateError::malformed("it cannot be written as one certificate"));
+        }
+        Self::keep(&raw)
+    }
+
+    /// Keeps a certificate as it is.
+    fn keep(raw: &RawCert<'_>) -> Result<Self, CertificateError> {
+        let length = raw.as_bytes().len();
         let bytes = CertificateBytes::new(raw.as_bytes());
         let bytes = bytes.map_err(|_| CertificateError::too_large(length))?;
         let claims = raw.userids().filter_map(|id| Identity::parse(id.value()).ok()).collect();
         let subkeys = raw.keys().subkeys().filter_map(|key| node_id(&key.fingerprint()).ok());
         let subkeys = subkeys.collect();
         Ok(Self { id: node_id(&raw.fingerprint())?, bytes, claims, subkeys })
-    }
-
-    /// Keeps a parsed certificate, without secrets.
-    pub(crate) fn from_cert(cert: &Cert) -> Result<Self, CertificateError> {
-        let packets = cert.clone().into_packets().count();
-        let bytes = cert.to_vec().map_err(CertificateError::malformed)?;
-        if packets > MAX_PACKETS {
-            return Err(CertificateError::TooMany { what: "packets", max: MAX_PACKETS });
-        }
-        let length = bytes.len();
-        let bytes =
-            CertificateBytes::new(bytes).map_err(|_| CertificateError::too_large(length))?;
-        let claims = cert.userids().filter_map(|ua| Identity::parse(ua.userid().value()).ok());
-        let claims = claims.collect();
-        let subkeys = cert.keys().subkeys().filter_map(|ka| node_id(&ka.key().fingerprint()).ok());
-        let subkeys = subkeys.collect();
-        Ok(Self { id: node_id(&cert.fingerprint())?, bytes, claims, subkeys })
     }
 }
 
@@ -151,8 +157,45 @@ fn check_counts(raw: &RawCert<'_>) -> Result<(), CertificateError> {
     Ok(())
 }
 
+/// Whether it can be kept as it is.
+fn require_keepable(raw: &RawCert<'_>) -> Result<(), CertificateError> {
+    let length = raw.as_bytes().len();
+    if length > CertificateBytes::MAX_BYTES {
+        return Err(CertificateError::too_large(length));
+    }
+    if raw.count() > MAX_PACKETS {
+        return Err(CertificateError::TooMany { what: "packets", max: MAX_PACKETS });
+    }
+    if has_secrets(raw) {
+        return Err(CertificateError::malformed("a secret key in it cannot be dropped"));
+    }
+    Ok(())
+}
+
 fn has_secrets(raw: &RawCert<'_>) -> bool {
-    raw.packets().any(|packet| matches!(packet.tag(), Tag::SecretKey | Tag::SecretSubkey))
+    raw.packets().any(|packet| is_secret(packet.tag()))
+}
+
+fn is_secret(tag: Tag) -> bool {
+    matches!(tag, Tag::SecretKey | Tag::SecretSubkey)
+}
+
+/// Whether it has secret keys that Sequoia cannot read: it carries them along as they are.
+fn has_unknown_secrets(cert: &Cert) -> bool {
+    cert.unknowns().any(|unknown| is_secret(unknown.component().tag()))
+}
+
+/// Drops secret keys that Sequoia cannot read, with the signatures that follow them.
+fn drop_unknown_secrets(cert: Cert) -> Result<Cert, CertificateError> {
+    let mut is_dropping = false;
+    let keep = |packet: &Packet| {
+        if !matches!(packet, Packet::Signature(_)) {
+            is_dropping = matches!(packet, Packet::Unknown(unknown) if is_secret(unknown.tag()));
+        }
+        !is_dropping
+    };
+    let packets: Vec<Packet> = cert.into_packets().filter(keep).collect();
+    Cert::from_packets(packets.into_iter()).map_err(CertificateError::malformed)
 }
 
 /// Drops what no rule needs: secrets, pictures, user IDs and subkeys that the certificate's own
@@ -238,6 +281,30 @@ mod tests {
         let record = split(&secret).unwrap().pop().unwrap().unwrap();
         let raw = RawCert::from_bytes(record.bytes().as_bytes()).unwrap();
         assert!(!has_secrets(&raw));
+    }
+
+    /// Found by fuzzing: its user ID became a secret subkey of no known version.
+    #[test]
+    fn secrets_that_cannot_be_read_are_dropped_and_what_is_kept_is_kept_for_good() {
+        let found = "certificate/a-secret-subkey-of-no-known-version";
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/regressions");
+        let bytes = std::fs::read(std::path::Path::new(path).join(found)).unwrap();
+        let record = CertificateRecord::new(&CertificateBytes::new(bytes).unwrap()).unwrap();
+        let raw = RawCert::from_bytes(record.bytes().as_bytes()).unwrap();
+        assert!(!has_secrets(&raw));
+        assert_eq!(CertificateRecord::new(record.bytes()), Ok(record));
+    }
+
+    /// The owner's file may hold keys of a later time; nobody else may see them.
+    #[test]
+    fn an_own_secret_key_that_cannot_be_read_is_not_handed_out() {
+        let mut file = testing::keyring("gnupg-ed25519/n1/secring.gpg");
+        let secret = b"a secret subkey of no version";
+        file.extend([0xc0 | 7, u8::try_from(secret.len()).unwrap()]);
+        file.extend(secret);
+        let key = crate::OwnKey::from_bytes(&file, &crate::no_passphrase).unwrap();
+        let raw = RawCert::from_bytes(key.certificate_bytes().as_bytes()).unwrap();
+        assert!(!has_secrets(&raw) && raw.userids().count() == 1);
     }
 
     #[test]

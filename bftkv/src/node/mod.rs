@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bftkv_protocol::server::Standing;
 use bftkv_protocol::{Configuration, NodeId, Sign, Store, StoreError};
+use bftkv_storage::{RecordStore, Salvage};
 use bftkv_transport::{ClientLimits, Handler, HttpServer, Rate, ServerLimits, Transport};
 use bftkv_wot::OwnKey;
 
@@ -78,6 +79,28 @@ impl Node {
     /// # Errors
     /// The home, the disk or the web of trust is at fault; the message says what to do.
     pub fn open(home: &Home) -> Result<Self, Error> {
+        Self::open_over(home, || home.store())
+    }
+
+    /// As [`Node::open`], for a store that may be damaged: what is sound is kept, and the rest comes
+    /// from the other members. `None`: it was not damaged.
+    ///
+    /// # Errors
+    /// As [`Node::open`].
+    pub fn open_salvaging(home: &Home) -> Result<(Self, Option<Salvage>), Error> {
+        let mut salvage = None;
+        let node = Self::open_over(home, || {
+            let (store, found) = home.salvaged_store()?;
+            salvage = found;
+            Ok(store)
+        })?;
+        Ok((node, salvage))
+    }
+
+    fn open_over(
+        home: &Home,
+        open: impl FnOnce() -> Result<Arc<RecordStore>, Error>,
+    ) -> Result<Self, Error> {
         let (certificates, key) = (home.certificates()?, home.key());
         let members = home.path().join(Home::MEMBERS);
         let realm = home.config().realm.clone();
@@ -87,7 +110,7 @@ impl Node {
         } else {
             Some(certificates.configuration(key.id(), &realm)?)
         };
-        let store = home.store()?;
+        let store = open()?;
         let transport = certificates.transport(&key, ClientLimits::default())?;
         Self::assemble(NodeParts {
             configuration,

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::announced::{Announced, Own};
 use super::core::Core;
 use super::members::Members;
+use crate::home::SALVAGE;
 use crate::peers::{Patience, Peers};
 use crate::{Certificates, Error, Home, HomeError};
 
@@ -112,6 +113,9 @@ impl Recovery {
         if let Err(error) = self.live(&core).await {
             self.gate.set(false);
             tracing::error!(%error, "this node stays silent: it gives no shares and no answers");
+            if matches!(error, Error::Store(StoreError::Corrupt { .. })) {
+                tracing::error!("{SALVAGE}");
+            }
         }
     }
 

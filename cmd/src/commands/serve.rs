@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use bftkv::{Node, RunningNode};
+use bftkv::storage::Salvage;
+use bftkv::{Home, Node, RunningNode};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -10,7 +11,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::listening::LISTENING;
-use crate::output;
+use crate::output::{self, count};
 use crate::stop::Stop;
 
 /// Run a node.
@@ -24,6 +25,7 @@ use crate::stop::Stop;
 ///
 ///   bftkv --home /var/lib/bftkv serve
 ///   bftkv --home /var/lib/bftkv serve --log-json -v 2> node.log
+///   bftkv --home /var/lib/bftkv serve --salvage
 ///   kill -HUP PID
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
@@ -31,6 +33,11 @@ pub(crate) struct ServeArgs {
     /// Listen here [default: node.listen in the settings, or the URL in the user ID].
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
+
+    /// Open a store that is damaged: put it aside as store.damaged-1, keep what is sound, and read
+    /// the rest from the other nodes. The node gets a fresh signing subkey, as after a lost disk.
+    #[arg(long)]
+    salvage: bool,
 
     /// Stop when stdin ends: for programs that start nodes.
     #[arg(long, hide = true)]
@@ -45,12 +52,29 @@ pub(crate) fn run(args: &ServeArgs, context: &Context) -> Result<Exit, Failure> 
     context.block_on(async {
         // Signals count from here on, also while the store opens.
         let mut stop = Stop::listen(args.stop_with_stdin)?;
-        let node = Node::open(&home)?;
+        let node = open(&home, args.salvage)?;
         let running = node.serve().await?;
         announce(context, &node, &running)?;
         serve_until(&mut stop, &node).await?;
         shut_down(running, stop).await
     })
+}
+
+fn open(home: &Home, salvage: bool) -> Result<Node, Failure> {
+    if !salvage {
+        return Ok(Node::open(home)?);
+    }
+    let (node, salvaged) = Node::open_salvaging(home)?;
+    match salvaged {
+        Some(Salvage { copied, damaged, set_aside, .. }) => eprintln!(
+            "salvaged {} ({} damaged); the damaged store is in {}",
+            count(usize::try_from(copied).unwrap_or(usize::MAX), "record"),
+            damaged.len(),
+            set_aside.display(),
+        ),
+        None => eprintln!("the store is sound: nothing was to be salvaged"),
+    }
+    Ok(node)
 }
 
 /// Returns when somebody says that it shall stop.

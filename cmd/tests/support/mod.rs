@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
 
+pub(crate) mod packets;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -103,6 +105,12 @@ impl Cluster {
     /// A path below the cluster's folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join("c").join(name)
+    }
+
+    /// The fingerprint of `who`.
+    pub(crate) fn id(&self, who: &str) -> String {
+        let graph = self.at(who, &["--json", "graph"]).expect(0).json();
+        graph["own"]["fingerprint"].as_str().unwrap().to_owned()
     }
 
     /// Runs the program with the home of `who`.

@@ -18,6 +18,8 @@ mod homes;
 mod journal;
 mod kills;
 mod network;
+#[path = "../../../cmd/tests/support/packets.rs"]
+mod packets;
 mod points;
 mod process;
 mod proxy;

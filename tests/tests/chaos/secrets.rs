@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::hint::black_box;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use bftkv::wot::{ChannelKeys, Sealer};
 
 use crate::block_on;
 use crate::homes::{Homes, Plan};
+use crate::packets::secret_numbers;
 use crate::process::{Orders, Process};
 
 /// The bytes that are looked for are never held as they are: the search must not find itself.
@@ -60,32 +62,15 @@ fn use_key(home: &Path) {
     drop((Arc::new(sealer), channel, key, home));
 }
 
-/// The secret parts of the keys in a file of unprotected keys: the last bytes of each secret key
-/// packet (types 5 and 7) before its checksum of two bytes. RFC 9580 section 5.5.3.
+/// The secret numbers of the keys in a file of unprotected keys.
 fn masked_secrets(path: &Path) -> Vec<Masked> {
     let mut file = std::fs::read(path).unwrap();
-    let (mut secrets, mut at) = (Vec::new(), 0);
-    while at < file.len() {
-        let (kind, start, length) = packet(&file[at..]);
-        if kind == 5 || kind == 7 {
-            let end = at + start + length - 2;
-            secrets.push(unmask(file[end - 32..end].try_into().unwrap()));
-        }
-        at += start + length;
-    }
+    let places = secret_numbers(&file);
+    let masked = |place: Range<usize>| unmask(file[place].try_into().unwrap());
+    let secrets = places.into_iter().map(masked).collect();
     file.fill(0);
     black_box(&file);
     secrets
-}
-
-/// The type of a packet in the new format, where its body begins, and how long that is.
-fn packet(bytes: &[u8]) -> (u8, usize, usize) {
-    let kind = bytes[0] & 0x3f;
-    match bytes[1] {
-        short @ 0..192 => (kind, 2, usize::from(short)),
-        high @ 192..224 => (kind, 3, (usize::from(high - 192) << 8) + usize::from(bytes[2]) + 192),
-        other => panic!("a length of {other}"),
-    }
 }
 
 /// Masking twice is not masking.
