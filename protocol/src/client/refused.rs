@@ -47,7 +47,7 @@ impl Verdict {
     pub(super) fn of(refusals: &Tally<Refusal>, all: &Tally<Refusal>, cliques: &[Group]) -> Self {
         match fatal(refusals, cliques) {
             Some(problem) => Self::Fatal(problem),
-            None => Self::Retry(obstacle(all)),
+            None => Self::Retry(obstacle(all, cliques)),
         }
     }
 }
@@ -85,10 +85,13 @@ fn fatal(refusals: &Tally<Refusal>, cliques: &[Group]) -> Option<Problem> {
     None
 }
 
-/// The obstacle that tells most: an own outstanding Final, which the writer can finish, unless more
-/// members name another owner. A lone liar can choose the words of a failure, not the failure.
-fn obstacle(refusals: &Tally<Refusal>) -> Obstacle {
-    let (others, finals) = (outstanding(refusals), outstanding_finals(refusals));
+/// The obstacle that tells most: an own outstanding Final, which the writer can finish by writing
+/// that value, unless so many members name another owner that no quorum is left for it. However
+/// many name him up to n-q, they may all be liars, or give way; the Final may be what stands in the
+/// way alone. A liar can choose the words of a failure, not the failure: writing the value again
+/// does what its owner has asked for once.
+fn obstacle(refusals: &Tally<Refusal>, cliques: &[Group]) -> Obstacle {
+    let others = outstanding(refusals);
     let is_contention = |(_, refusal): (&NodeId, &Refusal)| {
         matches!(
             refusal,
@@ -98,14 +101,25 @@ fn obstacle(refusals: &Tally<Refusal>) -> Obstacle {
                 | Refusal::Busy
         )
     };
-    match (finals.last(), others.first()) {
-        (Some(slot), _) if finals.len() >= others.len() => {
-            Obstacle::Final(Box::new((*slot).clone()))
+    match (own_final(refusals), others.first()) {
+        (Some(slot), _) if leave_a_quorum(refusals, cliques) => {
+            Obstacle::Final(Box::new(slot.clone()))
         }
         (_, Some(slot)) => Obstacle::Others(slot.owner.clone()),
         _ if refusals.iter().any(is_contention) => Obstacle::Contention,
         _ => Obstacle::None,
     }
+}
+
+/// Whether those who name another owner leave a quorum of each clique.
+fn leave_a_quorum(refusals: &Tally<Refusal>, cliques: &[Group]) -> bool {
+    let names_another = |refusal: &Refusal| matches!(refusal, Refusal::Outstanding(_));
+    let by: BTreeSet<&NodeId> =
+        refusals.iter().filter(|(_, refusal)| names_another(refusal)).map(|(id, _)| id).collect();
+    cliques.iter().all(|clique| {
+        let left = clique.len().saturating_sub(clique.count(by.iter().copied()));
+        left >= clique.thresholds().q()
+    })
 }
 
 /// For each member that refused because of another owner's attempts, the first of these.
@@ -126,10 +140,15 @@ pub(super) fn too_many(refusals: &Tally<Refusal>) -> Vec<&Slot> {
     slots.flatten().collect()
 }
 
-fn outstanding_finals(refusals: &Tally<Refusal>) -> Vec<&Slot> {
-    let slots = refusals.iter().filter_map(|(_, refusal)| match refusal {
-        Refusal::OutstandingFinal(slot) => Some(&**slot),
-        _ => None,
-    });
-    slots.collect()
+/// The outstanding Final of the value that most members name, and its latest attempt.
+fn own_final(refusals: &Tally<Refusal>) -> Option<&Slot> {
+    let finals: Vec<&Slot> = refusals
+        .iter()
+        .filter_map(|(_, refusal)| match refusal {
+            Refusal::OutstandingFinal(slot) => Some(&**slot),
+            _ => None,
+        })
+        .collect();
+    let named = |slot: &Slot| finals.iter().filter(|other| other.value == slot.value).count();
+    finals.iter().copied().max_by_key(|slot| (named(slot), slot.timestamp))
 }

@@ -8,8 +8,8 @@ use bftkv_protocol::{
 
 use crate::desk::{Desk, earlier, options};
 use crate::fixtures::{
-    ALICE, ALICE2, BOB, CLIQUE, MALLORY, Person, abandon, certified, certified_by, entry,
-    final_entry, forged, nodes, one_group, signed, signed_time, t, variable,
+    ALICE, ALICE2, BOB, CLIQUE, MALLORY, Person, abandon, certified, certified_by, configuration,
+    entry, final_entry, forged, nodes, one_group, signed, signed_time, t, variable,
 };
 use crate::member::slot;
 use crate::samples::member_proof;
@@ -201,6 +201,46 @@ fn an_own_final_explains_more_than_another_owner() {
     assert!(desk.told().iter().any(|told| told.contains("abandoned")), "the others are asked");
     desk.expire();
     assert_eq!(desk.result(), "outstanding final 6");
+}
+
+/// As many as may lie name another owner, and one names the own Final: then that may be all that is
+/// in the way, and to write its value again may succeed. With one more, no quorum is left for it.
+#[test]
+fn an_own_final_is_named_as_long_as_a_quorum_is_left_for_it() {
+    let his = || Refusal::Outstanding(vec![slot(&signed(entry(BOB, 6, "his")))]);
+    let mine =
+        || Refusal::OutstandingFinal(Box::new(slot(&signed(final_entry(ALICE, 6, "other")))));
+    let seven = [0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7];
+    for (strangers, expected) in
+        [(1, "outstanding final 6"), (2, "outstanding final 6"), (3, "blocked by bob@example.org")]
+    {
+        let mut desk = Desk::signing(configuration(&[&seven], &seven), 5);
+        desk.refuse(0xa1, mine());
+        seven[1..3].iter().take(strangers).for_each(|id| desk.refuse(*id, his()));
+        if strangers == 3 {
+            // Three refusals end an attempt: the third stranger is met in the next one.
+            desk.wake();
+            seven.iter().for_each(|id| desk.time(*id, 5));
+            desk.reserve();
+            seven[1..4].iter().for_each(|id| desk.refuse(*id, his()));
+        }
+        desk.expire();
+        assert_eq!(desk.result(), expected, "{strangers} name another owner");
+    }
+}
+
+/// Of two write-once values the one that most members name is told: a liar can show an old one.
+#[test]
+fn the_final_that_most_members_hold_is_named() {
+    let shown =
+        |t, value| Refusal::OutstandingFinal(Box::new(slot(&signed(final_entry(ALICE, t, value)))));
+    let seven = [0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7];
+    let mut desk = Desk::signing(configuration(&[&seven], &seven), 5);
+    desk.refuse(0xa1, shown(3, "true"));
+    desk.refuse(0xa2, shown(4, "true"));
+    desk.refuse(0xa7, shown(9, "old"));
+    desk.expire();
+    assert_eq!(desk.result(), "outstanding final 4");
 }
 
 /// An attempt is over with the first refusals, which may be lies. What the honest said in earlier
