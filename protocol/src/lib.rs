@@ -71,7 +71,7 @@ pub use equivocation::{EquivocationProof, Offence, ProofError};
 pub use group::{Group, Thresholds};
 pub use hash::{EntryHash, ValueDigest};
 pub use keys::{Identities, Sign, SignError, Verify, VerifyError};
-pub use message::{Answer, Evidence, Nonce, Outcome, Recalled, Request, Response};
+pub use message::{Answer, Evidence, Nonce, Outcome, Recalled, Request, Response, VersionId};
 pub use node_id::{NodeId, NodeIdError};
 pub use progress::Progress;
 pub use realm::Realm;

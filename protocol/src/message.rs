@@ -129,6 +129,20 @@ pub enum Request {
     Change(Box<SignedChange>),
     /// Tells from which memory the sender speaks.
     Announce(Box<Announcement>),
+    /// A member that lost its memory, or takes over the state, asks which certified versions others
+    /// hold, old ones too, variable by variable in ascending order and newest first. Members only.
+    RecallVersions {
+        /// Only versions behind this one.
+        after: Option<VersionId>,
+        /// At most so many; the server has a limit of its own.
+        limit: u16,
+    },
+    /// The same member asks for versions that were named to it. Members only.
+    RecallEntries {
+        /// Which; the server has a limit of its own.
+        #[serde(deserialize_with = "limited::list::<_, _, MAX_LIST>")]
+        versions: Vec<VersionId>,
+    },
 }
 
 impl Request {
@@ -153,6 +167,8 @@ impl Request {
             Self::Propose { .. } => "propose",
             Self::Change(_) => "change",
             Self::Announce(_) => "announce",
+            Self::RecallVersions { .. } => "recall versions",
+            Self::RecallEntries { .. } => "recall entries",
         }
     }
 }
@@ -213,6 +229,29 @@ pub enum Answer {
     /// To propose: the member's signature over the change statement, or none where none was asked
     /// for.
     Vote(Option<SignatureShare>),
+    /// To recall versions: the versions that follow, by variable ascending and newest first.
+    RecalledVersions {
+        /// Which the member holds.
+        #[serde(deserialize_with = "limited::list::<_, _, MAX_LIST>")]
+        versions: Vec<VersionId>,
+        /// Whether there are more behind the last one.
+        more: bool,
+    },
+    /// To recall entries: those that were asked for, in the order of the question, from the first
+    /// on as far as they fit.
+    RecalledEntries(
+        #[serde(deserialize_with = "limited::list::<_, _, MAX_LIST>")] Vec<CertifiedEntry>,
+    ),
+}
+
+/// Names one version of a variable.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[allow(clippy::exhaustive_structs, reason = "a name has these two parts")]
+pub struct VersionId {
+    /// x.
+    pub variable: Variable,
+    /// t.
+    pub timestamp: Timestamp,
 }
 
 /// What a member remembers of one variable.

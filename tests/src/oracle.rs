@@ -79,6 +79,11 @@ impl Operation {
         }
     }
 
+    /// The entry of an acknowledged write or of a linearizable read: it lasts.
+    pub(crate) fn lasting(&self) -> Option<&CertifiedEntry> {
+        self.shown().and_then(|(_, entry)| entry).filter(|_| !self.is_regular_read())
+    }
+
     fn is_write(&self) -> bool {
         matches!(self.kind, Kind::Write { .. })
     }

@@ -72,6 +72,25 @@ fn what_was_read_back_is_not_signed_again() {
     assert_eq!(violated(14_311, &settings), Vec::<&str>::new());
 }
 
+/// Two of four nodes lose their disks one after the other. An old version that they held was
+/// acknowledged, and each read only the newest one back.
+#[test]
+fn old_versions_survive_disks_that_are_lost_one_after_the_other() {
+    let settings = Settings { faults: Faults::With(Fault::LostDisk), ..Settings::default() };
+    for seed in (72_000..72_400).chain([72_113]) {
+        assert_eq!(violated(seed, &settings), Vec::<&str>::new(), "seed {seed}");
+    }
+}
+
+/// Two liars said that a stranger's attempt blocked the variable, while an unfinished write-once value
+/// of the owner was all that was in the way: it was never told of it, and never finished it.
+#[test]
+fn an_owner_learns_of_its_own_final_however_many_may_lie() {
+    for seed in (5_324_300..5_324_400).chain([5_324_358]) {
+        assert_eq!(violated(seed, &Settings::default()), Vec::<&str>::new(), "seed {seed}");
+    }
+}
+
 #[test]
 fn one_seed_twice_is_one_trace() {
     let of =

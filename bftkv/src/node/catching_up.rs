@@ -1,4 +1,5 @@
-//! Drives the machine that reads a lost memory from the others. It decides nothing.
+//! Drives the machine that reads a lost memory from the others, and then the one that reads old
+//! versions. It decides nothing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,12 +26,12 @@ const ROUND: Duration = Duration::from_secs(1);
 /// The same while members change: nothing is served until the state is taken over.
 const ROUND_OF_CHANGE: Duration = Duration::from_millis(100);
 
-enum Event {
+pub(super) enum Event {
     Page(Round, NodeId, Result<Response, Lost>),
     Fetched,
 }
 
-type Events = mpsc::UnboundedSender<Event>;
+pub(super) type Events = mpsc::UnboundedSender<Event>;
 
 /// Reads from a quorum of others what they remember, and makes it durable. Gives `false` if members
 /// have changed meanwhile, so that others must be asked.
@@ -45,7 +46,7 @@ pub(super) async fn catch_up(
     let writers = core.writers();
     let round_timeout = if source == Source::Peers { ROUND } else { ROUND_OF_CHANGE };
     let options = CatchUpOptions { me: me.clone(), counts_itself, source, round_timeout };
-    let mut machine = CatchUp::start(start.elapsed(), Arc::clone(&known), options);
+    let mut machine = CatchUp::start(start.elapsed(), Arc::clone(&known), options.clone());
     let (sender, mut events) = mpsc::unbounded_channel();
     loop {
         while let Some(action) = machine.poll() {
@@ -71,7 +72,7 @@ pub(super) async fn catch_up(
     }
     let (variables, culprits) = (machine.variables(), machine.culprits());
     tracing::info!(variables, ?culprits, "this node has read what the others remember");
-    Ok(true)
+    super::old_versions::read_back(recovery, &known, options).await
 }
 
 async fn perform(
@@ -101,7 +102,7 @@ async fn perform(
     Ok(())
 }
 
-fn ask(recovery: &Recovery, round: Round, to: NodeId, request: Request, events: Events) {
+pub(super) fn ask(recovery: &Recovery, round: Round, to: NodeId, request: Request, events: Events) {
     let peers = recovery.peers.clone();
     recovery.peers.in_background(async move {
         let mut answers = peers.ask(BTreeSet::from([to.clone()]), request, Patience::within(PAGE));
@@ -113,7 +114,7 @@ fn ask(recovery: &Recovery, round: Round, to: NodeId, request: Request, events: 
 }
 
 /// Asks everybody for certificates, and takes whatever comes.
-fn fetch(recovery: &Recovery, ids: BTreeSet<NodeId>, events: Events) {
+pub(super) fn fetch(recovery: &Recovery, ids: BTreeSet<NodeId>, events: Events) {
     let worker = recovery.clone();
     recovery.peers.in_background(async move {
         let request = Request::Certificates { ids: ids.into_iter().collect() };

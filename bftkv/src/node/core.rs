@@ -173,8 +173,8 @@ impl Core {
                 note_failure(&listed);
                 lock(&self.server).handle_listed(ticket, listed);
             }
-            ServerAction::Recall { ticket, after, limit } => {
-                let page = page(&*self.store, after.as_ref(), limit);
+            ServerAction::Recall { ticket, what } => {
+                let page = page(&*self.store, &what);
                 note_failure(&page);
                 lock(&self.server).handle_recalled(ticket, page);
             }
@@ -237,7 +237,10 @@ impl Core {
 fn may_answer(membership: &Membership, request: &Request) -> Result<(), Refusal> {
     match (membership.standing(), request) {
         (Standing::Serving, _) | (_, Request::Accuse(_)) => Ok(()),
-        (_, Request::Recall { .. }) if membership.may_hand_over() => Ok(()),
+        (
+            _,
+            Request::Recall { .. } | Request::RecallVersions { .. } | Request::RecallEntries { .. },
+        ) if membership.may_hand_over() => Ok(()),
         (Standing::TakingOver, _) => Err(Refusal::Changing),
         (Standing::Guest, _) => Err(Refusal::NotMember),
     }

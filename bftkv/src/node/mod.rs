@@ -4,6 +4,7 @@ mod announced;
 mod catching_up;
 mod core;
 mod members;
+mod old_versions;
 mod recovery;
 mod revocation;
 mod service;

@@ -25,7 +25,10 @@ mod versions;
 mod write;
 
 pub use announcing::{Announcing, Standing};
-pub use catch_up::{CatchUp, CatchUpAction, CatchUpOptions, MAX_UNCERTIFIED, Recovered, Source};
+pub use catch_up::{
+    CatchUp, CatchUpAction, CatchUpOptions, MAX_UNCERTIFIED, OldVersions, OldVersionsAction,
+    Recovered, Source, absent, kept,
+};
 pub use error::{ClientError, Fault, Phase, Problem};
 pub use hedge::Hedge;
 pub use read::{Found, Read, ReadOptions};

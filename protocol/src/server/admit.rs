@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::recall::Recall;
 use crate::limited::cut_reason;
 use crate::planted::{self, Bug};
 use crate::{
@@ -80,8 +81,7 @@ pub(super) enum Task {
         proof: EquivocationProof,
     },
     Recall {
-        after: Option<Variable>,
-        limit: u16,
+        what: Recall,
     },
 }
 
@@ -133,10 +133,16 @@ pub fn admit(
             Task::Accuse { proof: *proof }
         }
         Request::Recall { after, limit } => {
-            if !context.configuration().has_member(sender) {
-                return Err(Refusal::NotMember);
-            }
-            Task::Recall { after, limit: limit.clamp(1, super::MAX_RECALLED) }
+            let limit = limit.clamp(1, super::MAX_RECALLED);
+            admit_recall(sender, Recall::Memory { after, limit }, context)?
+        }
+        Request::RecallVersions { after, limit } => {
+            let limit = limit.clamp(1, super::MAX_RECALLED_VERSIONS);
+            admit_recall(sender, Recall::Versions { after, limit }, context)?
+        }
+        Request::RecallEntries { mut versions } => {
+            versions.truncate(super::MAX_RECALLED_ENTRIES);
+            admit_recall(sender, Recall::Entries(versions), context)?
         }
         Request::Join { .. }
         | Request::Introduce { .. }
@@ -204,6 +210,14 @@ fn admit_abandon(
     require_free_name(&abandon.attempt.variable, &abandon.writer)?;
     let shown = check_evidence(evidence, &abandon.attempt.variable, context)?;
     Ok(Task::Abandon { abandon, shown })
+}
+
+/// What a member remembers is for members.
+fn admit_recall(sender: &NodeId, what: Recall, context: &Context<'_>) -> Result<Task, Refusal> {
+    if !context.configuration().has_member(sender) {
+        return Err(Refusal::NotMember);
+    }
+    Ok(Task::Recall { what })
 }
 
 fn own_clique<'a>(context: &Context<'a>) -> Result<&'a Group, Refusal> {

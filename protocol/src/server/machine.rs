@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::MAX_QUEUE;
 use super::admit::{Admitted, Task};
 use super::decide::{Decision, Loaded, Reply, decide};
+use super::recall::Recall;
 use crate::planted::{self, Bug};
 use crate::{
     Answer, Batch, CertifiedEntry, Configurations, EquivocationProof, NodeId, Refusal, StoreError,
@@ -45,10 +46,8 @@ pub enum ServerAction {
     Recall {
         /// For which request.
         ticket: Ticket,
-        /// Only variables behind this one.
-        after: Option<Variable>,
-        /// At most so many.
-        limit: u16,
+        /// What is asked for.
+        what: Recall,
     },
     /// Make the batch durable; then call [`Server::handle_persisted`]. The answer is held until
     /// then: nothing is signed that a crash could forget.
@@ -123,8 +122,8 @@ impl Server {
             Task::Versions { variable, below, limit } => {
                 self.actions.push_back(ServerAction::List { ticket, variable, below, limit });
             }
-            Task::Recall { after, limit } => {
-                self.actions.push_back(ServerAction::Recall { ticket, after, limit });
+            Task::Recall { what } => {
+                self.actions.push_back(ServerAction::Recall { ticket, what });
             }
             Task::Accuse { proof } => self.keep_proof(ticket, proof),
             Task::Time { ref variable, .. } | Task::Abandoned { ref variable } => {

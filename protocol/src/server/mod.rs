@@ -21,7 +21,7 @@ pub use admit::{Admitted, Context, admit};
 pub use decide::{Loaded, Reply};
 pub use machine::{Server, ServerAction, Ticket};
 pub use membership::{Certifications, Judgement, Membership, MembershipRecord, Proposal, Standing};
-pub use recall::{MIN_PAGE_BYTES, page};
+pub use recall::{MIN_PAGE_BYTES, Recall, page};
 
 /// How far a timestamp may be ahead of what the request proves: 2^20 (rule R3).
 ///
@@ -36,3 +36,9 @@ pub const MAX_VERSIONS_LISTED: u16 = 1024;
 
 /// How many variables one answer to recall holds.
 pub const MAX_RECALLED: u16 = 256;
+
+/// How many versions one answer to recall versions names.
+pub const MAX_RECALLED_VERSIONS: u16 = 1024;
+
+/// How many versions may be asked for at once, of whatever size: the answer has as many as fit.
+pub const MAX_RECALLED_ENTRIES: usize = 256;

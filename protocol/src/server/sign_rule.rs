@@ -11,6 +11,11 @@ use crate::{
 };
 
 /// Paper: §4.1 write, step 2, "check TOFU; s_i <- Sign(Priv_qi, <x,t,v,sig>)", and §3.2.
+///
+/// "The same signed entry again" is signed again only if t >= seen(x), so only while it is the newest
+/// that this member knows of. All slots that were read back from others lie below seen(x)
+/// ([`crate::client::Recovered::join`]): this member may have signed something else at their
+/// timestamps, or never have seen them. They block, and are never repeated.
 pub(super) fn sign(
     entry: &SignedEntry,
     attempt: &EntryId,
@@ -25,8 +30,6 @@ pub(super) fn sign(
         return *found;
     }
     let before = loaded.state.marks.clone();
-    // Only the newest: what others signed and this member read back lies below seen(x)
-    // ([`crate::client::Recovered::join`]), and it may have signed something else there itself.
     if before.slot(attempt).is_some() && attempt.timestamp >= before.seen {
         return with_marks(decision, &attempt.variable, before);
     }

@@ -5,7 +5,7 @@ use bftkv_protocol::{
     CollectiveSignature, ConfigurationDigest, Entry, EntryHash, EntryId, Evidence, Marks, NodeId,
     Objection, Realm, Recalled, Refusal, Request, Response, SignatureBytes, SignatureShare,
     SignedChange, SignedEntry, SignedTime, Slot, Timestamp, Value, ValueDigest, Variable,
-    WriterSignature,
+    VersionId, WriterSignature,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -130,6 +130,10 @@ fn recalled() -> impl Strategy<Value = Recalled> {
     })
 }
 
+fn version() -> impl Strategy<Value = VersionId> {
+    (variable(), time()).prop_map(|(variable, timestamp)| VersionId { variable, timestamp })
+}
+
 fn change() -> impl Strategy<Value = Change> {
     let kind = prop_oneof![Just(ChangeKind::Add), Just(ChangeKind::Remove)];
     (id(), kind, option::of(any::<u8>()), any::<bool>())
@@ -166,6 +170,9 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
             Request::Propose { predecessor, change, binding }
         }),
         signed_change().prop_map(|change| Request::Change(Box::new(change))),
+        (option::of(version()), any::<u16>())
+            .prop_map(|(after, limit)| Request::RecallVersions { after, limit }),
+        vec(version(), 0..5).prop_map(|versions| Request::RecallEntries { versions }),
     ]
 }
 
@@ -182,6 +189,9 @@ fn answer() -> impl Strategy<Value = Answer> {
         (vec(recalled(), 0..3), any::<bool>())
             .prop_map(|(variables, more)| Answer::Recalled { variables, more }),
         option::of(share()).prop_map(Answer::Vote),
+        (vec(version(), 0..5), any::<bool>())
+            .prop_map(|(versions, more)| Answer::RecalledVersions { versions, more }),
+        vec(certified(), 0..3).prop_map(Answer::RecalledEntries),
     ]
 }
 

@@ -416,6 +416,25 @@ fn an_old_copy_keeps_what_it_knows() {
     assert_eq!(batch.entries, vec![new]);
 }
 
+/// Two members tell of two values at one timestamp. Both block; neither lies at seen(x) or above,
+/// where the sign rule would repeat it.
+#[test]
+fn what_others_signed_lies_below_seen_and_is_never_repeated() {
+    let (one, two) = (signed(entry(ALICE, 8, "one")), signed(entry(BOB, 8, "two")));
+    let mut bench = Bench::new(one_group());
+    bench.tell(A, vec![know(None, 8, &[&one])]);
+    bench.tell(B, vec![know(None, 8, &[&two])]);
+    bench.tell(LIAR, Vec::new());
+    let batch = bench.only().join(&VariableState::default());
+    let (_, marks) = &batch.marks[0];
+    assert_eq!((marks.slots.len(), marks.seen), (2, t(9)));
+    // What it signed itself is no news: an old copy of its own may be repeated.
+    let own = VariableState { latest: None, marks: know(None, 8, &[&one]).marks };
+    let mut bench = Bench::new(one_group());
+    [A, B, LIAR].into_iter().for_each(|id| bench.tell(id, vec![know(None, 8, &[&one])]));
+    assert_eq!(bench.only().join(&own).marks[0].1, own.marks);
+}
+
 /// Every quorum of signers with the forgetful member, every quorum of others that it then asks, and
 /// every b liars among them that hide all: the attempt is known afterwards. Where n = 3b+1, one
 /// member less does not do.

@@ -4,7 +4,7 @@ use bftkv_protocol::server::{self};
 use bftkv_protocol::{
     Announcement, Answer, CertificateBytes, Change, ChangeKind, Configuration, EquivocationProof,
     Evidence, Groups, Lineage, Marks, Objection, Recalled, Refusal, Request, Response,
-    SignedChange, Slot, StoreAge, encode,
+    SignedChange, Slot, StoreAge, VersionId, encode,
 };
 
 use crate::fixtures::{
@@ -54,6 +54,10 @@ fn slot() -> Slot {
 /// a1 speaks from its third memory.
 pub(crate) fn announcement() -> Announcement {
     announced(0xa1, 3, StoreAge { identity: [7; 16], generation: 2, commits: 300 }, 9)
+}
+
+fn version() -> VersionId {
+    VersionId { variable: variable("x"), timestamp: t(300) }
 }
 
 fn recalled() -> Recalled {
@@ -115,6 +119,9 @@ fn requests() -> Vec<(&'static str, Request)> {
         ),
         ("Change", Request::Change(Box::new(signed_change()))),
         ("Announce", Request::Announce(Box::new(announcement()))),
+        ("RecallVersions all", Request::RecallVersions { after: None, limit: 200 }),
+        ("RecallVersions", Request::RecallVersions { after: Some(version()), limit: 200 }),
+        ("RecallEntries", Request::RecallEntries { versions: vec![version()] }),
     ]
 }
 
@@ -147,6 +154,11 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ),
         ("Vote", Answer::Vote(Some(share(&attempt, 0xa1, &configuration)))),
         ("Vote none", Answer::Vote(None)),
+        (
+            "RecalledVersions",
+            Answer::RecalledVersions { versions: vec![version(), version()], more: true },
+        ),
+        ("RecalledEntries", Answer::RecalledEntries(vec![*stored()])),
     ]
 }
 

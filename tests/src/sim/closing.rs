@@ -13,6 +13,7 @@ use bftkv_protocol::{
 use super::cast::{address, probe_key};
 use super::cluster::Cluster;
 use super::ground::{Event, ProcessId};
+use super::node::Node;
 use super::process::{Process, Todo};
 use crate::invariants::Observation;
 use crate::oracle::{Kind, Outcome};
@@ -28,6 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const LIVENESS: &str = "after healing, the owner writes and everybody reads";
 const AGREEMENT: &str = "two quorums read the same";
+const LASTING: &str = "what was acknowledged or read is found in every quorum, old versions too";
 
 /// How the closing write of one variable went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,6 +202,26 @@ impl Cluster {
                 self.fail(AGREEMENT, detail);
             }
             last = entry;
+        }
+    }
+
+    /// Whether every quorum of the store group has an honest member with each version that was
+    /// acknowledged or read, however old.
+    pub(crate) fn find_old_versions(&mut self) {
+        let store = self.ground.configuration.store();
+        let hidden = store.len().saturating_sub(store.thresholds().q());
+        let lost = self.ground.history.operations().filter_map(|op| op.lasting()).find(|entry| {
+            let has = |node: &Node| {
+                let version = node.disk().version(entry.variable(), entry.timestamp());
+                version.is_ok_and(|found| found.is_some_and(|found| found.hash() == entry.hash()))
+            };
+            let holders: BTreeSet<&NodeId> =
+                self.nodes.iter().filter(|(_, node)| has(node)).map(|(id, _)| id).collect();
+            store.count(holders) <= hidden
+        });
+        if let Some(entry) = lost {
+            let detail = format!("{} t={}", entry.variable(), entry.timestamp());
+            self.fail(LASTING, detail);
         }
     }
 

@@ -1,19 +1,27 @@
 //! A node that lost its disk: it takes a fresh key, is silent, and reads from the others what it
-//! lost. The machine is the real one.
+//! lost. The machines are the real ones.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::client::{
-    CatchUp, CatchUpAction, CatchUpOptions, Lost, Recovered, Round, Source,
+    CatchUp, CatchUpAction, CatchUpOptions, Lost, OldVersions, OldVersionsAction, Recovered, Round,
+    Source, absent, kept,
 };
-use bftkv_protocol::{Batch, NodeId, Response, Sign, Store};
+use bftkv_protocol::{Batch, NodeId, Request, Response, Sign, Store};
 
 use super::ground::{Caller, Event, Ground};
 use super::node::Node;
 
 /// How long before those are asked again who did not answer.
 const ROUND: Duration = Duration::from_millis(300);
+
+/// What a node reads from the others.
+#[derive(Debug)]
+pub(super) enum CatchingUp {
+    Memory(Box<CatchUp>),
+    OldVersions(Box<OldVersions>),
+}
 
 impl Node {
     /// Whether it has not read everything yet.
@@ -31,17 +39,20 @@ impl Node {
     }
 
     pub(super) fn begin_to_catch_up(&mut self, ground: &mut Ground) {
-        let me = self.signer.id().clone();
-        let options = CatchUpOptions {
-            me,
+        let known = Arc::clone(&ground.configurations);
+        let machine = CatchUp::start(ground.now(), known, self.catch_up_options());
+        self.catch_up = Some(CatchingUp::Memory(Box::new(machine)));
+        self.wake_later(ground);
+        self.pump_catch_up(ground);
+    }
+
+    fn catch_up_options(&self) -> CatchUpOptions {
+        CatchUpOptions {
+            me: self.signer.id().clone(),
             counts_itself: false,
             source: Source::Peers,
             round_timeout: ROUND,
-        };
-        let known = Arc::clone(&ground.configurations);
-        self.catch_up = Some(Box::new(CatchUp::start(ground.now(), known, options)));
-        self.wake_later(ground);
-        self.pump_catch_up(ground);
+        }
     }
 
     /// A member has answered.
@@ -54,14 +65,24 @@ impl Node {
         response: Result<Response, Lost>,
     ) {
         let Some(machine) = self.catch_up.as_mut().filter(|_| epoch == self.epoch) else { return };
-        machine.handle_response(round, from, response, &ground.keys, &ground.keys);
+        match machine {
+            CatchingUp::Memory(machine) => {
+                machine.handle_response(round, from, response, &ground.keys, &ground.keys);
+            }
+            CatchingUp::OldVersions(machine) => {
+                machine.handle_response(round, from, response, &ground.keys);
+            }
+        }
         self.pump_catch_up(ground);
     }
 
     /// Time has passed.
     pub(crate) fn catch_up_on(&mut self, ground: &mut Ground, epoch: u64) {
         let Some(machine) = self.catch_up.as_mut().filter(|_| epoch == self.epoch) else { return };
-        machine.handle_timeout(ground.clock.now());
+        match machine {
+            CatchingUp::Memory(machine) => machine.handle_timeout(ground.clock.now()),
+            CatchingUp::OldVersions(machine) => machine.handle_timeout(ground.clock.now()),
+        }
         self.pump_catch_up(ground);
         if self.catch_up.is_some() {
             self.wake_later(ground);
@@ -73,25 +94,65 @@ impl Node {
         ground.clock.after(ROUND, Event::CatchUp { node, epoch });
     }
 
+    /// First the memory, then old versions, then it speaks.
     fn pump_catch_up(&mut self, ground: &mut Ground) {
-        while let Some(action) = self.catch_up.as_mut().and_then(|machine| machine.poll()) {
-            self.perform(ground, action);
+        loop {
+            match &mut self.catch_up {
+                Some(CatchingUp::Memory(machine)) => {
+                    if let Some(action) = machine.poll() {
+                        self.perform(ground, action);
+                    } else if machine.is_done() {
+                        let known = Arc::clone(&ground.configurations);
+                        let options = self.catch_up_options();
+                        let machine = OldVersions::start(ground.now(), known, options);
+                        self.catch_up = Some(CatchingUp::OldVersions(Box::new(machine)));
+                    } else {
+                        return;
+                    }
+                }
+                Some(CatchingUp::OldVersions(machine)) => {
+                    if let Some(action) = machine.poll() {
+                        self.perform_old(ground, action);
+                    } else if machine.is_done() {
+                        self.catch_up = None;
+                        self.forgot = false;
+                    } else {
+                        return;
+                    }
+                }
+                None => return,
+            }
         }
-        if self.catch_up.as_ref().is_some_and(|machine| machine.is_done()) {
-            self.catch_up = None;
-            self.forgot = false;
+    }
+
+    fn perform_old(&mut self, ground: &mut Ground, action: OldVersionsAction) {
+        let Some(CatchingUp::OldVersions(machine)) = &mut self.catch_up else { return };
+        match action {
+            OldVersionsAction::Ask { round, to, request } => self.ask(ground, round, &to, &request),
+            OldVersionsAction::Compare { from, versions } => {
+                machine.handle_absent(&from, absent(&self.disk, versions).unwrap_or_default());
+            }
+            OldVersionsAction::Fetch(_) => machine.handle_fetched(),
+            OldVersionsAction::Persist(entries) => {
+                // Reading and committing in memory do not fail.
+                let _ = kept(&self.disk, entries).and_then(|batch| self.disk.commit(batch));
+                self.report_stored(ground);
+            }
+            _ => {}
         }
+    }
+
+    fn ask(&self, ground: &mut Ground, round: Round, to: &NodeId, request: &Request) {
+        let me = self.signer.id();
+        let caller = Caller::CatchUp { node: me.clone(), epoch: self.epoch, round };
+        ground.request(me, to, caller, request);
     }
 
     fn perform(&mut self, ground: &mut Ground, action: CatchUpAction) {
         match action {
-            CatchUpAction::Ask { round, to, request } => {
-                let me = self.signer.id().clone();
-                let caller = Caller::CatchUp { node: me.clone(), epoch: self.epoch, round };
-                ground.request(&me, &to, caller, &request);
-            }
+            CatchUpAction::Ask { round, to, request } => self.ask(ground, round, &to, &request),
             CatchUpAction::Fetch(_) => {
-                if let Some(machine) = &mut self.catch_up {
+                if let Some(CatchingUp::Memory(machine)) = &mut self.catch_up {
                     machine.handle_fetched(&ground.keys, &ground.keys);
                 }
             }

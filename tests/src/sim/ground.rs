@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::client::{Lost, Round};
-use bftkv_protocol::server::Ticket;
+use bftkv_protocol::server::{Recall, Ticket};
 use bftkv_protocol::{
     Configuration, Configurations, NodeId, Request, Response, SignedEntry, Timestamp, Variable,
     decode, encode,
@@ -73,7 +73,7 @@ pub(crate) enum Event {
 pub(crate) enum DiskWork {
     Load { variable: Variable, version: Option<Timestamp> },
     List { variable: Variable, below: Option<Timestamp>, limit: u16 },
-    Recall { after: Option<Variable>, limit: u16 },
+    Recall { what: Recall },
     Sync,
 }
 

@@ -146,6 +146,7 @@ pub fn run(seed: u64, settings: &Settings) -> Report {
         }
         cluster.compare_quorums(&variable);
     }
+    cluster.find_old_versions();
     report(cluster, counts)
 }
 

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bftkv_protocol::client::CatchUp;
 use bftkv_protocol::server::{Context, Reply, Server, ServerAction, Ticket, admit, page};
 use bftkv_protocol::{
     Address, Answer, EquivocationProof, Identities, NodeId, Outcome, Purpose, Refusal, Request,
@@ -13,6 +12,7 @@ use bftkv_protocol::{
 
 use super::disk::{Disk, Synced};
 use super::fake_keys::FakeSigner;
+use super::forgetful::CatchingUp;
 use super::ground::{Caller, DiskWork, Event, Ground};
 use super::plant::Plant;
 use crate::invariants::Observation;
@@ -34,7 +34,7 @@ pub(crate) struct Node {
     pub(super) backup: Option<Synced>,
     /// It lost its memory and has not read all from the others yet: it is silent.
     pub(super) forgot: bool,
-    pub(super) catch_up: Option<Box<CatchUp>>,
+    pub(super) catch_up: Option<CatchingUp>,
 }
 
 impl Node {
@@ -120,8 +120,8 @@ impl Node {
                 let listed = self.disk.versions(&variable, below, usize::from(limit));
                 self.server.handle_listed(ticket, listed);
             }
-            DiskWork::Recall { after, limit } => {
-                let recalled = page(&self.disk, after.as_ref(), limit);
+            DiskWork::Recall { what } => {
+                let recalled = page(&self.disk, &what);
                 self.server.handle_recalled(ticket, recalled);
             }
             DiskWork::Sync => {
@@ -184,8 +184,8 @@ impl Node {
                 ServerAction::List { ticket, variable, below, limit } => {
                     self.later(ground, 3, ticket, DiskWork::List { variable, below, limit });
                 }
-                ServerAction::Recall { ticket, after, limit } => {
-                    self.later(ground, 3, ticket, DiskWork::Recall { after, limit });
+                ServerAction::Recall { ticket, what } => {
+                    self.later(ground, 3, ticket, DiskWork::Recall { what });
                 }
                 ServerAction::Persist { ticket, batch } => {
                     let early = is_early(ground.plant, &batch);

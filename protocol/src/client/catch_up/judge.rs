@@ -38,9 +38,12 @@ impl Recovered {
     /// Joins this with what the store has: of both, the stricter. Nothing that the store knows is
     /// lost, so an old copy of a store may be completed as well as an empty one.
     ///
-    /// Slots of others that this member has not signed itself end below seen(x): they block, but
-    /// the server never signs them as if it only repeated itself. Two members may tell of two
-    /// values at one timestamp, and of two owners.
+    /// Rule R3 repeats a slot only if t >= seen(x). So seen(x) is raised above every slot that was
+    /// read back and is not this member's own: those slots block other owners until they are
+    /// settled, but the server never signs them as if it only repeated itself. It must not, because
+    /// two members may tell of two values at one timestamp, and of two owners, and because this
+    /// member may have signed another value there before it forgot. The writer gets
+    /// [`crate::Refusal::OldTimestamp`] and tries a later one.
     #[must_use]
     pub fn join(self, local: &VariableState) -> Batch {
         let newest = self.latest.iter().chain(&local.latest).map(CertifiedEntry::timestamp).max();

@@ -2,6 +2,7 @@
 //! is part of its key (docs/reliability/recovery.md).
 
 mod judge;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 pub use judge::Recovered;
 use judge::{Claim, Judge};
+pub use versions::{OldVersions, OldVersionsAction, absent, kept};
 
 use super::{Fault, Lost, Round};
 use crate::server::{MAX_RECALLED, MIN_PAGE_BYTES};
@@ -125,11 +127,8 @@ impl CatchUp {
     /// Begins to ask all other members of the groups to which `options.me` belongs.
     #[must_use]
     pub fn start(now: Duration, known: Arc<Configurations>, options: CatchUpOptions) -> Self {
-        let predecessor = known.predecessor().filter(|_| options.source == Source::Predecessor);
-        let configuration = Arc::clone(predecessor.unwrap_or_else(|| known.newest()));
-        let mine = groups_of(&configuration, &options);
-        let others: BTreeSet<NodeId> =
-            mine.flat_map(Group::members).filter(|id| **id != options.me).cloned().collect();
+        let configuration = configuration_of(&known, &options);
+        let others = others(&configuration, &options);
         let mut catch_up = Self {
             tellers: others.into_iter().map(|id| (id, Teller::new())).collect(),
             configuration,
@@ -366,14 +365,8 @@ impl CatchUp {
     }
 
     fn have_quorum(&self, counts: impl Fn(&Teller) -> bool) -> bool {
-        let good: BTreeSet<&NodeId> =
-            self.tellers.iter().filter(|(_, teller)| counts(teller)).map(|(id, _)| id).collect();
-        groups_of(&self.configuration, &self.options).all(|group| {
-            let me = usize::from(group.contains(&self.options.me));
-            let me = if self.options.counts_itself { me } else { 0 };
-            let have = group.count(good.iter().copied()).saturating_add(me);
-            have >= needed(group, &self.options)
-        })
+        let good = self.tellers.iter().filter(|(_, teller)| counts(teller)).map(|(id, _)| id);
+        is_quorum(&self.configuration, &self.options, &good.collect())
     }
 }
 
@@ -381,6 +374,31 @@ impl Teller {
     fn new() -> Self {
         Self { told: None, done: false, asked: None, since: None, waiting: false, uncertified: 0 }
     }
+}
+
+/// Whose members are asked.
+fn configuration_of(known: &Configurations, options: &CatchUpOptions) -> Arc<Configuration> {
+    let predecessor = known.predecessor().filter(|_| options.source == Source::Predecessor);
+    Arc::clone(predecessor.unwrap_or_else(|| known.newest()))
+}
+
+/// All who are asked.
+fn others(configuration: &Configuration, options: &CatchUpOptions) -> BTreeSet<NodeId> {
+    let groups = groups_of(configuration, options);
+    groups.flat_map(Group::members).filter(|id| **id != options.me).cloned().collect()
+}
+
+/// Whether these have a quorum of each group that is asked.
+fn is_quorum(
+    configuration: &Configuration,
+    options: &CatchUpOptions,
+    good: &BTreeSet<&NodeId>,
+) -> bool {
+    groups_of(configuration, options).all(|group| {
+        let me = usize::from(options.counts_itself && group.contains(&options.me));
+        let have = group.count(good.iter().copied()).saturating_add(me);
+        have >= needed(group, options)
+    })
 }
 
 /// q, but no more than there are: groups below four tolerate no fault, and there b is 0.
