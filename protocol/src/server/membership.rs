@@ -130,13 +130,17 @@ impl Membership {
         }
     }
 
-    /// Whether this node may hand its state to those who take over: it has everything that it
-    /// could have promised under the predecessor, and promises nothing under it any more.
+    /// Whether this node counts as one that hands its state to those who take over: it was a
+    /// member of the predecessor and promises nothing under it any more.
+    ///
+    /// It need not have completed the predecessor. If it has not, it has promised nothing under it,
+    /// and what was promised before is known to an honest voter among those who are heard: every
+    /// voter had completed the predecessor, and q voters and q that are heard share b+1 members. If
+    /// only those who had completed it counted, b voters that fall silent and a member that was slow
+    /// to take over would keep everybody from taking over, for ever.
     #[must_use]
     pub fn may_hand_over(&self) -> bool {
-        let Some(predecessor) = self.known.predecessor() else { return false };
-        let has_state = self.complete.is_some_and(|number| number >= predecessor.number());
-        has_state && predecessor.has_member(&self.me)
+        self.known.predecessor().is_some_and(|predecessor| predecessor.has_member(&self.me))
     }
 
     /// The groups of whose stopped members a quorum each must hand over their state before this

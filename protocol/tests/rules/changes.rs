@@ -267,7 +267,7 @@ fn a_member_stops_hands_over_takes_over_and_serves() {
     assert_eq!(
         (a5.standing(), a5.may_hand_over()),
         (Standing::TakingOver, false),
-        "it has nothing"
+        "it was no member of the predecessor"
     );
     let five = a5.configurations().newest().digest();
     a5.complete(five);
@@ -287,18 +287,63 @@ fn steps_do_not_overtake() {
     assert_eq!(vote(&mut a1, &add(0xa6), &usual()), Ok(()));
 }
 
-/// One that slept through a step hands nothing over: what it has is older.
+/// One that slept through a step has promised nothing under it: it counts among those who hand over.
 #[test]
-fn who_slept_hands_nothing_over() {
+fn who_slept_hands_over_what_it_has() {
     let mut a1 = member(0xa1, &one_group());
     for change in [add(0xa5), remove(0xa2)] {
         let step = by_all(a1.configurations(), &change);
         a1.extend(step, &Keys::default()).unwrap();
     }
-    assert_eq!((a1.standing(), a1.may_hand_over()), (Standing::TakingOver, false));
+    assert_eq!((a1.standing(), a1.may_hand_over()), (Standing::TakingOver, true));
     assert_eq!(a1.takes_over_from().unwrap().number(), 2);
     let removed = Membership::restore(node(0xa2), a1.record()).unwrap();
     assert_eq!(removed.standing(), Standing::Guest);
+}
+
+/// A member that was slow to take over hears of the next change, for which q others have voted; b of
+/// those are silent afterwards. The honest ones are a quorum that hands over: nobody is stuck.
+#[test]
+fn b_silent_voters_and_a_slow_member_do_not_stop_a_change() {
+    let keys = Keys::default();
+    let (first, second) = (add(0xa5), add(0xa6));
+    let known = after(&[first.clone()]);
+    let voters = [0xa1, 0xa2, 0xa3, 0xa4];
+    let steps = [voted(&one_group(), first, &CLIQUE), voted(known.newest(), second, &voters)];
+    let honest = [0xa1, 0xa2, 0xa3, 0xa5];
+    let hand_over = honest.iter().filter(|id| {
+        let mut member = match **id {
+            0xa5 => Membership::arrive(node(0xa5), alone(&one_group())),
+            other => member(other, &one_group()),
+        };
+        for (number, step) in steps.iter().enumerate() {
+            assert_eq!(member.extend(step.clone(), &keys), Ok(true));
+            // The slow one does not come to complete the first step.
+            if number == 0 && **id != 0xa5 {
+                member.complete(member.configurations().newest().digest());
+            }
+        }
+        member.may_hand_over()
+    });
+    assert!(hand_over.count() >= known.newest().store().thresholds().q());
+}
+
+/// Why one that is slow may count: among any q that are heard there is an honest one that had
+/// completed the predecessor, which knows everything before it, and for each promise under the
+/// predecessor an honest one that gave it.
+#[test]
+fn among_those_who_hand_over_are_an_honest_voter_and_an_honest_signer() {
+    for n in 4..=7u32 {
+        let thresholds = Thresholds::of(n as usize);
+        let sets = |size: usize| (0..1u32 << n).filter(move |s| s.count_ones() as usize == size);
+        for heard in sets(thresholds.q()) {
+            for voters_or_signers in sets(thresholds.q()) {
+                for liars in sets(thresholds.b()) {
+                    assert_ne!(heard & voters_or_signers & !liars, 0, "n = {n}");
+                }
+            }
+        }
+    }
 }
 
 // ----- clients -----
