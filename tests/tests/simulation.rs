@@ -11,6 +11,9 @@ const SEEDS_PER_SHAPE: usize = 625;
 /// How many seeds each fault gets on top.
 const SEEDS_PER_FAULT: u64 = 25;
 
+/// How many seeds there are with changing members.
+const SEEDS_OF_CHANGES: u64 = 400;
+
 /// How many seeds a planted bug may survive.
 const SEEDS_PER_PLANT: u64 = 1_500;
 
@@ -21,7 +24,11 @@ fn violated(seed: u64, settings: &Settings) -> Vec<&'static str> {
 
 /// Whether one of the first seeds shows that this planted bug violates this invariant.
 fn finds(plant: Plant, invariant: &str) -> bool {
-    let settings = Settings { plant: Some(plant), ..Settings::default() };
+    let faults = match plant.is_about_members() {
+        true => Faults::With(Fault::Membership),
+        false => Faults::Drawn,
+    };
+    let settings = Settings { plant: Some(plant), faults, ..Settings::default() };
     (0..SEEDS_PER_PLANT).any(|seed| violated(seed, &settings).contains(&invariant))
 }
 
@@ -118,6 +125,19 @@ fn no_fault_breaks_anything_alone_or_together_with_all_others() {
     assert!(counts.written > 200 && counts.read > 2000, "{counts:?}");
 }
 
+/// Members join, leave and are replaced, one at a time, while others read and write.
+#[test]
+fn nothing_is_violated_while_members_change() {
+    let settings = Settings { faults: Faults::With(Fault::Membership), ..Settings::default() };
+    let mut counts = Counts::default();
+    for seed in 0..SEEDS_OF_CHANGES {
+        let report = run(seed, &settings);
+        assert_eq!(report.violations, [], "seed {seed} --fault membership");
+        counts = counts.plus(report.counts);
+    }
+    assert!(counts.changes > SEEDS_OF_CHANGES && counts.written > SEEDS_OF_CHANGES, "{counts:?}");
+}
+
 #[test]
 fn recording_a_trace_changes_nothing() {
     let silent = run(5, &Settings::default());
@@ -193,4 +213,15 @@ fn a_share_for_somebody_else_is_found() {
 #[test]
 fn a_client_that_blames_the_silent_is_found() {
     assert!(finds(Plant::BlameTheSilent, "nobody honest is accused"));
+}
+
+#[test]
+fn a_member_that_serves_before_it_took_over_is_found() {
+    assert!(finds(Plant::ServeAtOnce, "each variable is linearizable"));
+}
+
+#[test]
+fn a_new_member_without_old_versions_is_found() {
+    let name = "what was acknowledged or read is found in every quorum, old versions too";
+    assert!(finds(Plant::NewestOnly, name));
 }

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 }
 
 const USAGE: &str = "usage: explore --seed N | --seeds A..B [--threads N] [--shape 0..7] \
-                     [--plant 0..12] \
+                     [--plant 0..14] \
                      [--adversary NAME[,NAME] | every] [--fault NAME | all] [--over-budget] [--verbose]";
 
 fn parse(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {

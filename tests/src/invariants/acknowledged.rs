@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bftkv_protocol::{EntryHash, Group, NodeId};
+use bftkv_protocol::{Configuration, EntryHash, Group, NodeId};
 
 use super::{Facts, Invariant, Observation};
 use crate::oracle::{Kind, Operation, Outcome};
@@ -26,11 +26,16 @@ impl Acknowledged {
         Ok(())
     }
 
-    fn check_ended(&self, facts: &Facts, operation: &Operation) -> Result<(), String> {
-        let store = facts.configuration.store();
+    fn check_ended(
+        &self,
+        facts: &Facts,
+        operation: &Operation,
+        configuration: &Configuration,
+    ) -> Result<(), String> {
+        let store = configuration.store();
         match (&operation.kind, &operation.outcome) {
             (Kind::Write { .. }, Outcome::Written(entry)) => {
-                let mut groups = facts.configuration.cliques().iter().chain([store]);
+                let mut groups = configuration.cliques().iter().chain([store]);
                 groups.try_for_each(|group| self.check(facts, group, entry.hash()))
             }
             (Kind::Read { regular: false, at: None }, Outcome::Found(Some(entry))) => {
@@ -52,7 +57,9 @@ impl Invariant for Acknowledged {
                 self.holders.entry(entry.hash()).or_default().insert((*node).clone());
                 Ok(())
             }
-            Observation::Ended { operation } => self.check_ended(facts, operation),
+            Observation::Ended { operation, configuration } => {
+                self.check_ended(facts, operation, configuration)
+            }
             _ => Ok(()),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bftkv_protocol::{CertifiedEntry, EntryHash, NodeId, Timestamp, Variable};
+use bftkv_protocol::{CertifiedEntry, ConfigurationDigest, EntryHash, NodeId, Timestamp, Variable};
 
 use super::{Facts, Invariant, Observation};
 use crate::oracle::Outcome;
@@ -12,23 +12,25 @@ use crate::oracle::Outcome;
 /// signers and all traitors together make a quorum in every clique.
 #[derive(Debug, Default)]
 pub(super) struct Certificates {
-    shares: BTreeMap<EntryHash, BTreeSet<NodeId>>,
+    /// Who signed an entry under which configuration.
+    shares: BTreeMap<EntryHash, BTreeMap<ConfigurationDigest, BTreeSet<NodeId>>>,
     certified: BTreeMap<(Variable, Timestamp), EntryHash>,
 }
 
 impl Certificates {
+    /// A reader need not check S if enough nodes agree, and then S is what one of them showed: so it
+    /// counts under which configuration the entry could have been certified, not which one S names.
     fn check_genuine(&self, facts: &Facts, entry: &CertifiedEntry) -> Result<(), String> {
-        let signed = self.shares.get(&entry.hash());
+        let none = BTreeMap::new();
+        let signed = self.shares.get(&entry.hash()).unwrap_or(&none);
         let forged = entry.collective.shares().iter().map(|share| &share.signer).find(|signer| {
-            facts.is_honest(signer) && !signed.is_some_and(|signed| signed.contains(*signer))
+            facts.is_honest(signer) && !signed.values().any(|signed| signed.contains(*signer))
         });
-        match forged {
-            Some(signer) => Err(format!("t={}: {signer} never signed it", entry.timestamp())),
-            None if !signed.is_some_and(|signed| facts.could_certify(signed)) => {
-                Err(format!("t={}: too few signers", entry.timestamp()))
-            }
-            None => Ok(()),
+        if let Some(signer) = forged {
+            return Err(format!("t={}: {signer} never signed it", entry.timestamp()));
         }
+        let certified = signed.iter().any(|(named, signed)| facts.could_certify(signed, named));
+        certified.then_some(()).ok_or_else(|| format!("t={}: too few signers", entry.timestamp()))
     }
 }
 
@@ -40,9 +42,11 @@ impl Invariant for Certificates {
     fn note(&mut self, facts: &Facts, observation: &Observation<'_>) -> Result<(), String> {
         match observation {
             Observation::Share { node, statement, .. } => {
+                let named = statement.configuration;
                 let signers = self.shares.entry(statement.entry).or_default();
+                let signers = signers.entry(named).or_default();
                 signers.insert((*node).clone());
-                if !facts.could_certify(signers) {
+                if !facts.could_certify(signers, &named) {
                     return Ok(());
                 }
                 let place = (statement.variable.clone(), statement.timestamp);
@@ -56,7 +60,7 @@ impl Invariant for Certificates {
                 Ok(())
             }
             Observation::Stored { entry, .. } => self.check_genuine(facts, entry),
-            Observation::Ended { operation } => match &operation.outcome {
+            Observation::Ended { operation, .. } => match &operation.outcome {
                 Outcome::Written(entry) | Outcome::Found(Some(entry)) => {
                     self.check_genuine(facts, entry)
                 }

@@ -18,7 +18,7 @@ impl Invariant for Deadline {
     }
 
     fn note(&mut self, _: &Facts, observation: &Observation<'_>) -> Result<(), String> {
-        let Observation::Ended { operation } = observation else { return Ok(()) };
+        let Observation::Ended { operation, .. } = observation else { return Ok(()) };
         match operation.ended {
             Some(ended) if ended > operation.deadline.saturating_add(SLACK) => {
                 Err(format!("{} ended at {ended:?}", operation.process))

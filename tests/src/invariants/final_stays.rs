@@ -24,7 +24,7 @@ impl Invariant for FinalStays {
             let place = (entry.variable().clone(), entry.timestamp(), entry.entry().value.clone());
             self.stored.insert(entry.hash(), place);
         }
-        if let Observation::Ended { operation } = observation
+        if let Observation::Ended { operation, .. } = observation
             && let Outcome::Written(entry) | Outcome::Found(Some(entry)) = &operation.outcome
             && entry.entry().is_final
         {

@@ -23,7 +23,8 @@ use std::time::Duration;
 
 use bftkv_protocol::client::Fault;
 use bftkv_protocol::{
-    Address, CertifiedEntry, Configuration, EntryId, Marks, NodeId, ShareStatement, SignedEntry,
+    Address, CertifiedEntry, Configuration, ConfigurationDigest, EntryId, Marks, NodeId,
+    ShareStatement, SignedEntry,
 };
 
 use crate::oracle::{History, Operation};
@@ -51,14 +52,17 @@ pub(crate) enum Observation<'a> {
     Accused { by: &'a NodeId, guilty: &'a NodeId },
     /// An operation names a culprit.
     Blamed { by: &'a str, who: &'a NodeId, fault: Fault },
-    /// An operation has ended.
-    Ended { operation: &'a Operation },
+    /// An operation has ended, under this configuration.
+    Ended { operation: &'a Operation, configuration: &'a Configuration },
 }
 
 /// Who is who in a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Facts {
-    pub(crate) configuration: Arc<Configuration>,
+    /// All configurations that have their votes.
+    pub(crate) configurations: BTreeMap<ConfigurationDigest, Arc<Configuration>>,
+    /// All nodes, members or guests.
+    pub(crate) nodes: BTreeSet<NodeId>,
     /// Byzantine nodes and users.
     pub(crate) traitors: BTreeSet<NodeId>,
     /// The keys of all users, and the address in the user ID of each.
@@ -70,13 +74,23 @@ pub(crate) struct Facts {
 impl Facts {
     /// Whether a node or a writer is honest.
     pub(crate) fn is_honest(&self, id: &NodeId) -> bool {
-        let is_somebody = self.users.contains_key(id) || self.configuration.has_member(id);
+        let is_somebody = self.users.contains_key(id) || self.nodes.contains(id);
         is_somebody && !self.traitors.contains(id)
     }
 
-    /// Whether these honest signers and all traitors together make a collective signature.
-    pub(crate) fn could_certify(&self, honest: &BTreeSet<NodeId>) -> bool {
-        self.configuration.cliques().iter().all(|clique| {
+    pub(crate) fn note_configuration(&mut self, configuration: &Arc<Configuration>) {
+        self.configurations.insert(configuration.digest(), Arc::clone(configuration));
+    }
+
+    /// Whether these honest signers and all traitors together make a collective signature under
+    /// this configuration.
+    pub(crate) fn could_certify(
+        &self,
+        honest: &BTreeSet<NodeId>,
+        configuration: &ConfigurationDigest,
+    ) -> bool {
+        let Some(configuration) = self.configurations.get(configuration) else { return false };
+        configuration.cliques().iter().all(|clique| {
             let signers = clique.count(honest.union(&self.traitors));
             signers >= clique.thresholds().q()
         })

@@ -27,7 +27,7 @@ impl Invariant for OwnerOnly {
                 let place = (e.variable.clone(), e.timestamp, e.writer.clone(), e.owner.clone());
                 self.stored.insert(entry.hash(), place);
             }
-            Observation::Ended { operation } => {
+            Observation::Ended { operation, .. } => {
                 if let (Kind::Write { .. }, Outcome::Written(entry)) =
                     (&operation.kind, &operation.outcome)
                     && facts.is_honest(&entry.entry().writer)

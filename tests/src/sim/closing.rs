@@ -138,7 +138,9 @@ impl Cluster {
     }
 
     fn newest(&self, variable: &Variable) -> Option<CertifiedEntry> {
-        let states = self.nodes.values().filter_map(|node| node.disk().load(variable).ok());
+        let newest = &self.ground.configuration;
+        let members = self.nodes.iter().filter(|(id, _)| newest.has_member(id));
+        let states = members.filter_map(|(_, node)| node.disk().load(variable).ok());
         states.filter_map(|state| state.latest).max_by_key(CertifiedEntry::timestamp)
     }
 

@@ -18,6 +18,7 @@ use super::fault::Fault;
 use super::ground::{Caller, Event, Ground, ProcessId};
 use super::network::Network;
 use super::node::Node;
+use super::operator::Operator;
 use super::process::Process;
 use super::rng::Rng;
 use super::shape::{Shape, node, traitors};
@@ -36,6 +37,13 @@ const MAX_EVENTS: u64 = 400_000;
 /// How far clocks may be off, in seconds.
 const TEN_YEARS: u64 = 315_360_000;
 
+/// The numbers of nodes that may become members.
+const FIRST_GUEST: u8 = 30;
+const GUESTS: u8 = 3;
+
+/// How often each node asks for changes of members.
+const LEARNS: usize = 6;
+
 /// Keys that belong to nobody, from this number on, behind those of the closing operations: more
 /// than any quorum of the shapes.
 const FIRST_SYBIL: u8 = LAST_PROBE + 1;
@@ -53,6 +61,8 @@ pub(crate) struct Cluster {
     helpers: Vec<FakeSigner>,
     /// How the Byzantine nodes behave, in turn; nothing here: by chance.
     behaviours: Vec<Adversary>,
+    /// Who has members added and removed.
+    pub(crate) operator: Operator,
 }
 
 impl Cluster {
@@ -66,22 +76,27 @@ impl Cluster {
         let (habits, behaviours): (Vec<Adversary>, Vec<Adversary>) =
             settings.adversaries.into_iter().flatten().partition(|a| a.is_writer());
         let false_nodes = traitors(&configuration, more, !behaviours.is_empty(), &mut rng);
-        let mut keys = FakeKeys::new(rng.number(), configuration.everyone());
+        let guests = if settings.faults.change_members() { guests() } else { BTreeSet::new() };
+        let everybody: BTreeSet<NodeId> = &configuration.everyone() | &guests;
+        let mut keys = FakeKeys::new(rng.number(), everybody.clone());
         let cast = Cast::choose(&mut keys, &habits, &mut rng);
         let sybils = (0..SYBILS).map(|i| keys.signer(&node(FIRST_SYBIL.saturating_add(i))));
         let sybils = sybils.collect();
         let false_users = cast.traitors.iter().map(|t| t.signer.id().clone());
         let facts = Facts {
-            configuration: Arc::clone(&configuration),
+            configurations: BTreeMap::from([(configuration.digest(), Arc::clone(&configuration))]),
+            nodes: everybody,
             traitors: false_nodes.iter().cloned().chain(false_users).collect(),
             users: cast.users.clone(),
             over_budget: settings.over_budget,
         };
-        let nodes: Vec<NodeId> = configuration.everyone().into_iter().collect();
-        let configurations = Configurations::starting_with((*configuration).clone());
+        let nodes: Vec<NodeId> = facts.nodes.iter().cloned().collect();
+        let configurations = Arc::new(Configurations::starting_with((*configuration).clone()));
         let ground = Ground {
             configuration,
-            configurations: Arc::new(configurations),
+            learned: Arc::clone(&configurations),
+            configurations,
+            distrusted: BTreeSet::new(),
             clock: Clock::new(),
             network: Network::weather(settings.faults, &nodes, &mut rng),
             keys,
@@ -120,11 +135,25 @@ impl Cluster {
                 nodes.insert(id, Node::new(signer, &ground));
             }
         }
+        for id in guests().into_iter().filter(|_| ground.faults.change_members()) {
+            let guest = Node::new(ground.keys.signer(&id), &ground).guest();
+            nodes.insert(id, guest);
+        }
+        let operator = Operator::new(&mut ground);
         let helpers = false_nodes.iter().map(|id| ground.keys.signer(id)).collect();
         let processes = cast.processes.into_iter().map(|p| (p.id(), p)).collect();
         let (variables, traitors) = (cast.variables, cast.traitors);
-        let mut cluster =
-            Self { ground, variables, nodes, liars, processes, traitors, helpers, behaviours };
+        let mut cluster = Self {
+            ground,
+            variables,
+            nodes,
+            liars,
+            processes,
+            traitors,
+            helpers,
+            behaviours,
+            operator,
+        };
         cluster.plan_events();
         cluster
     }
@@ -151,6 +180,23 @@ impl Cluster {
         }
         self.plan_splits();
         self.plan_clocks();
+        self.plan_changes();
+    }
+
+    /// When the operator acts, and nodes ask for changes that they missed.
+    fn plan_changes(&mut self) {
+        let ground = &mut self.ground;
+        if !ground.faults.change_members() {
+            return;
+        }
+        let start = ground.rng.millis(1, 800);
+        ground.clock.at(start, Event::Operate);
+        for node in self.nodes.keys() {
+            for _ in 0..LEARNS {
+                let at = ground.rng.millis(500, 8_000);
+                ground.clock.at(at, Event::Learn { node: node.clone() });
+            }
+        }
     }
 
     /// Splits that are drawn or wanted.
@@ -220,10 +266,19 @@ impl Cluster {
             Event::Restart { process } => self.with_process(process, 8, Process::restart),
             Event::Crash { node, lasts } => self.crash(node, lasts),
             Event::Recover { node } => self.recover(&node),
-            Event::CatchUp { node, epoch } => {
+            Event::CatchUp { node, reading } => {
                 if let Some(node) = self.nodes.get_mut(&node) {
-                    node.catch_up_on(ground, epoch);
+                    node.catch_up_on(ground, reading);
                 }
+            }
+            Event::Learn { node } => {
+                if let Some(node) = self.nodes.get(&node) {
+                    node.learn(ground);
+                }
+            }
+            Event::Operate => self.operate(),
+            Event::Refreshed { process, op } => {
+                self.with_process(process, 11, |p, ground| p.refreshed(ground, op));
             }
             Event::Split { how, lasts } => self.split(how, lasts),
             Event::ClockJumps { process } => {
@@ -236,7 +291,7 @@ impl Cluster {
 
     fn split(&mut self, how: Fault, lasts: Duration) {
         let ground = &mut self.ground;
-        let nodes: Vec<NodeId> = ground.configuration.everyone().into_iter().collect();
+        let nodes: Vec<NodeId> = ground.watch.facts().nodes.iter().cloned().collect();
         let users = ground.watch.facts().users.keys();
         let all: Vec<NodeId> = nodes.iter().chain(users).cloned().collect();
         ground.network.split(how, &nodes, &all, &mut ground.rng);
@@ -289,11 +344,17 @@ impl Cluster {
                     process.take(ground, op, round, from, response);
                 }
             }
-            Caller::CatchUp { node, epoch, round } => {
+            Caller::CatchUp { node, reading, round } => {
                 if let Some(node) = self.nodes.get_mut(&node) {
-                    node.recall(ground, epoch, round, from, response);
+                    node.recall(ground, reading, round, from, response);
                 }
             }
+            Caller::Learn { node } => {
+                if let Some(node) = self.nodes.get_mut(&node) {
+                    node.learned(ground, response);
+                }
+            }
+            Caller::Operator => self.operator.take(ground, from, response),
             Caller::Traitor => {
                 if let Ok(Response { outcome: Ok(Answer::Share(share)), .. }) = response {
                     self.take_loot(&share);
@@ -413,6 +474,11 @@ impl Cluster {
     }
 }
 
+/// Nodes that may become members.
+fn guests() -> BTreeSet<NodeId> {
+    (0..GUESTS).map(|i| node(FIRST_GUEST.saturating_add(i))).collect()
+}
+
 /// The behaviour of the so-many-th Byzantine node.
 fn chosen(behaviours: &[Adversary], number: usize) -> Option<Box<dyn ByzantineServer>> {
     let index = number.checked_rem(behaviours.len())?;
@@ -429,6 +495,7 @@ fn describe(request: &Request) -> String {
         Request::Sign { entry, .. } => format!("sign t={}", entry.entry.timestamp),
         Request::Store { entry } => format!("store t={}", entry.timestamp()),
         Request::Abandon { abandon, .. } => format!("abandon t={}", abandon.attempt.timestamp),
+        Request::Propose { change, .. } => format!("{:?} {}?", change.kind, short(&change.member)),
         other => other.command().to_owned(),
     }
 }

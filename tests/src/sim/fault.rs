@@ -29,11 +29,13 @@ pub enum Fault {
     /// Nodes lose their disks, or get old copies of them back. There is one Byzantine node less
     /// in each group: a node that forgot counts as one of the b.
     LostDisk,
+    /// Members come and go, one at a time, while others read and write.
+    Membership,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Halves,
         Self::OneWay,
         Self::IsolateOne,
@@ -46,6 +48,7 @@ impl Fault {
         Self::SlowNode,
         Self::Clocks,
         Self::LostDisk,
+        Self::Membership,
     ];
 
     /// Those that cut links.
@@ -68,6 +71,7 @@ impl Fault {
             Self::SlowNode => "slow-node",
             Self::Clocks => "clocks",
             Self::LostDisk => "lost-disk",
+            Self::Membership => "membership",
         }
     }
 
@@ -96,6 +100,12 @@ impl Faults {
     /// are the full number.
     pub(crate) fn lose_disks(self) -> bool {
         self == Self::With(Fault::LostDisk)
+    }
+
+    /// Whether members come and go. Only by name, as it makes another world: with guests, and with
+    /// clients and nodes that know different configurations.
+    pub(crate) fn change_members(self) -> bool {
+        self == Self::With(Fault::Membership)
     }
 
     /// Whether the run must have this one.

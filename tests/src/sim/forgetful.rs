@@ -1,5 +1,5 @@
 //! A node that lost its disk: it takes a fresh key, is silent, and reads from the others what it
-//! lost. The machines are the real ones.
+//! lost. A node that takes over the state of a predecessor reads in the same way. The machines are the real ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use bftkv_protocol::{Batch, NodeId, Request, Response, Sign, Store};
 
 use super::ground::{Caller, Event, Ground};
 use super::node::Node;
+use super::plant::Plant;
 
 /// How long before those are asked again who did not answer.
 const ROUND: Duration = Duration::from_millis(300);
@@ -38,19 +39,22 @@ impl Node {
         self.signer.renew();
     }
 
+    /// Reads what it lost, or what those hand over who have stopped under the predecessor.
     pub(super) fn begin_to_catch_up(&mut self, ground: &mut Ground) {
-        let known = Arc::clone(&ground.configurations);
+        let known = Arc::clone(self.membership.configurations());
         let machine = CatchUp::start(ground.now(), known, self.catch_up_options());
+        self.reading = self.reading.saturating_add(1);
         self.catch_up = Some(CatchingUp::Memory(Box::new(machine)));
         self.wake_later(ground);
         self.pump_catch_up(ground);
     }
 
     fn catch_up_options(&self) -> CatchUpOptions {
+        let takes_over = !self.forgot;
         CatchUpOptions {
             me: self.signer.id().clone(),
-            counts_itself: false,
-            source: Source::Peers,
+            counts_itself: takes_over && self.membership.may_hand_over(),
+            source: if takes_over { Source::Predecessor } else { Source::Peers },
             round_timeout: ROUND,
         }
     }
@@ -59,12 +63,14 @@ impl Node {
     pub(crate) fn recall(
         &mut self,
         ground: &mut Ground,
-        epoch: u64,
+        reading: u64,
         round: Round,
         from: &NodeId,
         response: Result<Response, Lost>,
     ) {
-        let Some(machine) = self.catch_up.as_mut().filter(|_| epoch == self.epoch) else { return };
+        let Some(machine) = self.catch_up.as_mut().filter(|_| reading == self.reading) else {
+            return;
+        };
         match machine {
             CatchingUp::Memory(machine) => {
                 machine.handle_response(round, from, response, &ground.keys, &ground.keys);
@@ -77,21 +83,24 @@ impl Node {
     }
 
     /// Time has passed.
-    pub(crate) fn catch_up_on(&mut self, ground: &mut Ground, epoch: u64) {
-        let Some(machine) = self.catch_up.as_mut().filter(|_| epoch == self.epoch) else { return };
+    pub(crate) fn catch_up_on(&mut self, ground: &mut Ground, reading: u64) {
+        let Some(machine) = self.catch_up.as_mut().filter(|_| reading == self.reading) else {
+            return;
+        };
         match machine {
             CatchingUp::Memory(machine) => machine.handle_timeout(ground.clock.now()),
             CatchingUp::OldVersions(machine) => machine.handle_timeout(ground.clock.now()),
         }
         self.pump_catch_up(ground);
-        if self.catch_up.is_some() {
+        if self.catch_up.is_some() && reading == self.reading {
             self.wake_later(ground);
+            self.tell_of_change(ground);
         }
     }
 
     fn wake_later(&self, ground: &mut Ground) {
-        let (node, epoch) = (self.signer.id().clone(), self.epoch);
-        ground.clock.after(ROUND, Event::CatchUp { node, epoch });
+        let (node, reading) = (self.signer.id().clone(), self.reading);
+        ground.clock.after(ROUND, Event::CatchUp { node, reading });
     }
 
     /// First the memory, then old versions, then it speaks.
@@ -102,20 +111,25 @@ impl Node {
                     if let Some(action) = machine.poll() {
                         self.perform(ground, action);
                     } else if machine.is_done() {
-                        let known = Arc::clone(&ground.configurations);
+                        let known = Arc::clone(self.membership.configurations());
                         let options = self.catch_up_options();
                         let machine = OldVersions::start(ground.now(), known, options);
+                        self.reading = self.reading.saturating_add(1);
                         self.catch_up = Some(CatchingUp::OldVersions(Box::new(machine)));
+                        self.wake_later(ground);
                     } else {
                         return;
                     }
                 }
                 Some(CatchingUp::OldVersions(machine)) => {
-                    if let Some(action) = machine.poll() {
+                    let hasty = ground.plant == Some(Plant::NewestOnly);
+                    if let Some(action) = machine.poll().filter(|_| !hasty) {
                         self.perform_old(ground, action);
-                    } else if machine.is_done() {
+                    } else if machine.is_done() || hasty {
                         self.catch_up = None;
-                        self.forgot = false;
+                        if !std::mem::take(&mut self.forgot) {
+                            self.complete(ground);
+                        }
                     } else {
                         return;
                     }
@@ -144,7 +158,7 @@ impl Node {
 
     fn ask(&self, ground: &mut Ground, round: Round, to: &NodeId, request: &Request) {
         let me = self.signer.id();
-        let caller = Caller::CatchUp { node: me.clone(), epoch: self.epoch, round };
+        let caller = Caller::CatchUp { node: me.clone(), reading: self.reading, round };
         ground.request(me, to, caller, request);
     }
 

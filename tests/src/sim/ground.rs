@@ -1,14 +1,14 @@
 //! What all parties of a run share: time, network, chance, keys, and who watches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::client::{Lost, Round};
 use bftkv_protocol::server::{Recall, Ticket};
 use bftkv_protocol::{
-    Configuration, Configurations, NodeId, Request, Response, SignedEntry, Timestamp, Variable,
-    decode, encode,
+    ChangeError, Configuration, Configurations, NodeId, Request, Response, SignedChange,
+    SignedEntry, Timestamp, Variable, decode, encode,
 };
 
 use serde::Serialize;
@@ -44,8 +44,12 @@ pub(crate) enum Caller {
     Op { process: ProcessId, op: OpId, round: Round },
     /// A traitor who gathers shares.
     Traitor,
-    /// A node that reads what it lost.
-    CatchUp { node: NodeId, epoch: u64, round: Round },
+    /// A node that reads what it lost, or takes over, for the so-many-th time.
+    CatchUp { node: NodeId, reading: u64, round: Round },
+    /// A node that asks for changes of members.
+    Learn { node: NodeId },
+    /// The operator who collects votes.
+    Operator,
 }
 
 /// What can happen.
@@ -61,7 +65,10 @@ pub(crate) enum Event {
     Restart { process: ProcessId },
     Crash { node: NodeId, lasts: Duration },
     Recover { node: NodeId },
-    CatchUp { node: NodeId, epoch: u64 },
+    CatchUp { node: NodeId, reading: u64 },
+    Learn { node: NodeId },
+    Operate,
+    Refreshed { process: ProcessId, op: OpId },
     Split { how: Fault, lasts: Duration },
     ClockJumps { process: ProcessId },
     Join,
@@ -87,8 +94,14 @@ pub(crate) enum HomeWork {
 /// What all parties share.
 #[derive(Debug)]
 pub(crate) struct Ground {
+    /// The newest configuration that has its votes, whoever knows of it.
     pub(crate) configuration: Arc<Configuration>,
+    /// All that have their votes.
     pub(crate) configurations: Arc<Configurations>,
+    /// The most that an honest node knows: what clients learn when they ask.
+    pub(crate) learned: Arc<Configurations>,
+    /// Nodes whose operators have lost their trust in them: they may be removed.
+    pub(crate) distrusted: BTreeSet<NodeId>,
     pub(crate) clock: Clock<Event>,
     pub(crate) network: Network,
     pub(crate) rng: Rng,
@@ -115,6 +128,23 @@ pub(crate) struct Ground {
 impl Ground {
     pub(crate) fn now(&self) -> Duration {
         self.clock.now()
+    }
+
+    /// A change has its votes: from now on there is a successor.
+    pub(crate) fn succeed(&mut self, change: SignedChange) -> Result<(), ChangeError> {
+        let mut known = (*self.configurations).clone();
+        known.extend(change, &self.keys)?;
+        self.configuration = Arc::clone(known.newest());
+        self.configurations = Arc::new(known);
+        self.watch.facts_mut().note_configuration(&self.configuration);
+        Ok(())
+    }
+
+    /// An honest node knows these.
+    pub(crate) fn note_learned(&mut self, known: &Arc<Configurations>) {
+        if known.newest().number() > self.learned.newest().number() {
+            self.learned = Arc::clone(known);
+        }
     }
 
     /// Tells those who watch.

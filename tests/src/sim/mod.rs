@@ -22,8 +22,11 @@ mod forgetful;
 mod ground;
 mod home;
 mod machine;
+mod member;
 mod network;
 mod node;
+mod operation;
+mod operator;
 mod plant;
 mod process;
 mod rng;
@@ -84,6 +87,8 @@ pub struct Counts {
     pub blocked_empty: u64,
     /// Variables with an owner that unfinished attempts block at the end.
     pub blocked_owned: u64,
+    /// Changes of members that had their votes.
+    pub changes: u64,
     /// Keys that were convicted of equivocation.
     pub convicted: u64,
     /// Timestamps at which an honest node signed a second value with a fresh subkey, after its
@@ -105,6 +110,7 @@ impl Counts {
             unread: self.unread.saturating_add(other.unread),
             blocked_empty: self.blocked_empty.saturating_add(other.blocked_empty),
             blocked_owned: self.blocked_owned.saturating_add(other.blocked_owned),
+            changes: self.changes.saturating_add(other.changes),
             convicted: self.convicted.saturating_add(other.convicted),
             signed_again: self.signed_again.saturating_add(other.signed_again),
             signed_again_for_honest: self
@@ -137,6 +143,7 @@ pub fn run(seed: u64, settings: &Settings) -> Report {
     cluster.play();
     cluster.heal();
     cluster.finish_catching_up();
+    cluster.finish_changes();
     let mut counts = Counts::default();
     for variable in cluster.variables.clone() {
         match cluster.close(&variable) {
@@ -152,6 +159,7 @@ pub fn run(seed: u64, settings: &Settings) -> Report {
 
 fn report(cluster: Cluster, mut counts: Counts) -> Report {
     let ground = cluster.ground;
+    counts.changes = u64::try_from(ground.configurations.changes().len()).unwrap_or(u64::MAX);
     counts.convicted = ground.watch.convicted();
     (counts.signed_again, counts.signed_again_for_honest) = ground.watch.signed_again();
     for operation in ground.history.operations() {

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bftkv_protocol::server::{Context, Reply, Server, ServerAction, Ticket, admit, page};
+use bftkv_protocol::server::{
+    Context, Membership, MembershipRecord, Reply, Server, ServerAction, Ticket, admit, page,
+};
 use bftkv_protocol::{
     Address, Answer, EquivocationProof, Identities, NodeId, Outcome, Purpose, Refusal, Request,
-    Response, ShareStatement, Sign, SignatureShare, Store, TimeStatement,
+    Response, ShareStatement, Sign, SignatureShare, SignedChange, Store, TimeStatement,
 };
 
 use super::disk::{Disk, Synced};
@@ -29,17 +31,30 @@ pub(crate) struct Node {
     /// Who waits for the answer to each request.
     calls: BTreeMap<Ticket, (Caller, NodeId)>,
     tickets: Ticket,
-    cut: BTreeSet<NodeId>,
+    pub(super) cut: BTreeSet<NodeId>,
     /// An old copy of the disk.
     pub(super) backup: Option<Synced>,
     /// It lost its memory and has not read all from the others yet: it is silent.
     pub(super) forgot: bool,
     pub(super) catch_up: Option<CatchingUp>,
+    /// Counts what it read from others: an answer to an earlier reading is not one to a later.
+    pub(super) reading: u64,
+    pub(super) membership: Membership,
+    /// What of it is on the disk.
+    pub(super) record: MembershipRecord,
+    /// A successor that it takes as soon as everything under way is answered.
+    pub(super) successor: Option<SignedChange>,
 }
 
 impl Node {
     pub(crate) fn new(signer: FakeSigner, ground: &Ground) -> Self {
+        let (me, known) = (signer.id().clone(), Arc::clone(&ground.configurations));
+        let membership = Membership::begin(me, known);
         Self {
+            record: membership.record(),
+            membership,
+            successor: None,
+            reading: 0,
             signer,
             disk: Disk::with_flaw(ground.plant),
             server: Server::new(Arc::clone(&ground.configurations)),
@@ -70,10 +85,9 @@ impl Node {
         sender: NodeId,
         request: Request,
     ) {
-        if self.forgot && !matches!(request, Request::Accuse(_)) {
-            self.answer(ground, &(caller, sender), Err(Refusal::CatchingUp));
-            return;
-        }
+        let call = (caller, sender);
+        let Some(request) = self.take_as_member(ground, &call, request) else { return };
+        let (caller, sender) = call;
         let claimed = match (&request, ground.plant) {
             (Request::Sign { entry, .. }, Some(Plant::ShareForAnybody)) => {
                 entry.entry.writer.clone()
@@ -82,9 +96,10 @@ impl Node {
         };
         let blind = ground.plant == Some(Plant::BlindIdentities);
         let identities: &dyn Identities = if blind { &Blind } else { &ground.keys };
+        let known = Arc::clone(self.membership.configurations());
         let context = Context {
             me: self.signer.id(),
-            configurations: &ground.configurations,
+            configurations: &known,
             cut: &self.cut,
             keys: &ground.keys,
             identities,
@@ -150,6 +165,7 @@ impl Node {
         self.catch_up = None;
         self.epoch = self.epoch.saturating_add(1);
         self.calls.clear();
+        self.successor = None;
     }
 
     /// The node starts again over what is on its disk.
@@ -157,13 +173,16 @@ impl Node {
         if ground.plant == Some(Plant::ForgetMarks) {
             self.disk.forget_marks();
         }
-        self.server = Server::new(Arc::clone(&ground.configurations));
+        self.restore_membership();
+        self.server = Server::new(Arc::clone(self.membership.configurations()));
         let proofs = self.disk.proofs().unwrap_or_default();
         self.cut = proofs.iter().map(|proof| proof.guilty().clone()).collect();
         self.server.note_convicted(self.cut.iter().cloned());
         self.up = true;
         if self.forgot {
             self.begin_to_catch_up(ground);
+        } else {
+            self.take_part(ground);
         }
     }
 
@@ -205,6 +224,17 @@ impl Node {
                 _ => {}
             }
         }
+        self.succeed_if_idle(ground);
+    }
+
+    /// Whether requests are under way.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
+    /// The server serves the newest configuration that the node knows.
+    pub(super) fn reconfigure(&mut self) {
+        self.server.reconfigure(Arc::clone(self.membership.configurations()));
     }
 
     fn later(&self, ground: &mut Ground, millis: u64, ticket: Ticket, work: DiskWork) {
@@ -213,8 +243,14 @@ impl Node {
         ground.clock.after(delay, Event::Disk { node, epoch, ticket, work });
     }
 
-    fn answer(&self, ground: &mut Ground, (caller, to): &(Caller, NodeId), outcome: Outcome) {
-        let response = Response { configuration: ground.configuration.digest(), outcome };
+    pub(super) fn answer(
+        &self,
+        ground: &mut Ground,
+        (caller, to): &(Caller, NodeId),
+        outcome: Outcome,
+    ) {
+        let configuration = self.membership.configurations().newest().digest();
+        let response = Response { configuration, outcome };
         ground.respond(self.signer.id(), to, caller.clone(), Duration::ZERO, &response);
     }
 

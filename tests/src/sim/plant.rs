@@ -30,11 +30,15 @@ pub enum Plant {
     DropHistory,
     /// Disks take what was stored last for the newest.
     LastStoredIsLatest,
+    /// A member serves under a new configuration before it has taken over the state.
+    ServeAtOnce,
+    /// Who takes over or catches up reads the newest version back, and no older one.
+    NewestOnly,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::ShareBeforeSync,
         Self::ForgetMarks,
         Self::NoWriteBack,
@@ -48,5 +52,13 @@ impl Plant {
         Self::BlameTheSilent,
         Self::DropHistory,
         Self::LastStoredIsLatest,
+        Self::ServeAtOnce,
+        Self::NewestOnly,
     ];
+
+    /// Whether it shows only where members change.
+    #[must_use]
+    pub fn is_about_members(self) -> bool {
+        [Self::ServeAtOnce, Self::NewestOnly].contains(&self)
+    }
 }

@@ -5,12 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bftkv_protocol::client::{
-    Action, Consistency, Fault, Hedge, ListVersions, Lost, Options, Read, ReadOptions, Round, Write,
-};
+use bftkv_protocol::client::{Action, Consistency, Fault, Lost, Problem, Round};
 use bftkv_protocol::{
-    Abandon, Address, Answer, EntryId, EquivocationProof, Evidence, NodeId, Purpose, Request,
-    Response, Sign, Timestamp, Value, Variable,
+    Abandon, Address, Answer, Configurations, EntryId, EquivocationProof, Evidence, NodeId,
+    Purpose, Request, Response, Sign, Timestamp, Value, Variable,
 };
 
 use super::fake_keys::FakeSigner;
@@ -19,13 +17,10 @@ use super::home::Home;
 use super::machine::Machine;
 use super::plant::Plant;
 use crate::invariants::Observation;
-use crate::oracle::{Kind, Operation, Outcome};
+use crate::oracle::{Operation, Outcome};
 
 /// How long one round of questions may take.
-const ROUND: Duration = Duration::from_millis(500);
-
-/// The unit of the backoff between attempts.
-const BACKOFF: Duration = Duration::from_millis(40);
+pub(super) const ROUND: Duration = Duration::from_millis(500);
 
 /// What a client is to do next.
 #[derive(Debug, Clone)]
@@ -58,12 +53,12 @@ pub(crate) enum Todo {
 /// A client process.
 #[derive(Debug)]
 pub(crate) struct Process {
-    id: ProcessId,
-    name: String,
-    signer: FakeSigner,
-    owner: Address,
+    pub(super) id: ProcessId,
+    pub(super) name: String,
+    pub(super) signer: FakeSigner,
+    pub(super) owner: Address,
     /// Counts restarts.
-    incarnation: u64,
+    pub(super) incarnation: u64,
     up: bool,
     /// Crashes at dangerous steps: percent.
     crashes: u64,
@@ -73,9 +68,11 @@ pub(crate) struct Process {
     plan: VecDeque<Todo>,
     running: Option<Running>,
     known: BTreeSet<NodeId>,
-    cut: BTreeSet<NodeId>,
-    values: u64,
-    last_seen: BTreeMap<Variable, Timestamp>,
+    pub(super) cut: BTreeSet<NodeId>,
+    pub(super) values: u64,
+    pub(super) last_seen: BTreeMap<Variable, Timestamp>,
+    /// The configurations that it knows; nothing yet: those with which the run begins.
+    configurations: Option<Arc<Configurations>>,
     /// A planted bug believes the largest of these.
     largest_time: Timestamp,
 }
@@ -112,6 +109,7 @@ impl Process {
             cut: BTreeSet::new(),
             values: 0,
             last_seen: BTreeMap::new(),
+            configurations: None,
             largest_time: Timestamp::ZERO,
         }
     }
@@ -151,8 +149,26 @@ impl Process {
         }
     }
 
+    /// What it knows of configurations. It learns of a successor when a node names one.
+    pub(super) fn configurations(&mut self, ground: &Ground) -> Arc<Configurations> {
+        Arc::clone(self.configurations.get_or_insert_with(|| Arc::clone(&ground.learned)))
+    }
+
+    /// It has asked the nodes for configurations. Mostly somebody honest has answered.
+    pub(crate) fn refreshed(&mut self, ground: &mut Ground, op: OpId) {
+        if ground.healed || ground.rng.percent(80) {
+            self.configurations = Some(Arc::clone(&ground.learned));
+        }
+        let (now, known) = (self.now(ground), self.configurations(ground));
+        let Some(running) = self.running.as_mut().filter(|running| running.op == op) else {
+            return;
+        };
+        running.machine.refreshed(now, &known);
+        self.pump(ground);
+    }
+
     /// What its clock shows.
-    fn now(&self, ground: &Ground) -> Duration {
+    pub(super) fn now(&self, ground: &Ground) -> Duration {
         ground.now().saturating_add(self.ahead)
     }
 
@@ -187,123 +203,6 @@ impl Process {
         ground.trace.line(started, || format!("{} begins operation {op}", self.name));
         self.running = Some(Running { op, machine, wake: None });
         self.pump(ground);
-    }
-
-    /// The machine for one thing to do.
-    fn machine(
-        &mut self,
-        ground: &mut Ground,
-        todo: Todo,
-        deadline: Duration,
-    ) -> (Variable, Kind, Machine) {
-        match todo {
-            Todo::Write { variable, is_final } => {
-                let value = self.fresh_value();
-                self.write(ground, variable, value, is_final, deadline)
-            }
-            Todo::WriteThis { variable, value, is_final } => {
-                self.write(ground, variable, value, is_final, deadline)
-            }
-            Todo::Read { variable, consistency, proof } => {
-                self.read(ground, variable, None, consistency, proof, deadline)
-            }
-            Todo::ReadAgain { variable } => {
-                let at = self.last_seen.get(&variable).copied();
-                self.read(ground, variable, at, Consistency::Linearizable, false, deadline)
-            }
-            Todo::List { variable } => {
-                let configuration = Arc::clone(&ground.configuration);
-                let limit = 64;
-                let list = ListVersions::start(
-                    configuration,
-                    variable.clone(),
-                    None,
-                    limit,
-                    &self.cut,
-                    deadline,
-                );
-                (variable, Kind::List { limit }, Machine::List(Box::new(list)))
-            }
-        }
-    }
-
-    /// In a third of all runs the members are not all asked at once; then how soon the others
-    /// are, and who counts as slow, changes from one operation to the next. Nothing is drawn
-    /// for it, so the other runs are what they were before there was such a thing.
-    fn hedge(&self, ground: &Ground) -> Hedge {
-        if !ground.hedges {
-            return Hedge::default();
-        }
-        let chance = ground.now().as_micros().wrapping_add(u128::from(self.id));
-        let after = match chance % 4 {
-            0 => None,
-            1 => Some(Duration::ZERO),
-            2 => Some(ROUND / 16),
-            _ => Some(ROUND),
-        };
-        let members = ground.configuration.everyone().into_iter().zip(2_u32..);
-        let is_slow = |bit: u32| chance.wrapping_shr(bit) & 1 == 1;
-        let slow = members.filter(|(_, bit)| is_slow(*bit)).map(|(id, _)| id);
-        Hedge { after, slow: slow.collect() }
-    }
-
-    fn fresh_value(&mut self) -> Value {
-        self.values = self.values.saturating_add(1);
-        let text = format!("{}.{}", self.name, self.values);
-        Value::new(text.into_bytes()).expect("a few bytes are within every limit")
-    }
-
-    fn write(
-        &self,
-        ground: &mut Ground,
-        variable: Variable,
-        value: Value,
-        is_final: bool,
-        deadline: Duration,
-    ) -> (Variable, Kind, Machine) {
-        let forgets = ground.plant == Some(Plant::AbandonAssembled);
-        let leftovers = self.home(ground).leftovers(&variable, self.id, self.incarnation, forgets);
-        let options = Options {
-            me: self.key().clone(),
-            owner: self.owner.clone(),
-            deadline,
-            round_timeout: ROUND,
-            backoff: BACKOFF,
-            seed: ground.rng.number(),
-            cut: self.cut.clone(),
-            hedge: self.hedge(ground),
-            leftovers,
-        };
-        let configurations = Arc::clone(&ground.configurations);
-        let kind = Kind::Write { value: value.clone(), is_final };
-        let now = self.now(ground);
-        let write = Write::start(now, configurations, variable.clone(), value, is_final, options);
-        (variable, kind, Machine::Write(Box::new(write)))
-    }
-
-    fn read(
-        &self,
-        ground: &Ground,
-        variable: Variable,
-        at: Option<Timestamp>,
-        consistency: Consistency,
-        proof: bool,
-        deadline: Duration,
-    ) -> (Variable, Kind, Machine) {
-        let hasty = ground.plant == Some(Plant::NoWriteBack);
-        let options = ReadOptions {
-            at,
-            consistency: if hasty { Consistency::Regular } else { consistency },
-            proof,
-            cut: self.cut.clone(),
-            hedge: self.hedge(ground),
-            deadline,
-            round_timeout: ROUND,
-        };
-        let configurations = Arc::clone(&ground.configurations);
-        let kind = Kind::Read { regular: consistency == Consistency::Regular, at };
-        let read = Read::start(self.now(ground), configurations, variable.clone(), options);
-        (variable, kind, Machine::Read(Box::new(read)))
     }
 
     /// An answer has arrived.
@@ -432,6 +331,11 @@ impl Process {
     fn pump(&mut self, ground: &mut Ground) {
         let Some(mut running) = self.running.take() else { return };
         while let Some(action) = running.machine.poll() {
+            if action == Action::Refresh && ground.faults.change_members() {
+                let (process, op, delay) = (self.id, running.op, ground.rng.millis(2, 60));
+                ground.clock.after(delay, Event::Refreshed { process, op });
+                continue;
+            }
             if action == Action::Refresh {
                 // Members do not change here: the digest of another configuration is a lie.
                 running.machine.refreshed(self.now(ground), &ground.configurations);
@@ -494,7 +398,7 @@ impl Process {
     }
 
     /// The home of this process's key; a planted bug gives each process one of its own.
-    fn home<'a>(&self, ground: &'a mut Ground) -> &'a mut Home {
+    pub(super) fn home<'a>(&self, ground: &'a mut Ground) -> &'a mut Home {
         let is_shared = ground.plant != Some(Plant::NoHomeLock);
         let process = if is_shared { 0 } else { self.id };
         ground.homes.entry((self.signer.id().clone(), process)).or_default()
@@ -584,9 +488,15 @@ impl Process {
         if let Outcome::Written(entry) | Outcome::Found(Some(entry)) = &outcome {
             self.last_seen.insert(entry.variable().clone(), entry.timestamp());
         }
+        if matches!(&outcome, Outcome::Failed(why) if is_elsewhere(why)) {
+            // What a client does before it tries again.
+            self.configurations = Some(Arc::clone(&ground.learned));
+        }
         ground.history.end(op, now, outcome);
         if let Some(operation) = ground.history.get(op).cloned() {
-            ground.observe(&Observation::Ended { operation: &operation });
+            let known = self.configurations(ground);
+            let configuration = known.newest();
+            ground.observe(&Observation::Ended { operation: &operation, configuration });
         }
         let pause = ground.rng.millis(1, 60);
         ground.clock.after(pause, Event::Begin { process: self.id });
@@ -608,4 +518,9 @@ impl Process {
             ground.clock.after(delay, Event::Restart { process: self.id });
         }
     }
+}
+
+/// Whether nodes have another configuration.
+fn is_elsewhere(why: &Problem) -> bool {
+    matches!(why, Problem::OtherConfiguration { .. })
 }

@@ -2,7 +2,7 @@
 
 use bftkv_protocol::planted::Bug;
 use bftkv_tests::adversary::Adversary;
-use bftkv_tests::sim::{Faults, Plant, Settings, Shape};
+use bftkv_tests::sim::{Fault, Faults, Plant, Settings, Shape};
 
 use crate::checks::{self, Check};
 
@@ -70,7 +70,11 @@ fn rule(bug: Bug, source: &'static str, search: Search) -> Case {
 }
 
 fn driver(plant: Plant, source: &'static str) -> Case {
-    let search = Search::Runs(Settings { plant: Some(plant), ..ANY });
+    let faults = match plant.is_about_members() {
+        true => Faults::With(Fault::Membership),
+        false => Faults::Drawn,
+    };
+    let search = Search::Runs(Settings { plant: Some(plant), faults, ..ANY });
     Case { planted: Planted::Driver(plant), source, search }
 }
 
@@ -154,6 +158,8 @@ fn of_drivers(plant: Plant) -> Case {
         Plant::BlameTheSilent => "1.10, R6",
         Plant::DropHistory => "2.14",
         Plant::LastStoredIsLatest => "1.21",
+        Plant::ServeAtOnce => "R1 (members)",
+        Plant::NewestOnly => "design 6",
         _ => "",
     };
     driver(plant, source)
