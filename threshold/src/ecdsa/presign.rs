@@ -1,0 +1,510 @@
+//! Making presignatures together.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+
+use super::group::{
+    Pair, Point, Polynomial, Scalar, add_commitments, coefficient, evaluate, random, read_point,
+    times_base, write_point,
+};
+use super::key::ByParty;
+use super::presignature::{Presignature, Presignatures, PublicPart};
+use super::proof::{Context, Opening, Product};
+use super::share::EcdsaShare;
+use crate::codec::{Reader, Writer};
+use crate::rand_core::CryptoRngCore;
+use crate::rounds::{check_complete, read_of, transcript};
+use crate::{Error, GroupKey, KeyShare, MAX_BATCH, Offence, Party, Roster, SecretBytes};
+
+/// What the two broadcasts begin with.
+const FIRST: [u8; 2] = [13, 0xd1];
+const SECOND: [u8; 2] = [13, 0xd2];
+
+/// What the parties' parts have in common.
+struct Common<'a> {
+    share: &'a EcdsaShare,
+    /// Who presigns.
+    roster: Roster,
+    count: usize,
+}
+
+impl Common<'_> {
+    fn own(&self) -> Party {
+        self.share.party()
+    }
+
+    fn k(&self) -> usize {
+        self.roster.threshold()
+    }
+
+    fn others(&self) -> impl Iterator<Item = &Party> {
+        self.roster.parties().iter().filter(|party| **party != self.own())
+    }
+
+    /// For each other party, our two polynomials' values for every presignature.
+    fn deal(&self, polynomials: &[[Polynomial; 2]]) -> ByParty<SecretBytes> {
+        let size = self.count.saturating_mul(4).saturating_mul(super::group::SCALAR);
+        let one = |party: &Party| {
+            let mut out = Writer::with_capacity(size);
+            polynomials.iter().flatten().for_each(|p| p.at(*party).write(&mut out));
+            (*party, out.finish())
+        };
+        self.others().map(one).collect()
+    }
+
+    /// Everybody's dealings to us, our own among them, checked against their commitments.
+    fn receive<'c>(
+        &self,
+        given: &ByParty<SecretBytes>,
+        own: &[[Polynomial; 2]],
+        committed: &dyn Fn(Party, usize) -> Option<[&'c [Point]; 2]>,
+    ) -> Result<ByParty<Vec<[Pair; 2]>>, Error> {
+        check_complete(&self.roster, Some(self.own()), given)?;
+        let mut received = BTreeMap::new();
+        for (party, bytes) in given.iter().filter(|(party, _)| **party != self.own()) {
+            let pairs = read_of(*party, read_pairs(bytes, self.count))?;
+            for (place, pair) in pairs.iter().enumerate() {
+                let committed = committed(*party, place).ok_or(Error::Inconsistent)?;
+                if !fits(pair, committed, self.own()) {
+                    return Err(Error::Caught { party: *party, offence: Offence::WrongDealing });
+                }
+            }
+            received.insert(*party, pairs);
+        }
+        let own = own.iter().map(|[one, two]| [one.at(self.own()), two.at(self.own())]);
+        received.insert(self.own(), own.collect());
+        Ok(received)
+    }
+}
+
+fn read_pairs(bytes: &[u8], count: usize) -> Result<Vec<[Pair; 2]>, Error> {
+    let mut reader = Reader::new(bytes, "dealt shares");
+    let one = |_| Ok([Pair::read(&mut reader)?, Pair::read(&mut reader)?]);
+    let all = (0..count).map(one).collect::<Result<_, Error>>()?;
+    reader.end()?;
+    Ok(all)
+}
+
+fn fits(pair: &[Pair; 2], committed: [&[Point]; 2], at: Party) -> bool {
+    let mut both = pair.iter().zip(committed);
+    both.all(|(pair, commitments)| pair.commit() == evaluate(commitments, at))
+}
+
+fn read_points(reader: &mut Reader<'_>, k: usize) -> Result<Vec<Point>, Error> {
+    (0..k).map(|_| read_point(reader)).collect()
+}
+
+/// Commitments to the polynomials of κ and λ, for each presignature.
+type First = Vec<[Vec<Point>; 2]>;
+
+fn read_first(bytes: &[u8], count: usize, k: usize) -> Result<First, Error> {
+    let mut reader = Reader::new(bytes, "presigning, first package");
+    reader.expect(&FIRST)?;
+    let one = |_| Ok([read_points(&mut reader, k)?, read_points(&mut reader, k)?]);
+    let all = (0..count).map(one).collect::<Result<_, Error>>()?;
+    reader.end()?;
+    Ok(all)
+}
+
+/// κ_i·G with its proof, and commitments to the polynomials of κ_i·λ_i and x_i·λ_i with theirs.
+struct Second {
+    nonce: Point,
+    opening: Opening,
+    products: [Vec<Point>; 2],
+    proofs: [Product; 2],
+}
+
+impl Second {
+    fn read(reader: &mut Reader<'_>, k: usize) -> Result<Self, Error> {
+        let (nonce, opening) = (read_point(reader)?, Opening::read(reader)?);
+        let (first, first_proof) = (read_points(reader, k)?, Product::read(reader)?);
+        let (second, second_proof) = (read_points(reader, k)?, Product::read(reader)?);
+        let (products, proofs) = ([first, second], [first_proof, second_proof]);
+        Ok(Self { nonce, opening, products, proofs })
+    }
+
+    fn write(&self, out: &mut Writer) {
+        write_point(&self.nonce, out);
+        self.opening.write(out);
+        for (product, proof) in self.products.iter().zip(&self.proofs) {
+            product.iter().for_each(|point| write_point(point, out));
+            proof.write(out);
+        }
+    }
+
+    fn verify(&self, context: Context<'_>, nonce: &Point, lambda: &Point, key: &Point) -> bool {
+        let products = self.products.iter().map(|product| product.first());
+        let mut each = products.zip(&self.proofs).zip([nonce, key]).enumerate();
+        self.opening.verify(context, nonce, &self.nonce)
+            && each.all(|(which, ((product, proof), factor))| {
+                let context = of_product(context, which);
+                product.is_some_and(|product| proof.verify(context, factor, lambda, product))
+            })
+    }
+}
+
+/// The places of the two products of one presignature.
+fn of_product(context: Context<'_>, which: usize) -> Context<'_> {
+    Context { place: context.place.wrapping_mul(2).wrapping_add(which), ..context }
+}
+
+fn read_second(bytes: &[u8], count: usize, k: usize) -> Result<Vec<Second>, Error> {
+    let mut reader = Reader::new(bytes, "presigning, second package");
+    reader.expect(&SECOND)?;
+    let all = (0..count).map(|_| Second::read(&mut reader, k)).collect::<Result<_, _>>()?;
+    reader.end()?;
+    Ok(all)
+}
+
+/// Whether a party whose first package is this dealt these shares to `to` rightly: for everybody
+/// to judge, when the receiver complains by publishing what the dealer signed.
+///
+/// # Errors
+///
+/// [`Error::Malformed`] if the package is.
+pub fn first_dealing_is_right(
+    roster: &Roster,
+    count: usize,
+    package: &[u8],
+    to: Party,
+    shares: &[u8],
+) -> Result<bool, Error> {
+    let package = read_first(package, count, roster.threshold())?;
+    let Ok(pairs) = read_pairs(shares, count) else { return Ok(false) };
+    let mut both = pairs.iter().zip(&package);
+    Ok(both.all(|(pair, [kappa, lambda])| fits(pair, [kappa, lambda], to)))
+}
+
+/// As [`first_dealing_is_right`], for the second.
+///
+/// # Errors
+///
+/// [`Error::Malformed`] if the package is.
+pub fn second_dealing_is_right(
+    roster: &Roster,
+    count: usize,
+    package: &[u8],
+    to: Party,
+    shares: &[u8],
+) -> Result<bool, Error> {
+    let package = read_second(package, count, roster.threshold())?;
+    let Ok(pairs) = read_pairs(shares, count) else { return Ok(false) };
+    let mut both = pairs.iter().zip(&package);
+    Ok(both.all(|(pair, Second { products: [one, two], .. })| fits(pair, [one, two], to)))
+}
+
+/// One party's part in presigning.
+///
+/// ```text
+///   Presign::start             -- package --> all who presign, the same to all
+///   Presign::deal(packages)    -- shares -> each other, sealed
+///   PresignShared::prove(shares)  -- package --> all, the same to all
+///   PresignProven::deal(packages) -- shares -> each other, sealed
+///   PresignDealt::finish(shares)  -> Presignatures; all compare their transcript
+/// ```
+///
+/// All of the parties that presign must take part; if one is absent or caught, the rest starts
+/// again without it, as long as 2k-1 are left.
+pub struct Presign<'a> {
+    common: Common<'a>,
+    polynomials: Vec<[Polynomial; 2]>,
+    package: Vec<u8>,
+}
+
+/// A party that has dealt shares of κ and λ.
+pub struct PresignShared<'a> {
+    common: Common<'a>,
+    polynomials: Vec<[Polynomial; 2]>,
+    packages: ByParty<First>,
+    transcript: [u8; 32],
+}
+
+/// What everybody knows of one presignature after the first dealings: commitments to the
+/// polynomials of κ and λ.
+type Sums = Vec<[Vec<Point>; 2]>;
+
+/// A party that has proven its κ_i·G and products.
+pub struct PresignProven<'a> {
+    common: Common<'a>,
+    /// Of the products.
+    polynomials: Vec<[Polynomial; 2]>,
+    /// Our λ_i.
+    lambdas: Vec<Pair>,
+    sums: Sums,
+    package: Vec<u8>,
+    transcript: [u8; 32],
+}
+
+/// A party that has dealt shares of its products.
+pub struct PresignDealt<'a> {
+    common: Common<'a>,
+    polynomials: Vec<[Polynomial; 2]>,
+    lambdas: Vec<Pair>,
+    sums: Sums,
+    packages: ByParty<Vec<Second>>,
+    transcript: [u8; 32],
+}
+
+macro_rules! redacted {
+    ($($name:ident),*) => {$(
+        impl fmt::Debug for $name<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let mut out = f.debug_struct(stringify!($name));
+                out.field("party", &self.common.own()).finish_non_exhaustive()
+            }
+        }
+    )*};
+}
+
+redacted!(Presign, PresignShared, PresignProven, PresignDealt);
+
+impl<'a> Presign<'a> {
+    /// Begins to make `count` presignatures with these parties.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchParty`] for one without a share, or if we are not among them;
+    /// [`Error::TooFew`]: 2k-1 are needed; [`Error::BatchSize`].
+    pub fn start(
+        share: &'a EcdsaShare,
+        parties: BTreeSet<Party>,
+        count: usize,
+        rng: &mut dyn CryptoRngCore,
+    ) -> Result<(Self, Vec<u8>), Error> {
+        let all = share.public().roster();
+        parties.iter().try_for_each(|party| all.check(*party))?;
+        let need = all.threshold().saturating_mul(2).saturating_sub(1);
+        if parties.len() < need {
+            return Err(Error::TooFew { have: parties.len(), need });
+        }
+        let roster = all.with(parties)?;
+        roster.check(share.party())?;
+        if count == 0 || count > MAX_BATCH {
+            return Err(Error::BatchSize);
+        }
+        let k = roster.threshold();
+        let polynomials: Vec<[Polynomial; 2]> = (0..count)
+            .map(|_| [(); 2].map(|()| Polynomial::new(Pair::random(rng), k, rng)))
+            .collect();
+        let mut out = Writer::default();
+        out.bytes(&FIRST);
+        for point in polynomials.iter().flatten().flat_map(Polynomial::commitments) {
+            write_point(&point, &mut out);
+        }
+        let package = out.finish_public();
+        let common = Common { share, roster, count };
+        Ok((Self { common, polynomials, package: package.clone() }, package))
+    }
+
+    /// Takes everybody's first packages, our own among them, and deals.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooFew`], [`Error::NoSuchParty`], [`Error::OtherNonces`] if our own package is
+    /// another one, [`Error::Caught`]: start again without that party.
+    pub fn deal(
+        self,
+        packages: &ByParty<Vec<u8>>,
+    ) -> Result<(PresignShared<'a>, ByParty<SecretBytes>), Error> {
+        let Self { common, polynomials, package } = self;
+        check_complete(&common.roster, None, packages)?;
+        if packages.get(&common.own()) != Some(&package) {
+            return Err(Error::OtherNonces);
+        }
+        let mut read = BTreeMap::new();
+        for (party, bytes) in packages {
+            read.insert(*party, read_of(*party, read_first(bytes, common.count, common.k()))?);
+        }
+        let mut label = b"bftkv threshold presigning 1".to_vec();
+        label.extend_from_slice(common.share.public().id().as_bytes());
+        let transcript = transcript(&label, &common.roster, packages);
+        let shares = common.deal(&polynomials);
+        Ok((PresignShared { common, polynomials, packages: read, transcript }, shares))
+    }
+}
+
+impl<'a> PresignShared<'a> {
+    /// Takes the shares that were dealt to us, and proves what we make of them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooFew`], [`Error::NoSuchParty`]; [`Error::Caught`]: complain by publishing the
+    /// shares, which [`first_dealing_is_right`] judges.
+    pub fn prove(
+        self,
+        shares: &ByParty<SecretBytes>,
+        rng: &mut dyn CryptoRngCore,
+    ) -> Result<(PresignProven<'a>, Vec<u8>), Error> {
+        let Self { common, polynomials, packages, transcript } = self;
+        let committed = |party, place: usize| {
+            let [kappa, lambda] = packages.get(&party)?.get(place)?;
+            Some([kappa.as_slice(), lambda.as_slice()])
+        };
+        let received = common.receive(shares, &polynomials, &committed)?;
+        let sums: Sums =
+            (0..common.count).map(|place| sum_up(&packages, place, common.k())).collect();
+        let mut out = Writer::default();
+        out.bytes(&SECOND);
+        let (mut lambdas, mut products) = (Vec::new(), Vec::new());
+        for place in 0..common.count {
+            let mine = received.values().filter_map(|all| all.get(place));
+            let zero = (Pair::ZERO, Pair::ZERO);
+            let (kappa, lambda) = mine.fold(zero, |(kappa, lambda), [one, two]| {
+                (kappa.plus(one, &Scalar::ONE), lambda.plus(two, &Scalar::ONE))
+            });
+            let context = Context { transcript: &transcript, party: common.own(), place };
+            let (second, polynomials) = common.second(context, &kappa, &lambda, rng);
+            second.write(&mut out);
+            lambdas.push(lambda);
+            products.push(polynomials);
+        }
+        let package = out.finish_public();
+        let polynomials = products;
+        let proven = PresignProven {
+            common,
+            polynomials,
+            lambdas,
+            sums,
+            package: package.clone(),
+            transcript,
+        };
+        Ok((proven, package))
+    }
+}
+
+/// The commitments of all parties for one presignature, added up.
+fn sum_up(packages: &ByParty<First>, place: usize, k: usize) -> [Vec<Point>; 2] {
+    let mut sums = [(); 2].map(|()| vec![Point::IDENTITY; k]);
+    for both in packages.values().filter_map(|all| all.get(place)) {
+        for (sum, more) in sums.iter_mut().zip(both) {
+            add_commitments(sum, more, &Scalar::ONE);
+        }
+    }
+    sums
+}
+
+impl Common<'_> {
+    /// κ_i·G and the products, with their proofs and the polynomials that share them.
+    fn second(
+        &self,
+        context: Context<'_>,
+        kappa: &Pair,
+        lambda: &Pair,
+        rng: &mut dyn CryptoRngCore,
+    ) -> (Second, [Polynomial; 2]) {
+        let opening = Opening::prove(context, kappa, rng);
+        let mut product = |which, factor: &Pair| {
+            let product = Pair { value: factor.value * lambda.value, blind: random(rng) };
+            let context = of_product(context, which);
+            let proof = Product::prove(context, factor, lambda, &product, rng);
+            (Polynomial::new(product, self.k(), rng), proof)
+        };
+        let (one, one_proof) = product(0, kappa);
+        let (two, two_proof) = product(1, self.share.secret());
+        let second = Second {
+            nonce: times_base(&kappa.value),
+            opening,
+            products: [one.commitments(), two.commitments()],
+            proofs: [one_proof, two_proof],
+        };
+        (second, [one, two])
+    }
+}
+
+impl<'a> PresignProven<'a> {
+    /// Takes everybody's second packages, our own among them, checks all proofs, and deals.
+    ///
+    /// # Errors
+    ///
+    /// As [`Presign::deal`]; [`Error::Caught`] with [`Offence::WrongProof`].
+    pub fn deal(
+        self,
+        packages: &ByParty<Vec<u8>>,
+    ) -> Result<(PresignDealt<'a>, ByParty<SecretBytes>), Error> {
+        let Self { common, polynomials, lambdas, sums, package, transcript: before } = self;
+        check_complete(&common.roster, None, packages)?;
+        if packages.get(&common.own()) != Some(&package) {
+            return Err(Error::OtherNonces);
+        }
+        let mut read = BTreeMap::new();
+        for (party, bytes) in packages {
+            let theirs = read_of(*party, read_second(bytes, common.count, common.k()))?;
+            let key = common.share.public().check_of(*party)?;
+            for (place, (second, [kappa, lambda])) in theirs.iter().zip(&sums).enumerate() {
+                let context = Context { transcript: &before, party: *party, place };
+                let (kappa, lambda) = (evaluate(kappa, *party), evaluate(lambda, *party));
+                if !second.verify(context, &kappa, &lambda, &key) {
+                    return Err(Error::Caught { party: *party, offence: Offence::WrongProof });
+                }
+            }
+            read.insert(*party, theirs);
+        }
+        let transcript = transcript(&before, &common.roster, packages);
+        let shares = common.deal(&polynomials);
+        let dealt = PresignDealt { common, polynomials, lambdas, sums, packages: read, transcript };
+        Ok((dealt, shares))
+    }
+}
+
+impl PresignDealt<'_> {
+    /// A hash of everything that was broadcast. All must have the same before one of the
+    /// presignatures is used.
+    #[must_use]
+    pub fn transcript(&self) -> [u8; 32] {
+        self.transcript
+    }
+
+    /// Takes the shares that were dealt to us. They are ours to keep only in memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooFew`], [`Error::NoSuchParty`]; [`Error::Caught`]: complain by publishing the
+    /// shares, which [`second_dealing_is_right`] judges.
+    pub fn finish(self, shares: &ByParty<SecretBytes>) -> Result<Presignatures, Error> {
+        let committed = |party, place: usize| {
+            let [one, two] = &self.packages.get(&party)?.get(place)?.products;
+            Some([one.as_slice(), two.as_slice()])
+        };
+        let received = self.common.receive(shares, &self.polynomials, &committed)?;
+        let mut left = VecDeque::with_capacity(self.common.count);
+        for (place, (lambda, [_, lambdas])) in self.lambdas.iter().zip(&self.sums).enumerate() {
+            left.push_back(self.presignature(place, lambda, lambdas, &received)?);
+        }
+        let key = self.common.share.public().id();
+        Ok(Presignatures { key, transcript: self.transcript, next: 0, left })
+    }
+
+    /// Interpolates at 0 what all have dealt: products of degree 2k-2 become degree k-1.
+    fn presignature(
+        &self,
+        place: usize,
+        lambda: &Pair,
+        lambdas: &[Point],
+        received: &ByParty<Vec<[Pair; 2]>>,
+    ) -> Result<Presignature, Error> {
+        let parties = self.common.roster.parties();
+        let (mut nonce, mut ours) = (Point::IDENTITY, [Pair::ZERO, Pair::ZERO]);
+        let mut sums = [(); 2].map(|()| vec![Point::IDENTITY; self.common.k()]);
+        for party in parties {
+            let factor = coefficient(parties, *party);
+            let theirs = self.packages.get(party).and_then(|all| all.get(place));
+            let dealt = received.get(party).and_then(|all| all.get(place));
+            let (theirs, dealt) = theirs.zip(dealt).ok_or(Error::Inconsistent)?;
+            nonce += theirs.nonce * factor;
+            for (sum, more) in sums.iter_mut().zip(&theirs.products) {
+                add_commitments(sum, more, &factor);
+            }
+            for (sum, more) in ours.iter_mut().zip(dealt) {
+                *sum = sum.plus(more, &factor);
+            }
+        }
+        let ([nonce_lambda, key_lambda], [our_nonce_lambda, our_key_lambda]) = (sums, ours);
+        let public = PublicPart { nonce, lambda: lambdas.to_vec(), nonce_lambda, key_lambda };
+        Ok(Presignature {
+            public,
+            lambda: lambda.clone(),
+            nonce_lambda: our_nonce_lambda,
+            key_lambda: our_key_lambda,
+        })
+    }
+}
