@@ -8,9 +8,9 @@ use crate::bytes::{Bytes32, hex};
 use crate::hash::digest;
 use crate::limited::{self, MAX_CERTIFICATES, MAX_LIST};
 use crate::{
-    Abandon, Announcement, CertificateBytes, CertifiedEntry, Change, ConfigurationDigest,
-    EquivocationProof, Lineage, Marks, NodeId, Refusal, SignatureBytes, SignatureShare,
-    SignedChange, SignedEntry, SignedTime, Timestamp, Variable,
+    Abandon, Announcement, CertificateBytes, CertifiedEntry, Change, CollectiveSignature,
+    ConfigurationDigest, EquivocationProof, Lineage, Marks, NodeId, Refusal, SignatureBytes,
+    SignatureShare, SignedChange, SignedEntry, SignedTime, Timestamp, Variable,
 };
 
 digest!(
@@ -129,6 +129,18 @@ pub enum Request {
     Change(Box<SignedChange>),
     /// Tells from which memory the sender speaks.
     Announce(Box<Announcement>),
+    /// Asks a member to store an entry and to vouch for it (docs/adr/0015).
+    Vouch {
+        /// <x,t,v,s_C,S>.
+        entry: Box<CertifiedEntry>,
+        /// Vouches of other members, for one that lacks the entry and does not take it otherwise.
+        vouches: CollectiveSignature,
+    },
+    /// Asks how far the node has come with certifying entries again.
+    Repair {
+        /// Whether it shall look at once for what is left.
+        begin: bool,
+    },
 }
 
 impl Request {
@@ -153,6 +165,8 @@ impl Request {
             Self::Propose { .. } => "propose",
             Self::Change(_) => "change",
             Self::Announce(_) => "announce",
+            Self::Vouch { .. } => "vouch",
+            Self::Repair { .. } => "repair",
         }
     }
 }
@@ -213,6 +227,25 @@ pub enum Answer {
     /// To propose: the member's signature over the change statement, or none where none was asked
     /// for.
     Vote(Option<SignatureShare>),
+    /// To vouch: the member's signature over the vouch statement. The entry is on its disk.
+    Vouch(SignatureShare),
+    /// To repair.
+    Repair(RepairProgress),
+}
+
+/// How far a node has come with certifying entries again whose signers were cut out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[allow(clippy::exhaustive_structs, reason = "a message; it has a version of its own")]
+pub struct RepairProgress {
+    /// Whether everything that the node stores is backed by a quorum of signers that were not cut
+    /// out, as far as it knows of cuts and members.
+    pub done: bool,
+    /// How many entries it has looked at in this round, old versions included.
+    pub checked: u64,
+    /// How many it has had certified again since it started.
+    pub repaired: u64,
+    /// How many the last round, or this one if it is further, left over: too few members vouched.
+    pub open: u64,
 }
 
 /// What a member remembers of one variable.

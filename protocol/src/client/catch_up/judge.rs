@@ -38,6 +38,8 @@ impl Recovered {
     /// Joins this with what the store has: of both, the stricter. Nothing that the store knows is
     /// lost, so an old copy of a store may be completed as well as an empty one.
     ///
+    /// An own copy of the newest entry stays: its S may be the better one.
+    ///
     /// Slots of others that this member has not signed itself end below seen(x): they block, but
     /// the server never signs them as if it only repeated itself. Two members may tell of two
     /// values at one timestamp, and of two owners.
@@ -50,8 +52,9 @@ impl Recovered {
         let foreign = marks.slots.iter().filter(is_foreign).map(|slot| slot.timestamp).max();
         let above = foreign.map_or(Timestamp::ZERO, |t| t.saturating_add(1));
         marks.seen = marks.seen.max(certified).max(above).min(Timestamp::MAX);
+        let own = local.latest.as_ref().map(CertifiedEntry::hash);
         Batch {
-            entries: self.latest.into_iter().collect(),
+            entries: self.latest.into_iter().filter(|told| Some(told.hash()) != own).collect(),
             marks: vec![(self.variable, marks)],
             ..Batch::default()
         }

@@ -1,6 +1,8 @@
 //! READ(x): ask a quorum, take the newest valid entry, write it back if needed. Paper: §4.1 read.
 //! Rule R5.
 
+mod certify;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +10,13 @@ use std::time::Duration;
 use super::ask::{Ask, Elsewhere, check_proofs, convict, open_response, shortfall};
 use super::candidates::{Candidate, Held, newest_first};
 use super::hedge::{Hedge, Spare};
+use super::repair::Repair;
 use super::{Action, ClientError, Consistency, Fault, Lost, Phase, Problem, RETRY_CHANGING, Round};
 use crate::planted::{self, Bug};
 use crate::{
-    Answer, CertifiedEntry, Configuration, Configurations, EquivocationProof, Group, NodeId,
-    Progress, Refusal, Request, Response, Tally, Timestamp, Variable, Verify, verify_certified,
+    Answer, CertifiedEntry, Configuration, Configurations, EntryHash, EquivocationProof, Group,
+    NodeId, Progress, Refusal, Request, Response, Tally, Timestamp, Variable, Verify,
+    verify_certified,
 };
 
 /// What to read, and how patiently.
@@ -66,6 +70,9 @@ pub struct Read {
     /// The search that is not answered yet. There is never more than one, so that no answer is
     /// taken for the answer to another.
     fetching: Option<Fetching>,
+    /// Entries that were found to be incomplete, and that nobody stores any more: whoever shows one
+    /// counts as silent, because a complete one may be hidden behind it.
+    nowhere: BTreeSet<EntryHash>,
     elsewhere: Elsewhere,
     culprits: BTreeMap<NodeId, Fault>,
     actions: VecDeque<Action>,
@@ -80,6 +87,8 @@ enum Step {
     Fetching(Ask<Held>),
     /// "write back": waits until a quorum of every group holds the entry.
     WritingBack(Box<CertifiedEntry>, Ask<()>),
+    /// Its signers were cut out: it is certified again.
+    Certifying(Box<Repair>),
     /// It is over.
     Finished,
 }
@@ -105,6 +114,7 @@ impl Read {
             spare: Spare::default(),
             fetched: BTreeMap::new(),
             fetching: None,
+            nowhere: BTreeSet::new(),
             elsewhere: Elsewhere::default(),
             culprits: BTreeMap::new(),
             actions: VecDeque::new(),
@@ -156,6 +166,9 @@ impl Read {
         if round != self.round || !self.configuration.has_member(from) {
             return;
         }
+        if let Step::Certifying(_) = &self.step {
+            return self.take_certifying(round, from, response, keys);
+        }
         let outcome = open_response(
             &self.configuration,
             from,
@@ -172,7 +185,7 @@ impl Read {
         match &self.step {
             Step::Asking(_) => self.take_entry(from, outcome, keys),
             Step::WritingBack(..) => self.take_acknowledgement(from, outcome, keys),
-            Step::Fetching(_) | Step::Finished => {}
+            Step::Fetching(_) | Step::Certifying(_) | Step::Finished => {}
         }
         self.ask_spare_if_needed();
     }
@@ -204,6 +217,7 @@ impl Read {
                 self.begin_round(now);
                 self.write_back(*entry, &BTreeSet::new());
             }
+            Step::Certifying(repair) => self.certify_elsewhere(now, repair.entry().clone()),
             Step::Finished => {}
         }
     }
@@ -234,6 +248,7 @@ impl Read {
                     self.choose(keys);
                 }
                 Step::WritingBack(..) => self.write_back_again(now),
+                Step::Certifying(_) => self.certify_again(now),
                 Step::Finished => {}
             }
         }
@@ -367,6 +382,9 @@ impl Read {
         for candidate in &candidates {
             // One of b+1 is honest, and has verified what it stores.
             let vouched = candidate.holders.len() >= enough;
+            if !vouched && self.nowhere.contains(&candidate.hash) {
+                return Pick::Withdraw(candidate.holders.clone());
+            }
             let checked = if vouched && !self.needs_proof(candidate) {
                 Checked::Valid(candidate.first.clone())
             } else {
@@ -496,8 +514,12 @@ impl Read {
         outcome: Option<crate::Outcome>,
         keys: &dyn Verify,
     ) {
-        let Step::WritingBack(_, ask) = &mut self.step else { return };
+        let Step::WritingBack(entry, ask) = &mut self.step else { return };
         match outcome {
+            Some(Err(Refusal::Lapsed)) => {
+                let entry = (**entry).clone();
+                return self.certify(entry);
+            }
             Some(Ok(Answer::Done)) => ask.answers.note(from.clone(), ()),
             Some(Err(Refusal::Equivocation(proofs))) => {
                 ask.lose(from);
@@ -548,6 +570,7 @@ impl Read {
                 let good = ask.answers.nodes();
                 self.unreachable(Phase::WriteBack, &good, self.configuration.cliques())
             }
+            Step::Certifying(_) => return self.certify_again(self.options.deadline),
         };
         let culprits = std::mem::take(&mut self.culprits);
         self.step = Step::Finished;
