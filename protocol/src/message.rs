@@ -244,8 +244,11 @@ pub struct RepairProgress {
     pub checked: u64,
     /// How many it has had certified again since it started.
     pub repaired: u64,
-    /// How many the last round, or this one if it is further, left over: too few members vouched.
+    /// How many of this round are left over because too few members answered. They are tried again.
     pub open: u64,
+    /// How many of this round only this node has: old versions that newer members never got, or
+    /// attempts that were never complete. They stay as they are, and readable.
+    pub alone: u64,
 }
 
 /// What a member remembers of one variable.

@@ -3,9 +3,9 @@
 use bftkv_protocol::{
     Abandon, Address, Answer, CertificateBytes, CertifiedEntry, Change, ChangeKind,
     CollectiveSignature, ConfigurationDigest, Entry, EntryHash, EntryId, Evidence, Marks, NodeId,
-    Objection, Realm, Recalled, Refusal, Request, Response, SignatureBytes, SignatureShare,
-    SignedChange, SignedEntry, SignedTime, Slot, Timestamp, Value, ValueDigest, Variable,
-    WriterSignature,
+    Objection, Realm, Recalled, Refusal, RepairProgress, Request, Response, SignatureBytes,
+    SignatureShare, SignedChange, SignedEntry, SignedTime, Slot, Timestamp, Value, ValueDigest,
+    Variable, WriterSignature,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -166,6 +166,10 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
             Request::Propose { predecessor, change, binding }
         }),
         signed_change().prop_map(|change| Request::Change(Box::new(change))),
+        (boxed(), configuration(), vec(share(), 0..5)).prop_map(|(entry, named, vouches)| {
+            Request::Vouch { entry, vouches: CollectiveSignature::new(named, vouches) }
+        }),
+        any::<bool>().prop_map(|begin| Request::Repair { begin }),
     ]
 }
 
@@ -182,6 +186,10 @@ fn answer() -> impl Strategy<Value = Answer> {
         (vec(recalled(), 0..3), any::<bool>())
             .prop_map(|(variables, more)| Answer::Recalled { variables, more }),
         option::of(share()).prop_map(Answer::Vote),
+        share().prop_map(Answer::Vouch),
+        (any::<bool>(), any::<[u64; 4]>()).prop_map(|(done, [checked, repaired, open, alone])| {
+            Answer::Repair(RepairProgress { done, checked, repaired, open, alone })
+        }),
     ]
 }
 

@@ -24,6 +24,7 @@ mod member;
 mod quorum;
 mod read;
 mod reader;
+mod repair;
 mod samples;
 mod server_abandon;
 mod server_machine;
