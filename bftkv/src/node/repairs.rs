@@ -100,8 +100,10 @@ impl Repairs {
     fn view(&self) -> View {
         let configurations = self.recovery.members.configurations();
         let cut = self.recovery.certificates.keyring().cut();
-        // A user who was cut out signs no shares.
-        let cut = cut.into_iter().filter(|id| configurations.has_signer(id)).collect();
+        // A user who was cut out has certified nothing.
+        let newest = configurations.newest();
+        let counts = |id: &NodeId| configurations.has_signer(id) || newest.has_member(id);
+        let cut = cut.into_iter().filter(counts).collect();
         View { cut, configuration: configurations.newest().digest() }
     }
 

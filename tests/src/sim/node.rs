@@ -8,7 +8,7 @@ use bftkv_protocol::client::CatchUp;
 use bftkv_protocol::server::{Context, Reply, Server, ServerAction, Ticket, admit, page};
 use bftkv_protocol::{
     Address, Answer, EquivocationProof, Identities, NodeId, Outcome, Purpose, Refusal, Request,
-    Response, ShareStatement, Sign, SignatureShare, Store, TimeStatement,
+    Response, ShareStatement, Sign, SignatureShare, Store, TimeStatement, VouchStatement,
 };
 
 use super::disk::{Disk, Synced};
@@ -223,6 +223,7 @@ impl Node {
             Reply::Plain(outcome) => outcome,
             Reply::Share(statement) => self.sign_share(ground, &statement),
             Reply::Time(statement, latest) => self.sign_time(&statement, latest),
+            Reply::Vouch(statement) => self.sign_vouch(&statement),
             _ => Err(Refusal::Busy),
         }
     }
@@ -247,6 +248,14 @@ impl Node {
             slots: &state.marks,
         });
         Ok(Answer::Share(SignatureShare { signer: node.clone(), signature }))
+    }
+
+    fn sign_vouch(&self, statement: &VouchStatement) -> Outcome {
+        let signature = self
+            .signer
+            .sign(Purpose::Vouch, &statement.signed_bytes())
+            .map_err(|_| Refusal::StorageUnavailable)?;
+        Ok(Answer::Vouch(SignatureShare { signer: self.signer.id().clone(), signature }))
     }
 
     fn sign_time(
