@@ -25,6 +25,7 @@ mod quorum;
 mod read;
 mod reader;
 mod repair;
+mod repairing;
 mod samples;
 mod server_abandon;
 mod server_machine;
