@@ -13,14 +13,18 @@ use crate::oracle::Outcome;
 #[derive(Debug, Default)]
 pub(super) struct Certificates {
     shares: BTreeMap<EntryHash, BTreeSet<NodeId>>,
+    vouches: BTreeMap<EntryHash, BTreeSet<NodeId>>,
     certified: BTreeMap<(Variable, Timestamp), EntryHash>,
 }
 
 impl Certificates {
     fn check_genuine(&self, facts: &Facts, entry: &CertifiedEntry) -> Result<(), String> {
         let signed = self.shares.get(&entry.hash());
+        // An entry that was certified again has vouches; that it ever was certified, the shares tell.
+        let is_again = entry.collective.configuration() == facts.configuration.vouched();
+        let of_members = if is_again { self.vouches.get(&entry.hash()) } else { signed };
         let forged = entry.collective.shares().iter().map(|share| &share.signer).find(|signer| {
-            facts.is_honest(signer) && !signed.is_some_and(|signed| signed.contains(*signer))
+            facts.is_honest(signer) && !of_members.is_some_and(|all| all.contains(*signer))
         });
         match forged {
             Some(signer) => Err(format!("t={}: {signer} never signed it", entry.timestamp())),
@@ -54,6 +58,13 @@ impl Invariant for Certificates {
                     ));
                 }
                 Ok(())
+            }
+            Observation::Vouched { node, statement, stored } => {
+                self.vouches.entry(statement.entry).or_default().insert((*node).clone());
+                let t = statement.timestamp;
+                stored
+                    .then_some(())
+                    .ok_or_else(|| format!("t={t}: {node} vouches for what it lacks"))
             }
             Observation::Stored { entry, .. } => self.check_genuine(facts, entry),
             Observation::Ended { operation } => match &operation.outcome {

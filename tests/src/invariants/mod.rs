@@ -24,6 +24,7 @@ use std::time::Duration;
 use bftkv_protocol::client::Fault;
 use bftkv_protocol::{
     Address, CertifiedEntry, Configuration, EntryId, Marks, NodeId, ShareStatement, SignedEntry,
+    VouchStatement,
 };
 
 use crate::oracle::{History, Operation};
@@ -39,6 +40,8 @@ pub(crate) enum Observation<'a> {
         durable: bool,
         slots: &'a Marks,
     },
+    /// An honest node lets a vouch leave; `stored`: the entry is on its disk.
+    Vouched { node: &'a NodeId, statement: &'a VouchStatement, stored: bool },
     /// A certified entry is on the disk of an honest node.
     Stored { node: &'a NodeId, entry: &'a CertifiedEntry },
     /// The home of an honest writer signed an entry.

@@ -223,7 +223,7 @@ impl Node {
             Reply::Plain(outcome) => outcome,
             Reply::Share(statement) => self.sign_share(ground, &statement),
             Reply::Time(statement, latest) => self.sign_time(&statement, latest),
-            Reply::Vouch(statement) => self.sign_vouch(&statement),
+            Reply::Vouch(statement) => self.sign_vouch(ground, &statement),
             _ => Err(Refusal::Busy),
         }
     }
@@ -250,12 +250,16 @@ impl Node {
         Ok(Answer::Share(SignatureShare { signer: node.clone(), signature }))
     }
 
-    fn sign_vouch(&self, statement: &VouchStatement) -> Outcome {
+    fn sign_vouch(&self, ground: &mut Ground, statement: &VouchStatement) -> Outcome {
         let signature = self
             .signer
             .sign(Purpose::Vouch, &statement.signed_bytes())
             .map_err(|_| Refusal::StorageUnavailable)?;
-        Ok(Answer::Vouch(SignatureShare { signer: self.signer.id().clone(), signature }))
+        let node = self.signer.id();
+        let kept = self.disk.version(&statement.variable, statement.timestamp).ok().flatten();
+        let stored = kept.is_some_and(|kept| kept.hash() == statement.entry);
+        ground.observe(&Observation::Vouched { node, statement, stored });
+        Ok(Answer::Vouch(SignatureShare { signer: node.clone(), signature }))
     }
 
     fn sign_time(
