@@ -2,6 +2,7 @@
 //! Rule R5.
 
 mod certify;
+mod write_back;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -475,85 +476,6 @@ impl Read {
         } else {
             self.write_back(entry, holders);
         }
-    }
-
-    // ----- writing back -----
-
-    /// Paper: §4.1 read, "write back". Differs: it is waited for, so that reads are linearizable.
-    fn write_back(&mut self, entry: CertifiedEntry, holders: &BTreeSet<NodeId>) {
-        let everyone: BTreeSet<NodeId> =
-            self.configuration.everyone().difference(&self.options.cut).cloned().collect();
-        let to: BTreeSet<NodeId> = everyone.difference(holders).cloned().collect();
-        let request = Box::new(Request::Store { entry: entry.clone() });
-        if self.options.consistency == Consistency::Regular {
-            self.actions.push_back(Action::Post { to, request });
-            self.finish(Some(entry));
-            return;
-        }
-        self.round = self.round.saturating_add(1);
-        let mut ask = Ask::new(self.round);
-        holders.iter().for_each(|id| ask.answers.note(id.clone(), ()));
-        self.step = Step::WritingBack(Box::new(entry), ask);
-        self.actions.push_back(Action::Send { round: self.round, to, request });
-        // The holders may be enough already: a Final that a quorum of signers is known to have.
-        self.finish_if_written_back();
-    }
-
-    fn finish_if_written_back(&mut self) {
-        let Step::WritingBack(entry, ask) = &self.step else { return };
-        let groups = self.configuration.cliques().iter().chain([self.configuration.store()]);
-        if ask.progress(groups) == Progress::Reached {
-            let entry = (**entry).clone();
-            self.finish(Some(entry));
-        }
-    }
-
-    fn take_acknowledgement(
-        &mut self,
-        from: &NodeId,
-        outcome: Option<crate::Outcome>,
-        keys: &dyn Verify,
-    ) {
-        let Step::WritingBack(entry, ask) = &mut self.step else { return };
-        match outcome {
-            Some(Err(Refusal::Lapsed)) => {
-                let entry = (**entry).clone();
-                return self.certify(entry);
-            }
-            Some(Ok(Answer::Done)) => ask.answers.note(from.clone(), ()),
-            Some(Err(Refusal::Equivocation(proofs))) => {
-                ask.lose(from);
-                let culprits = &mut self.culprits;
-                let proofs = check_proofs(from, proofs, &self.configurations, keys, culprits);
-                convict(proofs, culprits, &mut self.actions);
-                return;
-            }
-            Some(Ok(_)) => {
-                ask.lose(from);
-                self.blame(from, Fault::BadAnswer);
-                return;
-            }
-            Some(Err(_)) | None => {
-                ask.lose(from);
-                return;
-            }
-        }
-        self.finish_if_written_back();
-    }
-
-    fn write_back_again(&mut self, now: Duration) {
-        let Step::WritingBack(entry, ask) = &mut self.step else { return };
-        ask.lost.clear();
-        let good = ask.answers.nodes();
-        let everyone = self.configuration.everyone();
-        let to = everyone
-            .difference(&self.options.cut)
-            .filter(|id| !good.contains(*id))
-            .cloned()
-            .collect();
-        let request = Box::new(Request::Store { entry: (**entry).clone() });
-        self.wait(now);
-        self.actions.push_back(Action::Send { round: self.round, to, request });
     }
 
     // ----- the end -----
