@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ask::{Ask, Elsewhere, check_proofs, convict, open_response, shortfall};
+use super::ask::{Ask, Elsewhere, convict, open_response, shortfall};
 use super::candidates::{Candidate, Held, newest_first};
 use super::hedge::{Hedge, Spare};
 use super::repair::Repair;
