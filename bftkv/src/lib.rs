@@ -62,11 +62,13 @@ pub use bftkv_transport as transport;
 pub use bftkv_wot as wot;
 
 pub use bftkv_protocol::client::{Consistency, Fault, Found, Problem, Written};
-pub use bftkv_protocol::{CertifiedEntry, Configuration, NodeId, Timestamp, Value, Variable};
+pub use bftkv_protocol::{
+    CertifiedEntry, Configuration, NodeId, RepairProgress, Timestamp, Value, Variable,
+};
 pub use certificates::{Certificates, Reloaded};
 pub use client::{
     ChangeFailure, ChangeProgress, Client, ClientParts, GetOptions, JoinReport, MemberStatus,
-    Place, PutOptions, Version,
+    Place, PutOptions, RepairStatus, Version,
 };
 pub use config::{
     ClientConfig, Config, ConfigError, ConfiguredConsistency, LogConfig, NodeConfig, RealmConfig,

@@ -1,8 +1,8 @@
 //! A certified entry in a file, to be checked by anybody, offline.
 
 use bftkv_protocol::{
-    CertifiedEntry, Configurations, DecodeError, Domain, Invalid, NodeId, ShareStatement, Verify,
-    decode, encode, verify_certified,
+    CertifiedEntry, Configurations, DecodeError, Domain, Invalid, NodeId, Purpose, ShareStatement,
+    Verify, certified_bytes, decode, encode, verify_certified,
 };
 
 /// The first bytes of a proof file: its kind and version.
@@ -13,6 +13,8 @@ const MAGIC: &[u8] = b"bftkv proof 1\n";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProofFile {
     entry: CertifiedEntry,
+    /// What the members signed, if it was checked under a configuration.
+    signed: Option<(Purpose, Vec<u8>)>,
 }
 
 /// A file that proves nothing.
@@ -36,7 +38,7 @@ pub enum ProofFileError {
 pub struct DetachedSignature {
     /// Who signed.
     pub signer: NodeId,
-    /// What was signed: an entry (by its writer) or a share statement (by a member).
+    /// What was signed: an entry (by its writer), a share statement or a vouch (by a member).
     pub domain: Domain,
     /// The signed bytes.
     pub message: Vec<u8>,
@@ -48,7 +50,7 @@ impl ProofFile {
     /// A proof of this entry.
     #[must_use]
     pub fn new(entry: CertifiedEntry) -> Self {
-        Self { entry }
+        Self { entry, signed: None }
     }
 
     /// The file's bytes.
@@ -71,7 +73,8 @@ impl ProofFile {
         let encoded = bytes.strip_prefix(MAGIC).ok_or(ProofFileError::NotAProof)?;
         let entry: CertifiedEntry = decode(encoded)?;
         verify_certified(&entry, known, keys)?;
-        Ok(Self { entry })
+        let signed = certified_bytes(&entry, known);
+        Ok(Self { entry, signed })
     }
 
     /// The entry.
@@ -81,6 +84,7 @@ impl ProofFile {
     }
 
     /// Every signature of the proof as an ordinary OpenPGP detached signature: the writer's first.
+    /// Those of the members are taken for shares unless the proof was checked.
     #[must_use]
     pub fn detached_signatures(&self) -> Vec<DetachedSignature> {
         let signed = &self.entry.signed;
@@ -90,10 +94,11 @@ impl ProofFile {
             message: signed.entry.signed_bytes(),
             signature: signed.signature.packet().as_bytes().to_vec(),
         };
-        let statement = ShareStatement::of(&self.entry).signed_bytes();
+        let of_shares = || (Purpose::Share, ShareStatement::of(&self.entry).signed_bytes());
+        let (purpose, statement) = self.signed.clone().unwrap_or_else(of_shares);
         let shares = self.entry.collective.shares().iter().map(|share| DetachedSignature {
             signer: share.signer.clone(),
-            domain: Domain::Share,
+            domain: purpose.domain(),
             message: statement.clone(),
             signature: share.signature.as_bytes().to_vec(),
         });

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    bench, cert, cluster, completions, demo, get, graph, history, init, join, member, put, revoked,
-    serve, verify,
+    bench, cert, cluster, completions, demo, get, graph, history, init, join, member, put, repair,
+    revoked, serve, verify,
 };
 use crate::context::Context;
 use crate::exit::{EXIT_CODES, Exit};
@@ -74,6 +74,7 @@ pub(crate) enum Command {
     /// Show, add and remove the members of the realm.
     #[command(subcommand)]
     Member(member::MemberCommand),
+    Repair(repair::RepairArgs),
     /// Make and run a local cluster of processes.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
@@ -97,6 +98,7 @@ impl Command {
             Self::Revoked(command) => revoked::run(&command, context),
             Self::Join(args) => join::run(&args, context),
             Self::Member(command) => member::run(&command, context),
+            Self::Repair(args) => repair::run(&args, context),
             Self::Cluster(command) => cluster::run(&command, context),
             Self::Bench(args) => bench::run(&args, context),
             Self::Completions(args) => completions::run(&args),

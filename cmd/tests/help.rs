@@ -10,7 +10,7 @@ mod support;
 
 use support::bftkv;
 
-const COMMANDS: [&[&str]; 22] = [
+const COMMANDS: [&[&str]; 23] = [
     &["demo"],
     &["init"],
     &["cert", "list"],
@@ -28,6 +28,7 @@ const COMMANDS: [&[&str]; 22] = [
     &["revoked", "show"],
     &["revoked", "export"],
     &["join"],
+    &["repair"],
     &["cluster", "create"],
     &["cluster", "run"],
     &["bench"],

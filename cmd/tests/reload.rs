@@ -107,3 +107,48 @@ fn a_running_node_cuts_whom_its_operator_revoked() {
     cluster.at("u1", &["put", "x", "after"]).expect(0);
     assert_eq!(cluster.at("u1", &["get", "x"]).expect(0).stdout, b"after");
 }
+
+/// What a node had signed whom its operators revoked is certified again by the others; the command
+/// shows how far each has come, and says when a node does not answer.
+#[test]
+fn values_of_a_revoked_signer_are_certified_again() {
+    let cluster = Cluster::create(&[]);
+    let serving = Serving::start(&cluster);
+    for number in 0..8 {
+        cluster.at("u1", &["put", &format!("x{number}"), "value"]).expect(0);
+    }
+    let before = cluster.at("u1", &["repair"]).expect(0).text();
+    assert!(before.contains("done; 0 values looked at, 0 certified again"), "{before}");
+
+    let n1 = id(&cluster, "n1");
+    for name in ["n2", "n3", "n4"] {
+        cluster.at(name, &["cert", "revoke", &n1, "--offline"]).expect(0);
+    }
+    for (name, child) in NODES.iter().zip(&serving.children).skip(1) {
+        let pid = child.id().to_string();
+        std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap();
+        let log = || std::fs::read_to_string(cluster.path(&format!("{name}.log"))).unwrap();
+        while !log().contains("cut=1") {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    let shown = cluster.at("n2", &["--json", "repair", "--timeout", "120"]).expect(0).json();
+    assert_eq!(shown["done"], true, "{shown}");
+    let nodes = shown["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 3, "who was cut out is not asked: {shown}");
+    assert!(nodes.iter().all(|node| node["done"] == true && node["open"] == 0), "{shown}");
+    let repaired: u64 = nodes.iter().map(|node| node["repaired"].as_u64().unwrap()).sum();
+    // The first q shares make S: n1 signed some of them, but hardly all.
+    assert!(repaired > 0, "{shown}");
+
+    // A proof of a value names nobody that was cut out, and holds offline for others as well.
+    let proof = cluster.path("x.proof");
+    cluster.at("n2", &["get", "x0", "--proof", text(&proof)]).expect(0);
+    let verified = cluster.at("u1", &["--json", "verify", text(&proof)]).expect(0).json();
+    let signers = verified["signers"].as_array().unwrap();
+    assert!(signers.iter().all(|signer| signer["fingerprint"] != n1.as_str()), "{verified}");
+
+    drop(serving);
+    let silent = cluster.at("n2", &["repair", "--timeout", "0"]).expect(5);
+    assert!(silent.text().contains("no answer"), "{silent:?}");
+}

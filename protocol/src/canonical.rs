@@ -28,6 +28,10 @@ pub enum Domain {
     Change,
     /// A node announces from which memory it speaks.
     Announcement,
+    /// A member vouches for an entry that it stores.
+    Vouch,
+    /// The name under which vouches of a configuration's members certify.
+    Vouched,
 }
 
 impl Domain {
@@ -44,6 +48,8 @@ impl Domain {
             Self::Message => "bftkv 1 message",
             Self::Change => "bftkv 1 change",
             Self::Announcement => "bftkv 1 announcement",
+            Self::Vouch => "bftkv 1 vouch",
+            Self::Vouched => "bftkv 1 vouched",
         }
     }
 }

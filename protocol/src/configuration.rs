@@ -55,6 +55,7 @@ pub struct Configuration {
     cliques: Vec<Group>,
     store: Group,
     digest: ConfigurationDigest,
+    vouched: ConfigurationDigest,
 }
 
 impl Configuration {
@@ -78,7 +79,9 @@ impl Configuration {
         cliques.sort();
         Self::check(&cliques, &store, allow_small)?;
         let digest = Self::compute_digest(&realm, number, &cliques, &store);
-        Ok(Self { realm, number, cliques, store, digest })
+        let vouched = Canonical::new(Domain::Vouched, &realm).field(digest.as_bytes());
+        let vouched = ConfigurationDigest::from_bytes(sha256(&[&vouched.into_bytes()]));
+        Ok(Self { realm, number, cliques, store, digest, vouched })
     }
 
     fn check(
@@ -146,6 +149,13 @@ impl Configuration {
     #[must_use]
     pub fn digest(&self) -> ConfigurationDigest {
         self.digest
+    }
+
+    /// What S names instead of the digest if it has vouches of the members and not their shares. It
+    /// follows from the digest.
+    #[must_use]
+    pub fn vouched(&self) -> ConfigurationDigest {
+        self.vouched
     }
 
     /// All authority members.

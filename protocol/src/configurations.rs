@@ -21,6 +21,8 @@ pub struct Configurations {
     first: Arc<Configuration>,
     newest: Arc<Configuration>,
     by_digest: BTreeMap<ConfigurationDigest, Arc<Configuration>>,
+    /// The same, by the name under which vouches of their members certify.
+    by_vouched: BTreeMap<ConfigurationDigest, Arc<Configuration>>,
     changes: Vec<SignedChange>,
 }
 
@@ -35,6 +37,7 @@ impl Configurations {
         Self {
             newest: Arc::clone(&first),
             by_digest: BTreeMap::from([(first.digest(), Arc::clone(&first))]),
+            by_vouched: BTreeMap::from([(first.vouched(), Arc::clone(&first))]),
             first,
             changes: Vec::new(),
         }
@@ -100,6 +103,7 @@ impl Configurations {
         }
         let successor = Arc::new(successor);
         self.by_digest.insert(successor.digest(), Arc::clone(&successor));
+        self.by_vouched.insert(successor.vouched(), Arc::clone(&successor));
         self.newest = successor;
         self.changes.push(change);
         Ok(())
@@ -129,6 +133,14 @@ impl Configurations {
         self.by_digest.get(digest)
     }
 
+    /// The configuration whose members certified, given what S names, and by which kind of
+    /// signature they did.
+    #[must_use]
+    pub fn certifier(&self, named: &ConfigurationDigest) -> Option<(Basis, &Arc<Configuration>)> {
+        let shares = self.by_digest.get(named).map(|found| (Basis::Shares, found));
+        shares.or_else(|| self.by_vouched.get(named).map(|found| (Basis::Vouches, found)))
+    }
+
     /// All of them, in no particular order.
     pub fn all(&self) -> impl Iterator<Item = &Arc<Configuration>> {
         self.by_digest.values()
@@ -151,6 +163,16 @@ impl Configurations {
     pub fn realm(&self) -> &Realm {
         self.newest.realm()
     }
+}
+
+/// What a collective signature consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "ADR 0015 says that there are two")]
+pub enum Basis {
+    /// Shares: the members signed the entry when it was written.
+    Shares,
+    /// Vouches: the members store the entry, and had seen that it was certified.
+    Vouches,
 }
 
 impl From<Configuration> for Configurations {

@@ -8,9 +8,9 @@ use crate::bytes::{Bytes32, hex};
 use crate::hash::digest;
 use crate::limited::{self, MAX_CERTIFICATES, MAX_LIST};
 use crate::{
-    Abandon, Announcement, CertificateBytes, CertifiedEntry, Change, ConfigurationDigest,
-    EquivocationProof, Lineage, Marks, NodeId, Refusal, SignatureBytes, SignatureShare,
-    SignedChange, SignedEntry, SignedTime, Timestamp, Variable,
+    Abandon, Announcement, CertificateBytes, CertifiedEntry, Change, CollectiveSignature,
+    ConfigurationDigest, EquivocationProof, Lineage, Marks, NodeId, Refusal, SignatureBytes,
+    SignatureShare, SignedChange, SignedEntry, SignedTime, Timestamp, Variable,
 };
 
 digest!(
@@ -143,6 +143,18 @@ pub enum Request {
         #[serde(deserialize_with = "limited::list::<_, _, MAX_LIST>")]
         versions: Vec<VersionId>,
     },
+    /// Asks a member to store an entry and to vouch for it (docs/adr/0015).
+    Vouch {
+        /// <x,t,v,s_C,S>.
+        entry: Box<CertifiedEntry>,
+        /// Vouches of other members, for one that lacks the entry and does not take it otherwise.
+        vouches: CollectiveSignature,
+    },
+    /// Asks how far the node has come with certifying entries again.
+    Repair {
+        /// Whether it shall look at once for what is left.
+        begin: bool,
+    },
 }
 
 impl Request {
@@ -169,6 +181,8 @@ impl Request {
             Self::Announce(_) => "announce",
             Self::RecallVersions { .. } => "recall versions",
             Self::RecallEntries { .. } => "recall entries",
+            Self::Vouch { .. } => "vouch",
+            Self::Repair { .. } => "repair",
         }
     }
 }
@@ -242,6 +256,10 @@ pub enum Answer {
     RecalledEntries(
         #[serde(deserialize_with = "limited::list::<_, _, MAX_LIST>")] Vec<CertifiedEntry>,
     ),
+    /// To vouch: the member's signature over the vouch statement. The entry is on its disk.
+    Vouch(SignatureShare),
+    /// To repair.
+    Repair(RepairProgress),
 }
 
 /// Names one version of a variable.
@@ -252,6 +270,24 @@ pub struct VersionId {
     pub variable: Variable,
     /// t.
     pub timestamp: Timestamp,
+}
+
+/// How far a node has come with certifying entries again whose signers were cut out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[allow(clippy::exhaustive_structs, reason = "a message; it has a version of its own")]
+pub struct RepairProgress {
+    /// Whether everything that the node stores is backed by a quorum of signers that were not cut
+    /// out, as far as it knows of cuts and members.
+    pub done: bool,
+    /// How many entries it has looked at in this round, old versions included.
+    pub checked: u64,
+    /// How many it has had certified again since it started.
+    pub repaired: u64,
+    /// How many of this round are left over because too few members answered. They are tried again.
+    pub open: u64,
+    /// How many of this round only this node has: old versions that newer members never got, or
+    /// attempts that were never complete. They stay as they are, and readable.
+    pub alone: u64,
 }
 
 /// What a member remembers of one variable.

@@ -110,6 +110,10 @@ pub enum Refusal {
     /// The sender itself has announced a later memory, as it signed: it has forgotten something.
     #[error("the sender has announced a later memory")]
     Outdated(Box<Announcement>),
+    /// The entry is valid, but fewer than b+1 of its signers were not cut out, and it is not
+    /// stored here: it must be certified again first.
+    #[error("too many of its signers were cut out: it must be certified again")]
+    Lapsed,
 }
 
 /// Why a member does not sign a change of members.
@@ -180,6 +184,7 @@ impl Refusal {
             Self::TooManySlots(_) => 405,
             Self::FinalStays => 406,
             Self::BadCollectiveSignature(_) => 500,
+            Self::Lapsed => 502,
             Self::Equivocation(_) => 501,
             Self::Reserved(_) => 306,
             Self::Changing => 203,

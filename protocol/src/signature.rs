@@ -23,6 +23,8 @@ pub enum Purpose {
     Change,
     /// A node's word on its memory.
     Announcement,
+    /// A member's word that it stores an entry.
+    Vouch,
 }
 
 impl Purpose {
@@ -37,6 +39,7 @@ impl Purpose {
             Self::Message => Domain::Message,
             Self::Change => Domain::Change,
             Self::Announcement => Domain::Announcement,
+            Self::Vouch => Domain::Vouch,
         }
     }
 }

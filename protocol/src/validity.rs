@@ -2,8 +2,8 @@
 
 use crate::planted::{self, Bug};
 use crate::{
-    CertifiedEntry, Configuration, ConfigurationDigest, Configurations, Group, NodeId, Purpose,
-    Realm, ShareStatement, SignedEntry, Verify, VerifyError,
+    Basis, CertifiedEntry, Configuration, ConfigurationDigest, Configurations, Group, NodeId,
+    Purpose, Realm, ShareStatement, SignedEntry, Verify, VerifyError, VouchStatement,
 };
 
 /// Why an entry is not valid.
@@ -74,7 +74,8 @@ pub fn verify_writer(
 
 /// Checks s_C and S: q distinct valid signers in *every* authority clique of the configuration
 /// that S names, which may be an old one. It depends on nothing but the entry and that
-/// configuration, so that what was certified stays valid everywhere.
+/// configuration, so that what was certified stays valid everywhere. S has the shares of the
+/// signers, or, if the entry was certified again, their vouches.
 ///
 /// Paper: §5, ACCEPT, "for all QC_i". Differs: q signers instead of b+1, see [`crate::Thresholds`].
 ///
@@ -86,10 +87,12 @@ pub fn verify_certified(
     keys: &dyn Verify,
 ) -> Result<(), Invalid> {
     let named = certified.collective.configuration();
-    let any = || Some(known.newest()).filter(|_| planted::is(Bug::AnyConfiguration));
-    let configuration = known.get(&named).or_else(any).ok_or(Invalid::Configuration(named))?;
+    let any =
+        || Some((Basis::Shares, known.newest())).filter(|_| planted::is(Bug::AnyConfiguration));
+    let found = known.certifier(&named).or_else(any);
+    let (basis, configuration) = found.ok_or(Invalid::Configuration(named))?;
     verify_writer(&certified.signed, configuration.realm(), keys)?;
-    let signers = verify_shares(certified, configuration, keys)?;
+    let signers = verify_signers(certified, basis, configuration, keys)?;
     let mut short = None;
     for clique in configuration.cliques() {
         let (have, need) = (count(clique, &signers), needed(clique));
@@ -118,20 +121,46 @@ fn needed(clique: &Group) -> usize {
     if few { thresholds.one_honest() } else { thresholds.q() }
 }
 
-/// Every share must be valid and by a member: an entry has no room for junk.
-fn verify_shares(
+/// What the members that certified an entry signed: the purpose and the bytes. `None` if the
+/// configuration that S names is not known here.
+#[must_use]
+pub fn certified_bytes(
     certified: &CertifiedEntry,
+    known: &Configurations,
+) -> Option<(Purpose, Vec<u8>)> {
+    let (basis, configuration) = known.certifier(&certified.collective.configuration())?;
+    Some(signed_by_members(certified, basis, configuration))
+}
+
+fn signed_by_members(
+    certified: &CertifiedEntry,
+    basis: Basis,
+    configuration: &Configuration,
+) -> (Purpose, Vec<u8>) {
+    match basis {
+        Basis::Shares => (Purpose::Share, ShareStatement::of(certified).signed_bytes()),
+        Basis::Vouches => {
+            let statement = VouchStatement::about(&certified.signed, configuration);
+            (Purpose::Vouch, statement.signed_bytes())
+        }
+    }
+}
+
+/// Every signature must be valid and by a member: an entry has no room for junk.
+fn verify_signers(
+    certified: &CertifiedEntry,
+    basis: Basis,
     configuration: &Configuration,
     keys: &dyn Verify,
 ) -> Result<Vec<NodeId>, Invalid> {
-    let statement = ShareStatement::of(certified).signed_bytes();
+    let (purpose, statement) = signed_by_members(certified, basis, configuration);
     let mut signers = Vec::new();
     for share in certified.collective.shares() {
         let is_member = configuration.clique_of(&share.signer).is_some();
         if !is_member && !planted::is(Bug::OutsidersCount) {
             return Err(Invalid::Foreign(share.signer.clone()));
         }
-        keys.verify(&share.signer, Purpose::Share, &statement, &share.signature)
+        keys.verify(&share.signer, purpose, &statement, &share.signature)
             .map_err(Invalid::Share)?;
         signers.push(share.signer.clone());
     }

@@ -5,6 +5,7 @@ mod inner;
 mod members;
 mod pace;
 mod refresh;
+mod repair;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use self::drive::drive;
 use self::inner::Inner;
 pub use self::members::{ChangeFailure, ChangeProgress, MemberStatus, Place};
 use self::pace::Pace;
+pub use self::repair::RepairStatus;
 use crate::config::{ClientConfig, RealmConfig};
 use crate::peers::Peers;
 use crate::record_file::RecordFile;

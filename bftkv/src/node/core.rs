@@ -69,6 +69,11 @@ impl Core {
         })
     }
 
+    /// The node's certificate.
+    pub(super) fn id(&self) -> &NodeId {
+        &self.me
+    }
+
     /// Answers a request about a variable. It blocks for the disk, as handlers may; many requests
     /// run at once, and those for one variable wait for each other in the state machine.
     ///
@@ -222,6 +227,10 @@ impl Core {
                 let signature = signed(Purpose::Share, &statement.signed_bytes())?;
                 Ok(Answer::Share(SignatureShare { signer: self.me.clone(), signature }))
             }
+            Reply::Vouch(statement) => {
+                let signature = signed(Purpose::Vouch, &statement.signed_bytes())?;
+                Ok(Answer::Vouch(SignatureShare { signer: self.me.clone(), signature }))
+            }
             Reply::Time(statement, latest) => {
                 let signature = Some(signed(Purpose::Time, &statement.signed_bytes())?);
                 Ok(Answer::Time { seen: statement.seen, latest, signature })
@@ -258,6 +267,7 @@ fn writers_of(request: &Request) -> Vec<NodeId> {
             evidence.latest.as_deref().map(of).into_iter().collect()
         }
         Request::Store { entry } => vec![of(entry)],
+        Request::Vouch { entry, .. } => vec![of(entry)],
         _ => Vec::new(),
     }
 }

@@ -6,6 +6,7 @@ mod core;
 mod members;
 mod old_versions;
 mod recovery;
+mod repairs;
 mod revocation;
 mod service;
 
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::server::Standing;
-use bftkv_protocol::{Configuration, NodeId, Sign, Store, StoreError};
+use bftkv_protocol::{Configuration, NodeId, RepairProgress, Sign, Store, StoreError};
 use bftkv_storage::{RecordStore, Salvage};
 use bftkv_transport::{ClientLimits, Handler, HttpServer, Rate, ServerLimits, Transport};
 use bftkv_wot::OwnKey;
@@ -24,6 +25,7 @@ use self::announced::Announced;
 use self::core::Core;
 use self::members::Members;
 use self::recovery::{Gate, Recovery};
+use self::repairs::Repairs;
 use self::revocation::Revocation;
 use self::service::Service;
 use crate::config::{NodeConfig, RealmConfig};
@@ -37,6 +39,7 @@ pub struct Node {
     members: Arc<Members>,
     revocation: Revocation,
     recovery: Recovery,
+    repairs: Arc<Repairs>,
     certificates: Certificates,
     key: OwnKey,
     peers: Peers,
@@ -159,7 +162,13 @@ impl Node {
             session: session()?,
         };
         let core = Arc::new(Core::new(revocation.clone(), store)?);
-        let service = Service::new(Arc::clone(&core), recovery.clone(), Arc::clone(&members));
+        let repairs = Arc::new(Repairs::new(recovery.clone()));
+        let service = Service::new(
+            Arc::clone(&core),
+            recovery.clone(),
+            Arc::clone(&members),
+            Arc::clone(&repairs),
+        );
         let service = Arc::new(service);
         Ok(Self {
             service,
@@ -167,6 +176,7 @@ impl Node {
             members,
             revocation,
             recovery,
+            repairs,
             certificates,
             key,
             peers,
@@ -182,6 +192,7 @@ impl Node {
         let (members, core) = (Arc::clone(&self.members), Arc::clone(&self.core));
         self.peers.in_background(members.run(core, self.recovery.clone()));
         self.peers.in_background(self.recovery.clone().run(Arc::clone(&self.core)));
+        self.peers.in_background(Arc::clone(&self.repairs).run(Arc::clone(&self.core)));
     }
 
     /// Waits until the node speaks: it has heard from the others that its memory is whole, or has
@@ -211,6 +222,12 @@ impl Node {
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.members.seen().standing()
+    }
+
+    /// How far it has come with having entries certified again whose signers were cut out.
+    #[must_use]
+    pub fn repair_progress(&self) -> RepairProgress {
+        self.repairs.progress(false)
     }
 
     /// The certificates that it knows, and who was cut out of the graph.

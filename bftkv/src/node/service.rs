@@ -10,6 +10,7 @@ use bftkv_transport::{BoxFuture, Handler};
 use super::core::Core;
 use super::members::Members;
 use super::recovery::Recovery;
+use super::repairs::Repairs;
 use crate::Certificates;
 
 /// The most certificates that one request may ask for.
@@ -28,11 +29,17 @@ pub(super) struct Service {
     recovery: Recovery,
     certificates: Certificates,
     members: Arc<Members>,
+    repairs: Arc<Repairs>,
 }
 
 impl Service {
-    pub(super) fn new(core: Arc<Core>, recovery: Recovery, members: Arc<Members>) -> Self {
-        Self { core, certificates: recovery.certificates.clone(), recovery, members }
+    pub(super) fn new(
+        core: Arc<Core>,
+        recovery: Recovery,
+        members: Arc<Members>,
+        repairs: Arc<Repairs>,
+    ) -> Self {
+        Self { core, certificates: recovery.certificates.clone(), recovery, members, repairs }
     }
 
     /// Answers under the configuration that is in force by then; what is about a variable, under
@@ -46,6 +53,7 @@ impl Service {
             // One proof against each is enough: another need not even be checked.
             Request::Accuse(proof) if self.is_convicted(proof.guilty()) => Ok(Answer::Done),
             Request::Announce(announcement) => self.announce(&sender, *announcement),
+            Request::Repair { begin } => Ok(Answer::Repair(self.repairs.progress(begin))),
             Request::Configurations { above } => self.members.answer_configurations(above),
             Request::Propose { predecessor, change, binding } => {
                 self.members.answer_proposal(&sender, predecessor, &change, binding).await

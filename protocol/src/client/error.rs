@@ -143,6 +143,9 @@ pub enum Phase {
     /// To confirm that what was read will not be forgotten.
     #[error("confirm what was read")]
     WriteBack,
+    /// To certify again what has lost its signers.
+    #[error("certify again what has lost its signers")]
+    Certify,
 }
 
 fn names(missing: &BTreeSet<NodeId>) -> String {

@@ -1,6 +1,6 @@
 //! The client's side: rules R2 and R5, without IO.
 //!
-//! [`Write`], [`Read`] and [`ListVersions`] are state machines for one operation each. A driver
+//! [`Write`], [`Read`], [`Repair`] and [`ListVersions`] are state machines for one operation each. A driver
 //! calls a `handle_*` method for everything that happens, drains `poll`, and calls
 //! `handle_timeout` when the time that `wake_at` names has come. The time is a duration since any
 //! fixed moment.
@@ -20,6 +20,7 @@ mod hedge;
 mod jitter;
 mod read;
 mod refused;
+mod repair;
 mod timestamp_choice;
 mod versions;
 mod write;
@@ -32,6 +33,7 @@ pub use catch_up::{
 pub use error::{ClientError, Fault, Phase, Problem};
 pub use hedge::Hedge;
 pub use read::{Found, Read, ReadOptions};
+pub use repair::{Repair, RepairOptions, Repaired};
 pub use versions::ListVersions;
 pub use write::{Options, Reserve, Write, Written};
 

@@ -6,9 +6,10 @@ use super::recall::Recall;
 use crate::limited::cut_reason;
 use crate::planted::{self, Bug};
 use crate::{
-    Abandon, CertifiedEntry, Configuration, Configurations, EntryId, EquivocationProof, Evidence,
-    Group, Identities, Invalid, NodeId, Purpose, Refusal, Request, SignedEntry, SignedTime,
-    TimeStatement, Timestamp, Variable, Verify, VerifyError, verify_certified, verify_writer,
+    Abandon, Backing, CertifiedEntry, Configuration, Configurations, EntryId, EquivocationProof,
+    Evidence, Group, Identities, Invalid, NodeId, Purpose, Refusal, Request, SignedEntry,
+    SignedTime, TimeStatement, Timestamp, Variable, Verify, VerifyError, verify_certified,
+    verify_writer,
 };
 
 /// Who judges, and by what.
@@ -54,9 +55,18 @@ pub(super) enum Task {
     },
     Store {
         entry: CertifiedEntry,
+        /// Who was cut out: of two copies of one entry the better backed one is kept.
+        cut: BTreeSet<NodeId>,
     },
-    /// An entry that is not certified. It is refused, and compared with what is stored: whoever
-    /// has signed both is convicted.
+    /// A valid entry for which a vouch is wanted.
+    Vouch {
+        entry: CertifiedEntry,
+        cut: BTreeSet<NodeId>,
+        /// Whether it may be stored first if it is not here.
+        storable: bool,
+    },
+    /// An entry that is not certified, or lapsed. It is refused unless it is stored already, and
+    /// compared with what is stored: whoever has signed both is convicted.
     Suspect {
         entry: CertifiedEntry,
         refusal: Refusal,
@@ -114,6 +124,7 @@ pub fn admit(
         }
         Request::Sign { entry, evidence } => admit_sign(sender, entry, evidence, context)?,
         Request::Store { entry } => admit_store(entry, context)?,
+        Request::Vouch { entry, vouches } => super::vouch_rule::admit(*entry, &vouches, context)?,
         Request::Read { variable, at } => Task::Read { variable, at },
         Request::Versions { variable, below, limit } => {
             let limit = limit.min(super::MAX_VERSIONS_LISTED);
@@ -151,7 +162,8 @@ pub fn admit(
         | Request::Configurations { .. }
         | Request::Propose { .. }
         | Request::Change(_)
-        | Request::Announce(_) => return Err(Refusal::Malformed),
+        | Request::Announce(_)
+        | Request::Repair { .. } => return Err(Refusal::Malformed),
     };
     Ok(Admitted(task))
 }
@@ -181,7 +193,8 @@ fn admit_store(entry: CertifiedEntry, context: &Context<'_>) -> Result<Task, Ref
         return Err(Refusal::NotMember);
     }
     match check_certified(&entry, context) {
-        Ok(()) => Ok(Task::Store { entry }),
+        Ok(Backing::Lapsed) => Ok(Task::Suspect { entry, refusal: Refusal::Lapsed }),
+        Ok(_) => Ok(Task::Store { entry, cut: context.cut.clone() }),
         Err(refusal @ Refusal::BadCollectiveSignature(_)) => Ok(Task::Suspect { entry, refusal }),
         Err(refusal) => Err(refusal),
     }
@@ -245,25 +258,20 @@ fn require_free_name(variable: &Variable, writer: &NodeId) -> Result<(), Refusal
     }
 }
 
-/// Rule R4: valid under the configuration that S names, and not held up by signers that were cut
-/// out later alone.
-fn check_certified(entry: &CertifiedEntry, context: &Context<'_>) -> Result<(), Refusal> {
+/// Rule R4: valid under the configuration that S names. Gives how many of its signers are left
+/// that were not cut out since: a lapsed entry is valid, but not stored by who lacks it.
+pub(super) fn check_certified(
+    entry: &CertifiedEntry,
+    context: &Context<'_>,
+) -> Result<Backing, Refusal> {
     if planted::is(Bug::StoreUnverified) {
-        return Ok(());
+        return Ok(Backing::Full);
     }
-    let Some(named) = context.configurations.get(&entry.collective.configuration()) else {
+    if context.configurations.certifier(&entry.collective.configuration()).is_none() {
         return Err(Refusal::WrongConfiguration { ours: context.configuration().digest() });
-    };
-    verify_certified(entry, context.configurations, context.keys).map_err(refuse_invalid)?;
-    let trusted = || {
-        entry.collective.shares().iter().map(|s| &s.signer).filter(|id| !context.cut.contains(*id))
-    };
-    let enough = |clique: &Group| clique.count(trusted()) >= clique.thresholds().one_honest();
-    if !named.cliques().iter().all(enough) {
-        let reason = "too many of its signers were cut out: it must be certified again";
-        return Err(Refusal::BadCollectiveSignature(reason.to_owned()));
     }
-    Ok(())
+    verify_certified(entry, context.configurations, context.keys).map_err(refuse_invalid)?;
+    Ok(Backing::of(entry, context.configurations, context.cut))
 }
 
 fn check_evidence(
@@ -278,8 +286,10 @@ fn check_evidence(
     if latest.variable() != variable {
         return Err(Refusal::Malformed);
     }
-    check_certified(&latest, context)?;
-    Ok(Shown { latest: Some(*latest), attested })
+    // A lapsed one counts as not shown: a writer may know no other, and the rules are safe for a
+    // member that lags behind.
+    let counts = check_certified(&latest, context)? != Backing::Lapsed;
+    Ok(Shown { latest: counts.then_some(*latest), attested })
 }
 
 /// The (b+1)-th largest of the valid answers by distinct members of one clique, or 0: of the clique

@@ -1,11 +1,11 @@
 //! From a task and the loaded state to a change and an answer.
 
 use super::admit::Task;
-use super::{sign_rule, store_rule};
+use super::{sign_rule, store_rule, vouch_rule};
 use crate::planted::{self, Bug};
 use crate::{
     Abandon, Answer, Batch, CertifiedEntry, Configurations, EquivocationProof, Outcome, Refusal,
-    ShareStatement, TimeStatement, VariableState, Verify,
+    ShareStatement, TimeStatement, VariableState, Verify, VouchStatement,
 };
 
 /// What the store holds of the variable, as far as the task needs it.
@@ -26,6 +26,8 @@ pub enum Reply {
     Plain(Outcome),
     /// Sign the statement and answer with the share.
     Share(ShareStatement),
+    /// Sign the statement and answer with the vouch.
+    Vouch(VouchStatement),
     /// Sign the statement and answer with the time and the entry.
     Time(TimeStatement, Option<Box<CertifiedEntry>>),
 }
@@ -79,7 +81,10 @@ pub(super) fn decide(
         Task::Suspect { entry, refusal } => {
             store_rule::suspect(&entry, refusal, &loaded, known, keys)
         }
-        Task::Store { entry } => store_rule::store(entry, loaded, known, keys),
+        Task::Store { entry, cut } => store_rule::store(entry, loaded, &cut, known, keys),
+        Task::Vouch { entry, cut, storable } => {
+            vouch_rule::vouch(entry, loaded, &cut, storable, known, keys)
+        }
         Task::Read { at: None, .. } => {
             if planted::is(Bug::SlotHidesEntry) && !loaded.state.marks.slots.is_empty() {
                 return Decision::answer(Answer::Entry(None));

@@ -138,7 +138,9 @@ impl Server {
                 let variable = attempt.variable.clone();
                 self.enqueue(ticket, task, variable);
             }
-            Task::Store { ref entry } | Task::Suspect { ref entry, .. } => {
+            Task::Store { ref entry, .. }
+            | Task::Vouch { ref entry, .. }
+            | Task::Suspect { ref entry, .. } => {
                 let variable = entry.variable().clone();
                 self.enqueue(ticket, task, variable);
             }
@@ -247,7 +249,9 @@ impl Server {
 
     fn start(&mut self, ticket: Ticket, task: Task, variable: Variable) {
         let version = match &task {
-            Task::Store { entry } | Task::Suspect { entry, .. } => Some(entry.timestamp()),
+            Task::Store { entry, .. } | Task::Vouch { entry, .. } | Task::Suspect { entry, .. } => {
+                Some(entry.timestamp())
+            }
             Task::Sign { shown, .. } | Task::Abandon { shown, .. } => {
                 shown.latest.as_ref().map(CertifiedEntry::timestamp)
             }

@@ -16,6 +16,7 @@ mod membership;
 mod recall;
 mod sign_rule;
 mod store_rule;
+mod vouch_rule;
 
 pub use admit::{Admitted, Context, admit};
 pub use decide::{Loaded, Reply};

@@ -80,7 +80,7 @@ fn store_shown(
 ) -> Result<(), Box<Decision>> {
     let Some(latest) = &shown.latest else { return Ok(()) };
     match relation(latest, loaded) {
-        Relation::Same => Ok(()),
+        Relation::Same(_) => Ok(()),
         Relation::Conflict(stored) => Err(Box::new(conflict(&stored, latest, known, keys))),
         Relation::New => {
             take_in(latest, loaded);

@@ -1,13 +1,18 @@
 //! Rule R4: what a server stores.
 
+use std::collections::BTreeSet;
+
 use super::decide::{Decision, Loaded};
 use crate::planted::{self, Bug};
-use crate::{Answer, CertifiedEntry, Configurations, EquivocationProof, Marks, Refusal, Verify};
+use crate::{
+    Answer, Backing, CertifiedEntry, Configurations, EquivocationProof, Marks, NodeId, Refusal,
+    Verify,
+};
 
 /// How a valid certified entry relates to what is stored.
 pub(super) enum Relation {
-    /// It is stored already.
-    Same,
+    /// It is stored already, with this S.
+    Same(Box<CertifiedEntry>),
     /// It is new, or a version that was not here.
     New,
     /// Another entry is stored at its timestamp.
@@ -22,8 +27,10 @@ pub(super) fn relation(entry: &CertifiedEntry, loaded: &Loaded) -> Relation {
         .find(|stored| stored.timestamp() == entry.timestamp());
     match stored {
         None => Relation::New,
-        Some(_) if planted::is(Bug::EquivocationIgnored) => Relation::Same,
-        Some(stored) if stored.hash() == entry.hash() => Relation::Same,
+        Some(stored) if stored.hash() == entry.hash() => Relation::Same(Box::new(stored.clone())),
+        Some(stored) if planted::is(Bug::EquivocationIgnored) => {
+            Relation::Same(Box::new(stored.clone()))
+        }
         Some(stored) => Relation::Conflict(Box::new(stored.clone())),
     }
 }
@@ -52,24 +59,52 @@ fn settle(marks: &mut Marks, certified: crate::Timestamp) {
 pub(super) fn store(
     entry: CertifiedEntry,
     mut loaded: Loaded,
+    cut: &BTreeSet<NodeId>,
     known: &Configurations,
     keys: &dyn Verify,
 ) -> Decision {
     match relation(&entry, &loaded) {
-        Relation::Same => Decision::answer(Answer::Done),
+        Relation::Same(stored) => {
+            let mut decision = Decision::answer(Answer::Done);
+            keep_better(entry, &stored, cut, known, &mut decision);
+            decision
+        }
         Relation::Conflict(stored) => conflict(&stored, &entry, known, keys),
         Relation::New => {
-            take_in(&entry, &mut loaded);
             let mut decision = Decision::answer(Answer::Done);
-            decision.batch.marks.push((entry.variable().clone(), loaded.state.marks));
-            decision.batch.entries.push(entry);
+            keep_new(entry, &mut loaded, &mut decision);
             decision
         }
     }
 }
 
+/// Keeps an entry that was not here.
+pub(super) fn keep_new(entry: CertifiedEntry, loaded: &mut Loaded, decision: &mut Decision) {
+    take_in(&entry, loaded);
+    decision.batch.marks.push((entry.variable().clone(), loaded.state.marks.clone()));
+    decision.batch.entries.push(entry);
+}
+
+/// Of two copies of one entry, the one with the better backing is kept. Only a better class
+/// replaces: so a copy never gets worse, and nobody can cause more than two writes.
+pub(super) fn keep_better(
+    entry: CertifiedEntry,
+    stored: &CertifiedEntry,
+    cut: &BTreeSet<NodeId>,
+    known: &Configurations,
+    decision: &mut Decision,
+) {
+    if entry.hash() == stored.hash()
+        && Backing::of(&entry, known, cut) > Backing::of(stored, known, cut)
+    {
+        decision.batch.entries.push(entry);
+    }
+}
+
 /// An entry that is not certified is not stored. But a member that signed it although it signed
 /// what is stored at that timestamp is a traitor, whether or not others helped it.
+///
+/// A lapsed entry that is here is acknowledged: it is on disk.
 pub(super) fn suspect(
     entry: &CertifiedEntry,
     refusal: Refusal,
@@ -77,8 +112,10 @@ pub(super) fn suspect(
     known: &Configurations,
     keys: &dyn Verify,
 ) -> Decision {
-    let Relation::Conflict(stored) = relation(entry, loaded) else {
-        return Decision::refuse(refusal);
+    let stored = match relation(entry, loaded) {
+        Relation::Conflict(stored) => stored,
+        Relation::Same(_) if refusal == Refusal::Lapsed => return Decision::answer(Answer::Done),
+        Relation::Same(_) | Relation::New => return Decision::refuse(refusal),
     };
     let found = conflict(&stored, entry, known, keys);
     if found.accused.is_empty() { Decision::refuse(refusal) } else { found }

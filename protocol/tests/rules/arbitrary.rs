@@ -3,9 +3,9 @@
 use bftkv_protocol::{
     Abandon, Address, Answer, CertificateBytes, CertifiedEntry, Change, ChangeKind,
     CollectiveSignature, ConfigurationDigest, Entry, EntryHash, EntryId, Evidence, Marks, NodeId,
-    Objection, Realm, Recalled, Refusal, Request, Response, SignatureBytes, SignatureShare,
-    SignedChange, SignedEntry, SignedTime, Slot, Timestamp, Value, ValueDigest, Variable,
-    VersionId, WriterSignature,
+    Objection, Realm, Recalled, Refusal, RepairProgress, Request, Response, SignatureBytes,
+    SignatureShare, SignedChange, SignedEntry, SignedTime, Slot, Timestamp, Value, ValueDigest,
+    Variable, VersionId, WriterSignature,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -173,6 +173,10 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         (option::of(version()), any::<u16>())
             .prop_map(|(after, limit)| Request::RecallVersions { after, limit }),
         vec(version(), 0..5).prop_map(|versions| Request::RecallEntries { versions }),
+        (boxed(), configuration(), vec(share(), 0..5)).prop_map(|(entry, named, vouches)| {
+            Request::Vouch { entry, vouches: CollectiveSignature::new(named, vouches) }
+        }),
+        any::<bool>().prop_map(|begin| Request::Repair { begin }),
     ]
 }
 
@@ -192,6 +196,10 @@ fn answer() -> impl Strategy<Value = Answer> {
         (vec(version(), 0..5), any::<bool>())
             .prop_map(|(versions, more)| Answer::RecalledVersions { versions, more }),
         vec(certified(), 0..3).prop_map(Answer::RecalledEntries),
+        share().prop_map(Answer::Vouch),
+        (any::<bool>(), any::<[u64; 4]>()).prop_map(|(done, [checked, repaired, open, alone])| {
+            Answer::Repair(RepairProgress { done, checked, repaired, open, alone })
+        }),
     ]
 }
 

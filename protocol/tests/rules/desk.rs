@@ -246,6 +246,9 @@ fn tell_request(request: &Request) -> String {
         Request::Abandon { abandon, .. } => format!("abandon {}", abandon.attempt.timestamp),
         Request::Abandoned { .. } => "abandoned".into(),
         Request::Versions { limit, .. } => format!("versions {limit}"),
+        Request::Vouch { entry, vouches } => {
+            format!("vouch {} with {}", entry.timestamp(), vouches.shares().len())
+        }
         other => panic!("{other:?}"),
     }
 }

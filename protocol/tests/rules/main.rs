@@ -25,6 +25,8 @@ mod old_versions;
 mod quorum;
 mod read;
 mod reader;
+mod repair;
+mod repairing;
 mod samples;
 mod server_abandon;
 mod server_machine;

@@ -47,7 +47,7 @@ impl State {
         self.seen(abandon.attempt.timestamp.get())
     }
 
-    fn load(&self, version: Option<Timestamp>) -> Loaded {
+    pub(crate) fn load(&self, version: Option<Timestamp>) -> Loaded {
         let latest = self.entries.iter().max_by_key(|entry| entry.timestamp()).cloned();
         let at = |t| self.entries.iter().find(|entry| entry.timestamp() == t).cloned();
         let state = VariableState { latest, marks: self.marks.clone() };
@@ -154,6 +154,7 @@ pub(crate) fn tell_reply(reply: &Reply) -> String {
     match reply {
         Reply::Plain(outcome) => tell_outcome(outcome),
         Reply::Share(statement) => format!("share {}", statement.timestamp),
+        Reply::Vouch(statement) => format!("vouch {}", statement.timestamp),
         Reply::Time(statement, latest) => format!("time {} with {}", statement.seen, with(latest)),
         other => panic!("{other:?}"),
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::client::{Action, Consistency, Hedge, Lost, Read, ReadOptions, Round};
-use bftkv_protocol::{Answer, CertifiedEntry, Configuration, Outcome, Refusal, Response};
+use bftkv_protocol::{
+    Answer, CertifiedEntry, Configuration, Configurations, Outcome, Refusal, Response,
+};
 
 use crate::desk::{DEADLINE, ROUND, tell_action, tell_error, tell_faults};
 use crate::fixtures::{Keys, alone, node, nodes, variable};
@@ -39,8 +41,14 @@ impl Reader {
     }
 
     pub(crate) fn with(configuration: Arc<Configuration>, options: ReadOptions) -> Self {
+        Self::among(alone(&configuration), options)
+    }
+
+    /// A reader that knows these configurations.
+    pub(crate) fn among(known: Arc<Configurations>, options: ReadOptions) -> Self {
         let now = Duration::ZERO;
-        let read = Read::start(now, alone(&configuration), variable("x"), options);
+        let configuration = Arc::clone(known.newest());
+        let read = Read::start(now, known, variable("x"), options);
         let (keys, asked) = (Keys::default(), String::new());
         let mut reader = Self { read, configuration, keys, now, round: 0, asked };
         let told = reader.told();

@@ -2,14 +2,15 @@
 
 use bftkv_protocol::server::{self};
 use bftkv_protocol::{
-    Announcement, Answer, CertificateBytes, Change, ChangeKind, Configuration, EquivocationProof,
-    Evidence, Groups, Lineage, Marks, Objection, Recalled, Refusal, Request, Response,
-    SignedChange, Slot, StoreAge, VersionId, encode,
+    Announcement, Answer, CertificateBytes, Change, ChangeKind, CollectiveSignature, Configuration,
+    EquivocationProof, Evidence, Groups, Lineage, Marks, Objection, Purpose, Recalled, Refusal,
+    RepairProgress, Request, Response, SignatureShare, SignedChange, Slot, StoreAge, VersionId,
+    VouchStatement, encode,
 };
 
 use crate::fixtures::{
     ALICE, BOB, CLIQUE, Keys, abandon, alone, announced, certified, entry, final_entry, node,
-    one_group, share, share_statement, signed, signed_time, t, variable, voted,
+    one_group, share, share_statement, sign, signed, signed_time, t, variable, voted,
 };
 
 /// A message with its name, as in `testdata/messages.txt`.
@@ -76,6 +77,22 @@ pub(crate) fn signed_change() -> SignedChange {
     voted(&one_group(), change, &CLIQUE[..3])
 }
 
+/// A member's word that it stores Alice's entry.
+fn vouch(signer: u8) -> SignatureShare {
+    let statement = VouchStatement::about(&signed(entry(ALICE, 7, "mine")), &one_group());
+    let signer = node(signer);
+    let signature = sign(&signer, Purpose::Vouch, &statement.signed_bytes());
+    SignatureShare { signer, signature }
+}
+
+fn vouches() -> CollectiveSignature {
+    CollectiveSignature::new(one_group().vouched(), vec![vouch(0xa1), vouch(0xa2)])
+}
+
+fn repair_progress() -> RepairProgress {
+    RepairProgress { done: false, checked: 300, repaired: 7, open: 2, alone: 1 }
+}
+
 fn lineage() -> Lineage {
     Lineage { first: Groups::of(&one_group()), changes: vec![signed_change()] }
 }
@@ -122,6 +139,14 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("RecallVersions all", Request::RecallVersions { after: None, limit: 200 }),
         ("RecallVersions", Request::RecallVersions { after: Some(version()), limit: 200 }),
         ("RecallEntries", Request::RecallEntries { versions: vec![version()] }),
+        (
+            "Vouch",
+            Request::Vouch {
+                entry: Box::new(certified(entry(ALICE, 7, "mine"), &configuration)),
+                vouches: vouches(),
+            },
+        ),
+        ("Repair", Request::Repair { begin: true }),
     ]
 }
 
@@ -159,6 +184,8 @@ fn answers() -> Vec<(&'static str, Answer)> {
             Answer::RecalledVersions { versions: vec![version(), version()], more: true },
         ),
         ("RecalledEntries", Answer::RecalledEntries(vec![*stored()])),
+        ("Vouch", Answer::Vouch(vouch(0xa1))),
+        ("Repair", Answer::Repair(repair_progress())),
     ]
 }
 
@@ -196,6 +223,7 @@ pub(crate) fn refusals() -> Vec<(&'static str, Refusal)> {
         ("Objection", Refusal::Objection(Objection::StillCertified(node(0xa1)))),
         ("CatchingUp", Refusal::CatchingUp),
         ("Outdated", Refusal::Outdated(Box::new(announcement()))),
+        ("Lapsed", Refusal::Lapsed),
     ]
 }
 

@@ -183,7 +183,7 @@ fn signers_cut_out_later_carry_no_entry_alone() {
     let mut member = a1();
     for (cut, expected) in [
         (vec![0xa1], "keep 5, seen 5 slots [] | done"),
-        (vec![0xa1, 0xa2], "refused 500"),
+        (vec![0xa1, 0xa2], "refused 502"),
         (vec![0xa1, 0xa4], "keep 5, seen 5 slots [] | done"),
     ] {
         member.cut = nodes(cut);

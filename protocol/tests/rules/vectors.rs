@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use bftkv_protocol::{
     Abandon, Answer, Configuration, Entry, Group, NodeId, Refusal, Request, Response, SignedEntry,
-    TimeStatement, Value, ValueDigest, decode, encode,
+    TimeStatement, Value, ValueDigest, VouchStatement, decode, encode,
 };
 
 use crate::fixtures::{
@@ -127,6 +127,29 @@ fn share_vector(signed: &SignedEntry, configuration: &Configuration) -> Vector {
     Vector { domain: "share", fields, made: Made::Bytes(statement.signed_bytes()) }
 }
 
+fn vouch_vector(signed: &SignedEntry, configuration: &Configuration) -> Vector {
+    let statement = VouchStatement::about(signed, configuration);
+    let fields = vec![
+        text("domain", "bftkv 1 vouch"),
+        text("realm", "example"),
+        bytes("configuration", statement.configuration.as_bytes()),
+        bytes("x", statement.variable.as_bytes()),
+        number("t", statement.timestamp.get()),
+        bytes("entry hash", statement.entry.as_bytes()),
+    ];
+    Vector { domain: "vouch", fields, made: Made::Bytes(statement.signed_bytes()) }
+}
+
+fn vouched_vector(configuration: &Configuration) -> Vector {
+    let fields = vec![
+        text("domain", "bftkv 1 vouched"),
+        text("realm", "example"),
+        bytes("configuration", configuration.digest().as_bytes()),
+    ];
+    let made = Made::Digest(*configuration.vouched().as_bytes());
+    Vector { domain: "vouched", fields, made }
+}
+
 fn time_vector(configuration: &Configuration) -> Vector {
     let configuration = configuration.digest();
     let statement =
@@ -194,6 +217,8 @@ fn vectors() -> Vec<Vector> {
         abandon_vector(&abandon(ALICE, signed.id())),
         configuration_vector(&configuration),
         announcement_vector(),
+        vouch_vector(&signed, &configuration),
+        vouched_vector(&configuration),
     ]
 }
 
@@ -336,7 +361,7 @@ fn refusals_keep_their_numbers() {
     let codes: Vec<u16> = refusals().iter().map(|(_, refusal)| refusal.code()).collect();
     let expected = [
         100, 101, 102, 103, 200, 201, 202, 300, 301, 302, 303, 304, 305, 400, 401, 402, 403, 404,
-        405, 406, 500, 501, 306, 203, 204, 104, 205,
+        405, 406, 500, 501, 306, 203, 204, 104, 205, 502,
     ];
     assert_eq!(codes, expected);
     assert_eq!(codes.len(), variants::<Refusal>().len());

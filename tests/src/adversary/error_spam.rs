@@ -31,6 +31,7 @@ impl ByzantineServer for ErrorSpam {
             Refusal::BadCollectiveSignature("spam ".repeat(20)),
             Refusal::Equivocation(Vec::new()),
             Refusal::Reserved(me),
+            Refusal::Lapsed,
         ];
         Some(Err(lair.rng.pick(&all)?.clone()))
     }

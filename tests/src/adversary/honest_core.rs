@@ -77,6 +77,11 @@ fn signed(lair: &Lair<'_>, reply: Reply) -> Outcome {
         Reply::Plain(outcome) => outcome,
         Reply::Share(statement) => share(lair, &statement).ok_or(Refusal::Busy),
         Reply::Time(statement, latest) => time(lair, &statement, latest).ok_or(Refusal::Busy),
+        Reply::Vouch(statement) => {
+            let signature = lair.signer.sign(Purpose::Vouch, &statement.signed_bytes());
+            let signature = signature.map_err(|_| Refusal::Busy)?;
+            Ok(Answer::Vouch(SignatureShare { signer: lair.signer.id().clone(), signature }))
+        }
         _ => Err(Refusal::Busy),
     }
 }

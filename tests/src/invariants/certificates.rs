@@ -14,6 +14,7 @@ use crate::oracle::Outcome;
 pub(super) struct Certificates {
     /// Who signed an entry under which configuration.
     shares: BTreeMap<EntryHash, BTreeMap<ConfigurationDigest, BTreeSet<NodeId>>>,
+    vouches: BTreeMap<EntryHash, BTreeSet<NodeId>>,
     certified: BTreeMap<(Variable, Timestamp), EntryHash>,
 }
 
@@ -23,9 +24,21 @@ impl Certificates {
     fn check_genuine(&self, facts: &Facts, entry: &CertifiedEntry) -> Result<(), String> {
         let none = BTreeMap::new();
         let signed = self.shares.get(&entry.hash()).unwrap_or(&none);
-        let forged = entry.collective.shares().iter().map(|share| &share.signer).find(|signer| {
-            facts.is_honest(signer) && !signed.values().any(|signed| signed.contains(*signer))
-        });
+        // An entry that was certified again has vouches; that it ever was certified, the shares tell.
+        let vouches = self.vouches.get(&entry.hash());
+        let is_by = |signer: &NodeId| {
+            if facts.is_vouched(entry) {
+                vouches.is_some_and(|vouches| vouches.contains(signer))
+            } else {
+                signed.values().any(|signed| signed.contains(signer))
+            }
+        };
+        let forged = entry
+            .collective
+            .shares()
+            .iter()
+            .map(|share| &share.signer)
+            .find(|signer| facts.is_honest(signer) && !is_by(signer));
         if let Some(signer) = forged {
             return Err(format!("t={}: {signer} never signed it", entry.timestamp()));
         }
@@ -58,6 +71,13 @@ impl Invariant for Certificates {
                     ));
                 }
                 Ok(())
+            }
+            Observation::Vouched { node, statement, stored } => {
+                self.vouches.entry(statement.entry).or_default().insert((*node).clone());
+                let t = statement.timestamp;
+                stored
+                    .then_some(())
+                    .ok_or_else(|| format!("t={t}: {node} vouches for what it lacks"))
             }
             Observation::Stored { entry, .. } => self.check_genuine(facts, entry),
             Observation::Ended { operation, .. } => match &operation.outcome {

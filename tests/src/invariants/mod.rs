@@ -24,7 +24,7 @@ use std::time::Duration;
 use bftkv_protocol::client::Fault;
 use bftkv_protocol::{
     Address, CertifiedEntry, Configuration, ConfigurationDigest, EntryId, Marks, NodeId,
-    ShareStatement, SignedEntry,
+    ShareStatement, SignedEntry, VouchStatement,
 };
 
 use crate::oracle::{History, Operation};
@@ -40,6 +40,8 @@ pub(crate) enum Observation<'a> {
         durable: bool,
         slots: &'a Marks,
     },
+    /// An honest node lets a vouch leave; `stored`: the entry is on its disk.
+    Vouched { node: &'a NodeId, statement: &'a VouchStatement, stored: bool },
     /// A certified entry is on the disk of an honest node.
     Stored { node: &'a NodeId, entry: &'a CertifiedEntry },
     /// The home of an honest writer signed an entry.
@@ -80,6 +82,12 @@ impl Facts {
 
     pub(crate) fn note_configuration(&mut self, configuration: &Arc<Configuration>) {
         self.configurations.insert(configuration.digest(), Arc::clone(configuration));
+    }
+
+    /// Whether the entry was certified again, by vouches.
+    pub(crate) fn is_vouched(&self, entry: &CertifiedEntry) -> bool {
+        let named = entry.collective.configuration();
+        self.configurations.values().any(|configuration| configuration.vouched() == named)
     }
 
     /// Whether these honest signers and all traitors together make a collective signature under

@@ -10,6 +10,7 @@ use bftkv_protocol::server::{
 use bftkv_protocol::{
     Address, Answer, EquivocationProof, Identities, NodeId, Outcome, Purpose, Refusal, Request,
     Response, ShareStatement, Sign, SignatureShare, SignedChange, Store, TimeStatement,
+    VouchStatement,
 };
 
 use super::disk::{Disk, Synced};
@@ -259,6 +260,7 @@ impl Node {
             Reply::Plain(outcome) => outcome,
             Reply::Share(statement) => self.sign_share(ground, &statement),
             Reply::Time(statement, latest) => self.sign_time(&statement, latest),
+            Reply::Vouch(statement) => self.sign_vouch(ground, &statement),
             _ => Err(Refusal::Busy),
         }
     }
@@ -283,6 +285,18 @@ impl Node {
             slots: &state.marks,
         });
         Ok(Answer::Share(SignatureShare { signer: node.clone(), signature }))
+    }
+
+    fn sign_vouch(&self, ground: &mut Ground, statement: &VouchStatement) -> Outcome {
+        let signature = self
+            .signer
+            .sign(Purpose::Vouch, &statement.signed_bytes())
+            .map_err(|_| Refusal::StorageUnavailable)?;
+        let node = self.signer.id();
+        let kept = self.disk.version(&statement.variable, statement.timestamp).ok().flatten();
+        let stored = kept.is_some_and(|kept| kept.hash() == statement.entry);
+        ground.observe(&Observation::Vouched { node, statement, stored });
+        Ok(Answer::Vouch(SignatureShare { signer: node.clone(), signature }))
     }
 
     fn sign_time(

@@ -38,6 +38,8 @@ impl Recovered {
     /// Joins this with what the store has: of both, the stricter. Nothing that the store knows is
     /// lost, so an old copy of a store may be completed as well as an empty one.
     ///
+    /// An own copy of the newest entry stays: its S may be the better one.
+    ///
     /// Rule R3 repeats a slot only if t >= seen(x). So seen(x) is raised above every slot that was
     /// read back and is not this member's own: those slots block other owners until they are
     /// settled, but the server never signs them as if it only repeated itself. It must not, because
@@ -53,8 +55,9 @@ impl Recovered {
         let foreign = marks.slots.iter().filter(is_foreign).map(|slot| slot.timestamp).max();
         let above = foreign.map_or(Timestamp::ZERO, |t| t.saturating_add(1));
         marks.seen = marks.seen.max(certified).max(above).min(Timestamp::MAX);
+        let own = local.latest.as_ref().map(CertifiedEntry::hash);
         Batch {
-            entries: self.latest.into_iter().collect(),
+            entries: self.latest.into_iter().filter(|told| Some(told.hash()) != own).collect(),
             marks: vec![(self.variable, marks)],
             ..Batch::default()
         }

@@ -1,18 +1,23 @@
 //! READ(x): ask a quorum, take the newest valid entry, write it back if needed. Paper: §4.1 read.
 //! Rule R5.
 
+mod certify;
+mod write_back;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ask::{Ask, Elsewhere, check_proofs, convict, open_response, shortfall};
+use super::ask::{Ask, Elsewhere, convict, open_response, shortfall};
 use super::candidates::{Candidate, Held, newest_first};
 use super::hedge::{Hedge, Spare};
+use super::repair::Repair;
 use super::{Action, ClientError, Consistency, Fault, Lost, Phase, Problem, RETRY_CHANGING, Round};
 use crate::planted::{self, Bug};
 use crate::{
-    Answer, CertifiedEntry, Configuration, Configurations, EquivocationProof, Group, NodeId,
-    Progress, Refusal, Request, Response, Tally, Timestamp, Variable, Verify, verify_certified,
+    Answer, CertifiedEntry, Configuration, Configurations, EntryHash, EquivocationProof, Group,
+    NodeId, Progress, Refusal, Request, Response, Tally, Timestamp, Variable, Verify,
+    verify_certified,
 };
 
 /// What to read, and how patiently.
@@ -66,6 +71,9 @@ pub struct Read {
     /// The search that is not answered yet. There is never more than one, so that no answer is
     /// taken for the answer to another.
     fetching: Option<Fetching>,
+    /// Entries that were found to be incomplete, and that nobody stores any more: whoever shows one
+    /// counts as silent, because a complete one may be hidden behind it.
+    nowhere: BTreeSet<EntryHash>,
     elsewhere: Elsewhere,
     culprits: BTreeMap<NodeId, Fault>,
     actions: VecDeque<Action>,
@@ -80,6 +88,8 @@ enum Step {
     Fetching(Ask<Held>),
     /// "write back": waits until a quorum of every group holds the entry.
     WritingBack(Box<CertifiedEntry>, Ask<()>),
+    /// Its signers were cut out: it is certified again.
+    Certifying(Box<Repair>),
     /// It is over.
     Finished,
 }
@@ -105,6 +115,7 @@ impl Read {
             spare: Spare::default(),
             fetched: BTreeMap::new(),
             fetching: None,
+            nowhere: BTreeSet::new(),
             elsewhere: Elsewhere::default(),
             culprits: BTreeMap::new(),
             actions: VecDeque::new(),
@@ -156,6 +167,9 @@ impl Read {
         if round != self.round || !self.configuration.has_member(from) {
             return;
         }
+        if let Step::Certifying(_) = &self.step {
+            return self.take_certifying(round, from, response, keys);
+        }
         let outcome = open_response(
             &self.configuration,
             from,
@@ -172,7 +186,7 @@ impl Read {
         match &self.step {
             Step::Asking(_) => self.take_entry(from, outcome, keys),
             Step::WritingBack(..) => self.take_acknowledgement(from, outcome, keys),
-            Step::Fetching(_) | Step::Finished => {}
+            Step::Fetching(_) | Step::Certifying(_) | Step::Finished => {}
         }
         self.ask_spare_if_needed();
     }
@@ -204,6 +218,7 @@ impl Read {
                 self.begin_round(now);
                 self.write_back(*entry, &BTreeSet::new());
             }
+            Step::Certifying(repair) => self.certify_elsewhere(now, repair.entry().clone()),
             Step::Finished => {}
         }
     }
@@ -234,6 +249,7 @@ impl Read {
                     self.choose(keys);
                 }
                 Step::WritingBack(..) => self.write_back_again(now),
+                Step::Certifying(_) => self.certify_again(now),
                 Step::Finished => {}
             }
         }
@@ -367,6 +383,9 @@ impl Read {
         for candidate in &candidates {
             // One of b+1 is honest, and has verified what it stores.
             let vouched = candidate.holders.len() >= enough;
+            if !vouched && self.nowhere.contains(&candidate.hash) {
+                return Pick::Withdraw(candidate.holders.clone());
+            }
             let checked = if vouched && !self.needs_proof(candidate) {
                 Checked::Valid(candidate.first.clone())
             } else {
@@ -459,81 +478,6 @@ impl Read {
         }
     }
 
-    // ----- writing back -----
-
-    /// Paper: §4.1 read, "write back". Differs: it is waited for, so that reads are linearizable.
-    fn write_back(&mut self, entry: CertifiedEntry, holders: &BTreeSet<NodeId>) {
-        let everyone: BTreeSet<NodeId> =
-            self.configuration.everyone().difference(&self.options.cut).cloned().collect();
-        let to: BTreeSet<NodeId> = everyone.difference(holders).cloned().collect();
-        let request = Box::new(Request::Store { entry: entry.clone() });
-        if self.options.consistency == Consistency::Regular {
-            self.actions.push_back(Action::Post { to, request });
-            self.finish(Some(entry));
-            return;
-        }
-        self.round = self.round.saturating_add(1);
-        let mut ask = Ask::new(self.round);
-        holders.iter().for_each(|id| ask.answers.note(id.clone(), ()));
-        self.step = Step::WritingBack(Box::new(entry), ask);
-        self.actions.push_back(Action::Send { round: self.round, to, request });
-        // The holders may be enough already: a Final that a quorum of signers is known to have.
-        self.finish_if_written_back();
-    }
-
-    fn finish_if_written_back(&mut self) {
-        let Step::WritingBack(entry, ask) = &self.step else { return };
-        let groups = self.configuration.cliques().iter().chain([self.configuration.store()]);
-        if ask.progress(groups) == Progress::Reached {
-            let entry = (**entry).clone();
-            self.finish(Some(entry));
-        }
-    }
-
-    fn take_acknowledgement(
-        &mut self,
-        from: &NodeId,
-        outcome: Option<crate::Outcome>,
-        keys: &dyn Verify,
-    ) {
-        let Step::WritingBack(_, ask) = &mut self.step else { return };
-        match outcome {
-            Some(Ok(Answer::Done)) => ask.answers.note(from.clone(), ()),
-            Some(Err(Refusal::Equivocation(proofs))) => {
-                ask.lose(from);
-                let culprits = &mut self.culprits;
-                let proofs = check_proofs(from, proofs, &self.configurations, keys, culprits);
-                convict(proofs, culprits, &mut self.actions);
-                return;
-            }
-            Some(Ok(_)) => {
-                ask.lose(from);
-                self.blame(from, Fault::BadAnswer);
-                return;
-            }
-            Some(Err(_)) | None => {
-                ask.lose(from);
-                return;
-            }
-        }
-        self.finish_if_written_back();
-    }
-
-    fn write_back_again(&mut self, now: Duration) {
-        let Step::WritingBack(entry, ask) = &mut self.step else { return };
-        ask.lost.clear();
-        let good = ask.answers.nodes();
-        let everyone = self.configuration.everyone();
-        let to = everyone
-            .difference(&self.options.cut)
-            .filter(|id| !good.contains(*id))
-            .cloned()
-            .collect();
-        let request = Box::new(Request::Store { entry: (**entry).clone() });
-        self.wait(now);
-        self.actions.push_back(Action::Send { round: self.round, to, request });
-    }
-
     // ----- the end -----
 
     fn expire(&mut self) {
@@ -548,6 +492,7 @@ impl Read {
                 let good = ask.answers.nodes();
                 self.unreachable(Phase::WriteBack, &good, self.configuration.cliques())
             }
+            Step::Certifying(_) => return self.certify_again(self.options.deadline),
         };
         let culprits = std::mem::take(&mut self.culprits);
         self.step = Step::Finished;
