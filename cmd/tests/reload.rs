@@ -120,7 +120,7 @@ fn values_of_a_revoked_signer_are_certified_again() {
     let before = cluster.at("u1", &["repair"]).expect(0).text();
     assert!(before.contains("done; 0 values looked at, 0 certified again"), "{before}");
 
-    let n1 = id(&cluster, "n1");
+    let n1 = cluster.id("n1");
     for name in ["n2", "n3", "n4"] {
         cluster.at(name, &["cert", "revoke", &n1, "--offline"]).expect(0);
     }

@@ -1,6 +1,7 @@
 //! Runs the built program, as a person would.
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
+#![allow(clippy::indexing_slicing, reason = "a test stops at a surprise")]
 
 pub(crate) mod packets;
 

@@ -19,9 +19,10 @@ pub(crate) fn secret_numbers(file: &[u8]) -> Vec<Range<usize>> {
 /// The type of a packet in the new format, where its body begins, and how long that is.
 fn packet(bytes: &[u8]) -> (u8, usize, usize) {
     let kind = bytes[0] & 0x3f;
-    match bytes[1] {
+    let first = bytes[1];
+    assert!(first < 224, "a key's packet of more than 8 KiB");
+    match first {
         short @ 0..192 => (kind, 2, usize::from(short)),
-        high @ 192..224 => (kind, 3, (usize::from(high - 192) << 8) + usize::from(bytes[2]) + 192),
-        other => panic!("a length of {other}"),
+        high => (kind, 3, (usize::from(high - 192) << 8) + usize::from(bytes[2]) + 192),
     }
 }
