@@ -307,7 +307,7 @@ fn who_slept_hands_over_what_it_has() {
 fn b_silent_voters_and_a_slow_member_do_not_stop_a_change() {
     let keys = Keys::default();
     let (first, second) = (add(0xa5), add(0xa6));
-    let known = after(&[first.clone()]);
+    let known = after(std::slice::from_ref(&first));
     let voters = [0xa1, 0xa2, 0xa3, 0xa4];
     let steps = [voted(&one_group(), first, &CLIQUE), voted(known.newest(), second, &voters)];
     let honest = [0xa1, 0xa2, 0xa3, 0xa5];

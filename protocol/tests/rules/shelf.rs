@@ -1,5 +1,10 @@
 //! A store in memory that never fails.
 
+#![allow(
+    clippy::disallowed_types,
+    reason = "a store must be one that threads could share; the core itself has none"
+)]
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
