@@ -31,8 +31,8 @@ fn measuring_gives_figures() {
     for path in ["/put/operations", "/get/operations", "/put/p50_ms", "/get/messages"] {
         assert!(figure(path) > 0.0, "{path}: {json}");
     }
-    // A read asks four nodes; what comes back after the quorum may not be opened any more.
-    assert!(figure("/get/messages") >= 7.0, "{json}");
+    // A read asks three of four nodes, and each of them answers.
+    assert!(figure("/get/messages") >= 6.0, "{json}");
     let options = ["--json", "bench", "store", "--backend", "memory", "--seconds", "0.1"];
     let json = bftkv(&options).expect(0).json();
     assert_eq!(json.pointer("/puts").unwrap().as_array().unwrap().len(), 3, "{json}");

@@ -149,7 +149,7 @@ impl Client {
             configurations: RwLock::new(adopted.map(Arc::new)),
             file,
             began: Instant::now(),
-            pace: Pace::default(),
+            pace: Pace::beginning_with(Inner::seed()),
         };
         let client = Self { inner: Arc::new(inner) };
         if !is_known && client.inner.derive().is_err() {

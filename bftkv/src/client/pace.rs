@@ -13,8 +13,11 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const MIN_WAIT: Duration = Duration::from_millis(5);
 /// Nobody waits longer than this before others are asked.
 const MAX_WAIT: Duration = Duration::from_secs(1);
-/// A node that let others wait is not asked first for so long.
-const SLOW_FOR: Duration = Duration::from_secs(30);
+/// A node that let others wait is not asked first for so long; if it is slow again after that, for
+/// twice as long, and so on.
+const SLOW_AT_FIRST: Duration = Duration::from_secs(1);
+/// Nor longer than this.
+const SLOW_AT_MOST: Duration = Duration::from_secs(30);
 /// How many slow nodes are remembered.
 const MAX_SLOW: usize = 4096;
 
@@ -27,15 +30,39 @@ pub(super) struct Pace(Mutex<State>);
 struct State {
     /// SRTT and RTTVAR.
     smoothed: Option<(Duration, Duration)>,
-    slow: BTreeMap<NodeId, Instant>,
+    slow: BTreeMap<NodeId, Slow>,
+    turn: usize,
+}
+
+/// A node that let others wait.
+#[derive(Debug, Clone, Copy)]
+struct Slow {
+    since: Instant,
+    lasts: Duration,
+}
+
+impl Slow {
+    /// Whether it is not asked first. Afterwards it is tried again.
+    fn counts(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) < self.lasts
+    }
 }
 
 impl Pace {
+    /// Begins with this turn: a random one, so that programs that live for one operation do not
+    /// all ask the same nodes.
+    pub(super) fn beginning_with(turn: u64) -> Self {
+        let turn = usize::try_from(turn % 65_536).unwrap_or_default();
+        Self(Mutex::new(State { turn, ..State::default() }))
+    }
+
     /// Whom to ask first now, and for how long.
     pub(super) fn hedge(&self, now: Instant) -> Hedge {
         let mut state = self.lock();
-        state.slow.retain(|_, since| now.saturating_duration_since(*since) < SLOW_FOR);
-        Hedge { after: Some(state.wait()), slow: state.slow.keys().cloned().collect() }
+        state.turn = state.turn.wrapping_add(1);
+        let counts = |(id, slow): (&NodeId, &Slow)| slow.counts(now).then(|| id.clone());
+        let slow = state.slow.iter().filter_map(counts).collect();
+        Hedge { after: Some(state.wait()), slow, turn: state.turn }
     }
 
     /// A node has answered after so long.
@@ -43,6 +70,8 @@ impl Pace {
         let mut state = self.lock();
         if took > state.wait() {
             state.mark_slow(node, now);
+        } else {
+            state.slow.remove(node);
         }
         state.smooth(took);
     }
@@ -77,9 +106,13 @@ impl State {
     }
 
     fn mark_slow(&mut self, node: &NodeId, now: Instant) {
-        if self.slow.len() < MAX_SLOW {
-            self.slow.insert(node.clone(), now);
-        }
+        let lasts = match self.slow.get(node) {
+            Some(slow) if slow.counts(now) => slow.lasts,
+            Some(slow) => (slow.lasts * 2).min(SLOW_AT_MOST),
+            None if self.slow.len() < MAX_SLOW => SLOW_AT_FIRST,
+            None => return,
+        };
+        self.slow.insert(node.clone(), Slow { since: now, lasts });
     }
 }
 
@@ -109,15 +142,38 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_let_others_wait_is_slow_for_a_while() {
+    fn a_node_that_let_others_wait_is_not_asked_first_for_a_while() {
         let (pace, now) = (Pace::default(), Instant::now());
         (0..50).for_each(|_| pace.answered(&id(1), QUICK, now));
         pace.answered(&id(2), QUICK * 30, now);
         pace.failed(&id(3), None, now);
         pace.failed(&id(4), Some(MIN_WAIT), now);
         pace.failed(&id(5), Some(MAX_WAIT * 2), now);
-        let slow = BTreeSet::from([id(2), id(3), id(5)]);
-        assert_eq!(pace.hedge(now).slow, slow);
-        assert_eq!(pace.hedge(now + SLOW_FOR).slow, BTreeSet::new());
+        assert_eq!(pace.hedge(now).slow, BTreeSet::from([id(2), id(3), id(5)]));
+        pace.answered(&id(2), MIN_WAIT, now);
+        assert_eq!(pace.hedge(now).slow, BTreeSet::from([id(3), id(5)]), "it is quick again");
+        assert_eq!(pace.hedge(now + SLOW_AT_FIRST).slow, BTreeSet::new(), "they are tried again");
+    }
+
+    #[test]
+    fn who_is_slow_each_time_is_tried_ever_more_seldom() {
+        let (pace, mut now) = (Pace::default(), Instant::now());
+        let mut waits = Vec::new();
+        for _ in 0..7 {
+            pace.failed(&id(1), None, now);
+            let began = now;
+            while !pace.hedge(now).slow.is_empty() {
+                now += Duration::from_millis(500);
+            }
+            waits.push((now - began).as_secs());
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
+    }
+
+    #[test]
+    fn each_operation_has_another_turn() {
+        let pace = Pace::default();
+        let now = Instant::now();
+        assert_ne!(pace.hedge(now).turn, pace.hedge(now).turn);
     }
 }

@@ -13,7 +13,7 @@ use crate::reader::{Reader, read_options};
 const AFTER: Duration = Duration::from_millis(20);
 
 fn hedge(slow: &[u8]) -> Hedge {
-    Hedge { after: Some(AFTER), slow: nodes(slow.iter().copied()) }
+    Hedge { after: Some(AFTER), slow: nodes(slow.iter().copied()), turn: 0 }
 }
 
 fn desk(configuration: Arc<Configuration>, slow: &[u8]) -> Desk {

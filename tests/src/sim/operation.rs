@@ -72,7 +72,8 @@ impl Process {
         let members = ground.configuration.everyone().into_iter().zip(2_u32..);
         let is_slow = |bit: u32| chance.wrapping_shr(bit) & 1 == 1;
         let slow = members.filter(|(_, bit)| is_slow(*bit)).map(|(id, _)| id);
-        Hedge { after, slow: slow.collect() }
+        let turn = usize::try_from(chance % 64).unwrap_or_default();
+        Hedge { after, slow: slow.collect(), turn }
     }
 
     fn fresh_value(&mut self) -> Value {

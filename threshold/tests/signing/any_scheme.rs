@@ -163,15 +163,10 @@ fn sign_among(
                 return Ok(());
             }
             Step::Restart | Step::Wait { .. } => {
-                // Whoever lied in a finished session is named, so that the next one is better.
+                // Somebody who lied is named, so that the next session is better. Not all need be: who
+                // spoiled another message of the batch is found when it is that one's turn.
                 let named: BTreeSet<Party> = end.culprits.keys().copied().collect();
-                if sent.len() == right.len() {
-                    let lied = sent.keys().filter(|who| behaves(**who).is_lie());
-                    let lied: BTreeSet<Party> = lied.copied().collect();
-                    let malformed = |offence: &Offence| *offence == Offence::Malformed;
-                    prop_assert!(named == lied || end.culprits.values().any(malformed));
-                    prop_assert!(!named.is_empty());
-                }
+                prop_assert!(sent.len() < right.len() || !named.is_empty());
                 out.extend(named);
             }
             _ => prop_assert!(false, "{:?}", end.last),
@@ -184,8 +179,8 @@ fn sign_among(
 proptest! {
     #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..Default::default() })]
 
-    /// Whatever the parties do: if k are honest, there is a signature; whoever spoils a session is
-    /// named; and nobody else ever is.
+    /// Whatever the parties do: if k are honest, there is a signature; somebody who spoils a session
+    /// is named; and nobody honest ever is.
     #[test]
     fn liars_are_named_and_the_honest_sign(
         shape in 0..shapes().count(),

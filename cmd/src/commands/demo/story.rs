@@ -1,12 +1,14 @@
 //! What the demo tells, step by step; every claim is checked before it is told.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use bftkv::protocol::Configurations;
 use bftkv::{
     Client, Error, GetOptions, Problem, ProofFile, PutOptions, Timestamp, Value, Variable, Written,
 };
 use serde_json::json;
+use tokio::time::sleep;
 
 use super::cluster::{DemoCluster, NODES};
 use crate::failure::{Failure, liars};
@@ -14,9 +16,11 @@ use crate::graph_view::GraphView;
 use crate::output::{self, Output};
 use crate::public_home::PublicHome;
 
-/// How often the reader asks until the liar is among those whose answers it looked at: it takes
-/// the first three of four, so it meets the liar in most reads.
+/// How often the reader asks until the liar is among those whom it asks: it asks three of four, so
+/// it meets the liar in most reads, once it has forgotten that n4 was away.
 pub(super) const MOST_READS: usize = 200;
+/// How long it waits between two reads.
+pub(super) const READ_PAUSE: Duration = Duration::from_millis(50);
 
 /// Tells the story to its end.
 ///
@@ -155,6 +159,7 @@ impl Story {
         self.say("what n4 says from now on: \"I owe the liar a million\"")?;
         let (name, liar) = (variable("greeting")?, cluster.id("n4")?);
         for reads in 1..=MOST_READS {
+            sleep(READ_PAUSE).await;
             let found = alice.get(&name, GetOptions::default()).await?;
             let value = found.entry.map(|entry| entry.entry().value.as_bytes().to_vec());
             let told = text_of(value.as_deref().unwrap_or_default());

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use bftkv::protocol::{CertifiedEntry, Configurations};
 use bftkv::{Client, Fault, GetOptions, Home, MaliceFile, NodeId, Variable};
+use tokio::time::sleep;
 
 use super::cluster::{DemoCluster, NODES};
 use super::forger::Forger;
-use super::story::{MOST_READS, Story, claim, get, put, text_of, variable};
+use super::story::{MOST_READS, READ_PAUSE, Story, claim, get, put, text_of, variable};
 use super::traitor::Traitor;
 use crate::failure::Failure;
 use crate::graph_view::GraphView;
@@ -80,6 +81,7 @@ impl Story {
         guilty: &NodeId,
     ) -> Result<(), Failure> {
         for _ in 1..=MOST_READS {
+            sleep(READ_PAUSE).await;
             let found = alice.get(price, GetOptions::default()).await?;
             let value = found.entry.map(|entry| entry.entry().value.as_bytes().to_vec());
             let told = text_of(value.as_deref().unwrap_or_default());

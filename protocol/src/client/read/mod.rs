@@ -273,7 +273,7 @@ impl Read {
         self.begin_round(now);
         self.step = Step::Asking(Ask::new(self.round));
         let (hedge, mut to) = (&self.options.hedge, self.store_members());
-        let spare = hedge.hold_back(&self.variable, [self.configuration.store()], &to);
+        let spare = hedge.hold_back([self.configuration.store()], &to);
         to.retain(|id| !spare.contains(id));
         let at_most = self.options.round_timeout.checked_div(2).unwrap_or_default();
         self.spare = Spare::new(spare, now, hedge.after.map(|after| after.min(at_most)));

@@ -371,7 +371,7 @@ impl Write {
         let mut to = self.authority();
         if self.attempt == 1 {
             let (hedge, cliques) = (&self.options.hedge, self.configuration.cliques());
-            let spare = hedge.hold_back(&self.variable, cliques, &to);
+            let spare = hedge.hold_back(cliques, &to);
             to.retain(|id| !spare.contains(id));
             let at_most = self.options.round_timeout.checked_div(2).unwrap_or_default();
             self.spare = Spare::new(spare, now, hedge.after.map(|after| after.min(at_most)));
