@@ -132,7 +132,7 @@ impl Story {
             let certificates = cluster.certificates(name)?;
             let cut = async {
                 while !certificates.keyring().is_cut(guilty) {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    sleep(Duration::from_millis(5)).await;
                 }
             };
             let heard = tokio::time::timeout(NEWS, cut).await.is_ok();
