@@ -27,7 +27,7 @@ pub struct Hedge {
 
 impl Hedge {
     /// Holds back those of `asked` without whom there is still a quorum of every group.
-    pub(super) fn hold_back<'a>(
+    fn hold_back<'a>(
         &self,
         groups: impl IntoIterator<Item = &'a Group>,
         asked: &BTreeSet<NodeId>,
@@ -57,10 +57,20 @@ pub(super) struct Spare {
 }
 
 impl Spare {
-    /// These, to be asked at `now` + `after` at the latest.
-    pub(super) fn new(nodes: BTreeSet<NodeId>, now: Duration, after: Option<Duration>) -> Self {
-        let due = after.filter(|_| !nodes.is_empty()).map(|after| now.saturating_add(after));
-        Self { nodes, due }
+    /// Takes out of `asked` those who are not needed at first. They are to be asked when the hedge
+    /// says, at the latest after half of a `round` that begins `now`.
+    pub(super) fn out_of<'a>(
+        asked: &mut BTreeSet<NodeId>,
+        hedge: &Hedge,
+        groups: impl IntoIterator<Item = &'a Group>,
+        now: Duration,
+        round: Duration,
+    ) -> Self {
+        let nodes = hedge.hold_back(groups, asked);
+        asked.retain(|id| !nodes.contains(id));
+        let at_most = round.checked_div(2).unwrap_or_default();
+        let after = hedge.after.filter(|_| !nodes.is_empty()).map(|after| after.min(at_most));
+        Self { nodes, due: after.map(|after| now.saturating_add(after)) }
     }
 
     pub(super) fn nodes(&self) -> &BTreeSet<NodeId> {

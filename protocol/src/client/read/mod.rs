@@ -272,11 +272,9 @@ impl Read {
     fn ask(&mut self, now: Duration) {
         self.begin_round(now);
         self.step = Step::Asking(Ask::new(self.round));
-        let (hedge, mut to) = (&self.options.hedge, self.store_members());
-        let spare = hedge.hold_back([self.configuration.store()], &to);
-        to.retain(|id| !spare.contains(id));
-        let at_most = self.options.round_timeout.checked_div(2).unwrap_or_default();
-        self.spare = Spare::new(spare, now, hedge.after.map(|after| after.min(at_most)));
+        let (mut to, round) = (self.store_members(), self.options.round_timeout);
+        let store = [self.configuration.store()];
+        self.spare = Spare::out_of(&mut to, &self.options.hedge, store, now, round);
         self.send_read(to);
     }
 

@@ -370,11 +370,8 @@ impl Write {
     fn ask_signers(&mut self, now: Duration, request: Request) {
         let mut to = self.authority();
         if self.attempt == 1 {
-            let (hedge, cliques) = (&self.options.hedge, self.configuration.cliques());
-            let spare = hedge.hold_back(cliques, &to);
-            to.retain(|id| !spare.contains(id));
-            let at_most = self.options.round_timeout.checked_div(2).unwrap_or_default();
-            self.spare = Spare::new(spare, now, hedge.after.map(|after| after.min(at_most)));
+            let (cliques, round) = (self.configuration.cliques(), self.options.round_timeout);
+            self.spare = Spare::out_of(&mut to, &self.options.hedge, cliques, now, round);
         }
         self.send(to, request);
     }
