@@ -1,0 +1,3 @@
+//! A distribution master for the root zone: agree on its content, sign it with shares, publish it.
+//!
+//! Source: `docs/dm.md`.
