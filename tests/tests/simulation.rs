@@ -24,11 +24,7 @@ fn violated(seed: u64, settings: &Settings) -> Vec<&'static str> {
 
 /// Whether one of the first seeds shows that this planted bug violates this invariant.
 fn finds(plant: Plant, invariant: &str) -> bool {
-    let faults = match plant.is_about_members() {
-        true => Faults::With(Fault::Membership),
-        false => Faults::Drawn,
-    };
-    let settings = Settings { plant: Some(plant), faults, ..Settings::default() };
+    let settings = Settings { plant: Some(plant), faults: plant.faults(), ..Settings::default() };
     (0..SEEDS_PER_PLANT).any(|seed| violated(seed, &settings).contains(&invariant))
 }
 

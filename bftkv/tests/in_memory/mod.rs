@@ -7,6 +7,7 @@
     reason = "a test may fail, and each test uses a part of this"
 )]
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -180,19 +181,45 @@ impl Cluster {
         cluster
     }
 
+    /// Four honest nodes over these stores, of which the first has a home with its key in it.
+    pub(crate) fn over(first: &Arc<dyn Store>, others: &[Arc<dyn Store>], home: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut cluster =
+            Self { network: MemoryNetwork::new(), nodes: Vec::new(), stores: Vec::new(), folder };
+        let own = OwnKey::load(&home.join(bftkv::Home::KEY), &bftkv::wot::no_passphrase).unwrap();
+        for (node, store) in std::iter::once(first).chain(others).enumerate() {
+            let (key, home) =
+                if node == 0 { (own.clone(), Some(home)) } else { (key(node).clone(), None) };
+            let started = cluster.open_with(node, Arc::clone(store), key, home);
+            cluster.nodes.push(started);
+        }
+        cluster.nodes.iter().for_each(bftkv::Node::begin);
+        cluster
+    }
+
     /// A node over its store, reachable for the others.
     fn open(&self, node: usize) -> bftkv::Node {
         self.stores[node].openings.fetch_add(1, Ordering::Relaxed);
         let store: Arc<dyn Store> = Arc::<Memory>::clone(&self.stores[node]);
+        self.open_with(node, store, key(node).clone(), None)
+    }
+
+    fn open_with(
+        &self,
+        node: usize,
+        store: Arc<dyn Store>,
+        key: OwnKey,
+        home: Option<&Path>,
+    ) -> bftkv::Node {
         let opened = bftkv::Node::assemble(NodeParts {
             configuration: Some(configuration()),
             realm: RealmConfig::default(),
             certificates: certificates(),
-            key: key(node).clone(),
+            key,
             store,
             transport: Arc::new(self.network.transport(id(node))),
             settings: NodeConfig::default(),
-            home: None,
+            home: home.map(Path::to_owned),
         });
         let opened = opened.unwrap();
         self.network.add_node(id(node), opened.handler());

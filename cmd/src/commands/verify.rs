@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bftkv::protocol::Configurations;
 use bftkv::protocol::Domain;
-use bftkv::{Configuration, MaliceFile, MaliceFileError, NodeId, ProofFile, ProofFileError};
+use bftkv::{MaliceFile, MaliceFileError, NodeId, ProofFile, ProofFileError};
 use clap::Args;
 use serde::Serialize;
 
@@ -100,8 +100,7 @@ impl fmt::Display for Report {
 
 pub(crate) fn run(args: &VerifyArgs, context: &Context) -> Result<Exit, Failure> {
     let home = context.look_at_home()?;
-    let configuration = home.configuration()?;
-    let known = Configurations::starting_with(configuration.clone());
+    let known = home.configurations()?;
     let bytes = limited_read::read(&args.file, MAX_FILE_BYTES)?;
     let keys = home.certificates().keyring();
     if MaliceFile::is_one(&bytes) {
@@ -113,7 +112,7 @@ pub(crate) fn run(args: &VerifyArgs, context: &Context) -> Result<Exit, Failure>
         Some(folder) => export(&proof, folder)?,
         None => Vec::new(),
     };
-    context.output().show(&report(&proof, &home, &configuration, commands))?;
+    context.output().show(&report(&proof, &home, &known, commands))?;
     Ok(Exit::Done)
 }
 
@@ -202,12 +201,14 @@ fn explain(error: ProofFileError) -> Failure {
 fn report(
     proof: &ProofFile,
     home: &PublicHome,
-    configuration: &Configuration,
+    known: &Configurations,
     commands: Vec<String>,
 ) -> Report {
     let names = home.certificates().names();
     let entry = proof.entry().entry();
     let shares = proof.entry().collective.shares();
+    let named = proof.entry().collective.configuration();
+    let certifier = known.certifier(&named).map_or(known.newest(), |(_, found)| found);
     Report {
         valid: true,
         variable: ShownVariable::from(&entry.variable),
@@ -218,7 +219,7 @@ fn report(
         signers: shares.iter().map(|share| signer(&share.signer, &names)).collect(),
         value_bytes: entry.value.as_bytes().len(),
         value_preview: preview(entry.value.as_bytes(), PREVIEW),
-        configuration: configuration.digest().to_string(),
+        configuration: certifier.digest().to_string(),
         commands,
     }
 }

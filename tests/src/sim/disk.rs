@@ -204,7 +204,12 @@ impl Store for Disk {
             if self.flaw == Some(Plant::DropHistory) {
                 kept.versions.retain(|t, _| *t > entry.timestamp());
             }
-            kept.versions.entry(entry.timestamp()).or_insert_with(|| entry.clone());
+            // The same entry with another S takes the place of the old copy: the rules say which is
+            // better.
+            let stored = kept.versions.get(&entry.timestamp());
+            if stored.is_none_or(|stored| stored.hash() == entry.hash()) {
+                kept.versions.insert(entry.timestamp(), entry.clone());
+            }
             kept.last = Some(entry.clone());
             synced.new.push(entry);
         }

@@ -127,7 +127,9 @@ impl Node {
                         self.perform_old(ground, action);
                     } else if machine.is_done() || hasty {
                         self.catch_up = None;
-                        if !std::mem::take(&mut self.forgot) {
+                        if std::mem::take(&mut self.forgot) {
+                            self.take_part(ground);
+                        } else {
                             self.complete(ground);
                         }
                     } else {
