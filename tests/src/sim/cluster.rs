@@ -480,7 +480,9 @@ impl Cluster {
         if self.nodes.values().any(Node::has_forgotten) {
             self.play();
         }
-        if let Some((id, _)) = self.nodes.iter().find(|(_, node)| node.has_forgotten()) {
+        let newest = &self.ground.configuration;
+        let mut members = self.nodes.iter().filter(|(id, _)| newest.has_member(id));
+        if let Some((id, _)) = members.find(|(_, node)| node.has_forgotten()) {
             let now = self.ground.clock.now();
             self.ground.watch.fail(now, "who forgot catches up", short(id));
         }

@@ -42,7 +42,8 @@ impl Node {
     pub(crate) fn is_settled(&self, ground: &Ground) -> bool {
         let newest = &ground.configuration;
         let agrees = self.membership.configurations().newest().digest() == newest.digest();
-        !newest.has_member(self.signer.id()) || (agrees && self.standing() == Standing::Serving)
+        let serves = agrees && !self.forgot && self.standing() == Standing::Serving;
+        !newest.has_member(self.signer.id()) || serves
     }
 
     /// Answers what concerns members, and refuses what must not be answered now; gives the rest back.
@@ -198,6 +199,10 @@ impl Node {
             return;
         }
         self.learn(ground);
+        if self.forgot {
+            // Those of the new configuration are asked for what it lost.
+            return self.begin_to_catch_up(ground);
+        }
         if self.standing() != Standing::TakingOver {
             return;
         }

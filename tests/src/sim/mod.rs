@@ -154,8 +154,8 @@ pub fn run(seed: u64, settings: &Settings) -> Report {
     let mut cluster = Cluster::new(seed, settings);
     cluster.play();
     cluster.heal();
-    cluster.finish_catching_up();
     cluster.finish_changes();
+    cluster.finish_catching_up();
     let split = cluster.is_split();
     cluster.finish_repairs();
     let stolen = cluster.use_stolen_keys();

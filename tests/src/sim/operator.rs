@@ -56,8 +56,8 @@ impl Operator {
         let mut wishes = VecDeque::new();
         if ground.faults.change_members() {
             // Only after two members of a group were replaced do entries lapse.
-            let most = if ground.faults.cut_out() { 7 } else { 5 };
-            let steps = ground.rng.between(1, most);
+            let (least, most) = if ground.faults.cut_out() { (3, 8) } else { (1, 5) };
+            let steps = ground.rng.between(least, most);
             let join_first = ground.rng.percent(80);
             for step in 0..steps {
                 let joins = (step % 2 == 0) == join_first;

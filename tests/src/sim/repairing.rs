@@ -168,7 +168,10 @@ impl Node {
                 return;
             }
         }
-        ground.clock.after(PAUSE, Event::Repair { node: me });
+        // If its own disk did not take it, the node waits.
+        if !self.weak().iter().any(|entry| entry.hash() == machine.entry().hash()) {
+            ground.clock.after(PAUSE, Event::Repair { node: me });
+        }
     }
 }
 
