@@ -121,8 +121,7 @@ impl Base {
         }
         // An attempt that was signed and never stored.
         cluster.signed_by(&entry(ALICE, "open", 1, "pending"), &[0, 1, 2], &[]).await;
-        cluster.nodes.iter().for_each(bftkv::Node::stop);
-        drop(cluster);
+        cluster.end();
         let base = Self { folder, kind, others, entries };
         base.close(first).await;
         base
@@ -170,7 +169,7 @@ impl Base {
         assert!(ready.is_ok(), "{:?} seed {seed}: {what}: it stays silent", self.kind);
         count.slowest = count.slowest.max(begun.elapsed());
         self.compare(&cluster, &*store, &format!("{:?} seed {seed}: {what}", self.kind)).await;
-        cluster.nodes.iter().for_each(bftkv::Node::stop);
+        cluster.end();
     }
 
     /// What the node holds and serves is what was certified, and all of it.

@@ -232,6 +232,11 @@ impl Cluster {
         self.network.remove_node(&id(node));
     }
 
+    /// All nodes are gone; their stores are let go of.
+    pub(crate) fn end(self) {
+        (0..self.nodes.len()).for_each(|node| self.stop(node));
+    }
+
     /// The node starts anew: of its former life only the store is left.
     pub(crate) fn restart(&mut self, node: usize) {
         self.nodes[node].stop();

@@ -100,6 +100,7 @@ impl Cluster {
             configurations,
             distrusted: BTreeSet::new(),
             condemned: BTreeSet::new(),
+            deaf: None,
             clock: Clock::new(),
             network: Network::weather(settings.faults, &nodes, &mut rng),
             keys,
@@ -203,6 +204,12 @@ impl Cluster {
                 let at = ground.rng.millis(500, 8_000);
                 ground.clock.at(at, Event::Learn { node: node.clone() });
             }
+        }
+        let ground = &mut self.ground;
+        if ground.rng.percent(40) {
+            let nodes: Vec<NodeId> = self.nodes.keys().cloned().collect();
+            let until = ground.rng.millis(500, 8_000);
+            ground.deaf = ground.rng.pick(&nodes).map(|node| (node.clone(), until));
         }
         self.plan_schemes();
         self.plan_cuts();

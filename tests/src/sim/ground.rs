@@ -119,6 +119,8 @@ pub(crate) struct Ground {
     pub(crate) distrusted: BTreeSet<NodeId>,
     /// Nodes that operators cut out by command, one after the other.
     pub(crate) condemned: BTreeSet<NodeId>,
+    /// A node that hears of no change until then: such messages get lost.
+    pub(crate) deaf: Option<(NodeId, Duration)>,
     pub(crate) clock: Clock<Event>,
     pub(crate) network: Network,
     pub(crate) rng: Rng,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bftkv_protocol::client::Lost;
 use bftkv_protocol::server::{Certifications, Judgement, Membership, Proposal, Standing};
@@ -135,6 +136,12 @@ impl Node {
 
     /// Somebody tells of a change.
     fn hear_of(&mut self, ground: &mut Ground, change: SignedChange) {
+        let is_deaf = |(who, until): &(NodeId, Duration)| {
+            who == self.signer.id() && !ground.healed && ground.now() < *until
+        };
+        if ground.deaf.as_ref().is_some_and(is_deaf) {
+            return;
+        }
         let checked = self.membership.clone().extend(change.clone(), &ground.keys);
         if checked == Ok(true) {
             ground.note_taken(&change);

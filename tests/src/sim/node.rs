@@ -89,9 +89,11 @@ impl Node {
     }
 
     /// The configurations under the newest of which it answers.
-    fn served(&self) -> Arc<Configurations> {
-        let known = self.answers_on.as_ref().unwrap_or_else(|| self.membership.configurations());
-        Arc::clone(known)
+    fn served_to(&self, caller: &Caller) -> Arc<Configurations> {
+        let known = self.membership.configurations();
+        let is_for_member = matches!(caller, Caller::CatchUp { .. });
+        let old = self.answers_on.as_ref().filter(|_| !is_for_member);
+        Arc::clone(old.unwrap_or(known))
     }
 
     /// A request has arrived.
@@ -113,7 +115,7 @@ impl Node {
         };
         let blind = ground.plant == Some(Plant::BlindIdentities);
         let identities: &dyn Identities = if blind { &Blind } else { &ground.keys };
-        let known = self.served();
+        let known = self.served_to(&caller);
         let context = Context {
             me: self.signer.id(),
             configurations: &known,
@@ -274,7 +276,7 @@ impl Node {
         (caller, to): &(Caller, NodeId),
         outcome: Outcome,
     ) {
-        let configuration = self.served().newest().digest();
+        let configuration = self.served_to(caller).newest().digest();
         let response = Response { configuration, outcome };
         ground.respond(self.signer.id(), to, caller.clone(), Duration::ZERO, &response);
     }
