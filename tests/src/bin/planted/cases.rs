@@ -83,7 +83,8 @@ pub(crate) fn cases() -> Vec<Case> {
 
 fn of_rules(bug: Bug) -> Case {
     let any = Search::Runs(ANY);
-    let cut_out = Search::Runs(Settings { faults: Faults::With(Fault::CutOut), ..ANY });
+    let shape = Some(Shape::Alone(4));
+    let cut_out = Search::Runs(Settings { shape, faults: Faults::With(Fault::CutOut), ..ANY });
     let two_cliques = Search::Runs(Settings { shape: Some(Shape::TwoCliques(4, 4, 4)), ..ANY });
     let check = |name, check: Check| Search::Check(name, check);
     match bug {
