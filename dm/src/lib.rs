@@ -1,3 +1,5 @@
 //! A distribution master for the root zone: agree on its content, sign it with shares, publish it.
 //!
 //! Source: `docs/dm.md`.
+
+pub mod agree;
