@@ -1,3 +1,6 @@
 //! A distribution master for the root zone: agree on its content, sign it with shares, publish it.
 //!
 //! Source: `docs/dm.md`.
+
+pub mod sample;
+pub mod zone;
