@@ -3,4 +3,5 @@
 //! Source: `docs/dm.md`.
 
 pub mod sample;
+pub mod sign;
 pub mod zone;

@@ -71,7 +71,8 @@ impl ZoneBuilder {
         if class != Class::IN {
             return Err(Fault::Class(class));
         }
-        if record.ttl == 0 {
+        // Only servers read NSEC3PARAM, and some signers give it no time (RFC 5155 section 4).
+        if record.ttl == 0 && record.key.rtype() != Rtype::NSEC3PARAM {
             return Err(Fault::ZeroTtl);
         }
         let limit = self.limits.ttl_secs;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   key  wire form of the name | type (2) | covered type, or 0 (2) | class (2)
-//!   set  TTL (4), never 0 | bytes of data (4) | for each record its length (2) and data
+//!   set  TTL (4) | bytes of data (4), 0 for no set | for each record its length (2) and data
 //! ```
 
 use domain::base::iana::{Class, Rtype};
@@ -36,6 +36,12 @@ impl Writer {
         self.u32(set.ttl());
         self.length(set.raw().len());
         self.0.extend_from_slice(set.raw());
+    }
+
+    /// In the place of a set that there is not.
+    pub(crate) fn no_set(&mut self) {
+        self.u32(0);
+        self.u32(0);
     }
 
     pub(crate) fn finish(self) -> Vec<u8> {
@@ -89,13 +95,12 @@ impl<'a> Reader<'a> {
         Ok(Key::new(name, rtype))
     }
 
-    /// A set of this key; `None` where there is a TTL of zero.
+    /// A set of this key; `None` where there are no records.
     pub(crate) fn set(&mut self, key: &Key) -> Result<Option<RrSet>, Fault> {
-        let ttl = self.u32()?;
-        if ttl == 0 {
-            return Ok(None);
+        let (ttl, length) = (self.u32()?, self.length(MAX_SET_BYTES)?);
+        if length == 0 {
+            return if ttl == 0 { Ok(None) } else { Err(Fault::Malformed) };
         }
-        let length = self.length(MAX_SET_BYTES)?;
         let raw = self.take(length)?;
         let records: Vec<_> = Records::new(raw).map(<[u8]>::to_vec).collect();
         let covers = |rdata: &Vec<u8>| {

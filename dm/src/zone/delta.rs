@@ -68,7 +68,7 @@ impl Delta {
             out.key(key);
             match set {
                 Some(set) => out.set(set),
-                None => out.u32(0),
+                None => out.no_set(),
             }
         }
         out.finish()
