@@ -3,3 +3,6 @@
 //! Source: `docs/dm.md`.
 
 pub mod agree;
+pub mod sample;
+pub mod sign;
+pub mod zone;

@@ -23,8 +23,10 @@ pub enum Fault {
     Restart(u64),
     /// Everything takes it up to three seconds.
     Slow,
-    /// Its source shows another DS, and it proposes that.
+    /// Its source shows another DS.
     ForgedDs,
+    /// It proposes another DS than all see.
+    ForgedManifest,
     /// Its partial signatures are wrong.
     WrongShare,
     /// It gives none.
@@ -38,11 +40,12 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Crash(0),
         Self::Restart(0),
         Self::Slow,
         Self::ForgedDs,
+        Self::ForgedManifest,
         Self::WrongShare,
         Self::NoShare,
         Self::TwoManifests,
@@ -272,12 +275,16 @@ impl World {
         let next = self.now + self.delay(dm);
         let mut put = |claimed, topic, value| self.puts.push(Put { claimed, topic, value, next });
         match (self.faults[&dm], topic) {
-            (Fault::ForgedDs, Topic::Manifest { .. }) => {
+            (Fault::ForgedManifest, Topic::Manifest { .. }) => {
                 let mut manifest = Manifest::from_bytes(&value).unwrap();
-                if let Change::Sets(delta) = &mut manifest.change {
-                    delta.insert(key("com", 43), Some(b"forged".to_vec()));
-                    let last = &self.sources[&dm].last().unwrap().2;
-                    manifest.root = last.root();
+                let seen = &self.sources[&dm];
+                let honest = seen.iter().find(|(.., content)| content.root() == manifest.root);
+                if let (Change::Sets(delta), Some((.., content))) = (&mut manifest.change, honest) {
+                    let forged = (key("com", 43), b"forged".to_vec());
+                    let mut content = content.clone();
+                    content.insert(forged.0.clone(), forged.1.clone());
+                    delta.insert(forged.0, Some(forged.1));
+                    manifest.root = content.root();
                 }
                 put(dm, topic, manifest.to_bytes());
             }
