@@ -3,6 +3,7 @@
 //! Source: `docs/dm.md`.
 
 pub mod agree;
+pub mod publish;
 pub mod sample;
 pub mod sign;
 pub mod zone;

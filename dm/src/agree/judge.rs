@@ -143,7 +143,12 @@ impl<W: Work> Member<W> {
             return not_yet("the manifest of a zone that we agreed to publish");
         }
         let have = self.chain.zone_link();
-        if manifest.base.map(|base| base.serial) > have.map(|have| have.serial) {
+        let newer = manifest.base.map(|base| base.serial);
+        if newer > have.map(|have| have.serial) {
+            if let Some(serial) = newer {
+                self.fetch(Topic::Sigs { serial });
+                self.fetch(Topic::Signed { serial });
+            }
             return not_yet("the signed zone that it builds on");
         }
         if manifest.base != have {

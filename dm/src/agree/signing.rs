@@ -37,6 +37,7 @@ pub(super) struct Ceremony<P> {
 impl<W: Work> Member<W> {
     /// Signs, and takes over what is signed.
     pub(super) fn sign_and_commit(&mut self) {
+        self.finish_others();
         // Each step either finishes a zone or is the last.
         while let Some(serial) = self.to_be_finished() {
             self.plan(serial);
@@ -69,42 +70,72 @@ impl<W: Work> Member<W> {
         }
     }
 
+    /// Zones that were agreed on although a later manifest does not build on them, because those
+    /// who voted for it had not heard of them yet.
+    fn finish_others(&mut self) {
+        let current = self.ceremony.as_ref().map(|ceremony| ceremony.serial);
+        let signed = self.heard.keys().filter_map(|topic| match topic {
+            Topic::Signed { serial } if Some(*serial) != current => Some(*serial),
+            _ => None,
+        });
+        let signed: Vec<u32> = signed.filter(|serial| !self.chain.has_zone(*serial)).collect();
+        for serial in signed {
+            if let Some(plan) = self.plan_of(serial) {
+                self.finish(serial, &plan);
+            }
+        }
+    }
+
+    fn plan_of(&mut self, serial: u32) -> Option<W::Plan> {
+        let tip = self.chain.at_serial(serial)?;
+        let manifest = tip.manifest.as_ref()?;
+        let base = match &manifest.base {
+            Some(base) => Some(self.chain.zone_at(base)?),
+            None => None,
+        };
+        let draft = Draft { manifest, content: &tip.content, base: base.map(Arc::as_ref) };
+        match self.work.plan(&draft) {
+            Ok(plan) => Some(plan),
+            Err(reason) => {
+                self.trouble = Some(format!("serial {serial}: {reason}"));
+                None
+            }
+        }
+    }
+
     fn plan(&mut self, serial: u32) {
         if self.ceremony.as_ref().is_some_and(|ceremony| ceremony.serial == serial) {
             return;
         }
-        self.ceremony = None;
-        let Some(tip) = self.chain.at_serial(serial) else { return };
-        let Some(manifest) = &tip.manifest else { return };
-        let base = manifest.base.as_ref().and_then(|base| self.chain.zone_at(base));
-        let draft = Draft { manifest, content: &tip.content, base: base.map(Arc::as_ref) };
-        match self.work.plan(&draft) {
-            Ok(plan) => {
-                self.ceremony = Some(Ceremony {
-                    serial,
-                    plan,
-                    last: None,
-                    attempt: 0,
-                    nonces: [None, None],
-                    left_out: BTreeSet::new(),
-                    deadline: None,
-                    combined: BTreeSet::new(),
-                });
-            }
-            Err(reason) => self.trouble = Some(format!("serial {serial}: {reason}")),
+        self.ceremony = self.plan_of(serial).map(|plan| Ceremony {
+            serial,
+            plan,
+            last: None,
+            attempt: 0,
+            nonces: [None, None],
+            left_out: BTreeSet::new(),
+            deadline: None,
+            combined: BTreeSet::new(),
+        });
+    }
+
+    fn commit(&mut self, serial: u32) -> bool {
+        let Some(ceremony) = self.ceremony.take() else { return false };
+        let is_done = self.finish(serial, &ceremony.plan);
+        if is_done {
+            self.round.failures = 0;
+        } else {
+            self.ceremony = Some(ceremony);
         }
+        is_done
     }
 
     /// Takes over a zone that was agreed on.
-    fn commit(&mut self, serial: u32) -> bool {
+    fn finish(&mut self, serial: u32, plan: &W::Plan) -> bool {
         let signed = self.heard.get(&Topic::Signed { serial });
         let signed = signed.and_then(|bytes| SignedValue::from_bytes(bytes).ok());
-        let (Some(signed), Some(sigs), Some(ceremony)) =
-            (signed, self.sigs(serial), &self.ceremony)
-        else {
-            return false;
-        };
-        let zone = match self.work.finish(&ceremony.plan, &sigs, &signed.signature) {
+        let (Some(signed), Some(sigs)) = (signed, self.sigs(serial)) else { return false };
+        let zone = match self.work.finish(plan, &sigs, &signed.signature) {
             Ok(zone) if zone.digest() == signed.digest => zone,
             Ok(_) => return self.fail(serial, "the agreed zone is another one here"),
             Err(reason) => return self.fail(serial, &reason),
@@ -113,8 +144,6 @@ impl<W: Work> Member<W> {
         let Some(manifest) = manifest else { return false };
         let zone = Arc::new(zone);
         self.chain.add_zone(Link { serial, hash: signed.digest }, Arc::clone(&zone));
-        self.ceremony = None;
-        self.round.failures = 0;
         self.act(Action::Commit { manifest, zone });
         true
     }
