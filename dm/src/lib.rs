@@ -1,3 +1,9 @@
 //! A distribution master for the root zone: agree on its content, sign it with shares, publish it.
 //!
 //! Source: `docs/dm.md`.
+
+pub mod agree;
+pub mod publish;
+pub mod sample;
+pub mod sign;
+pub mod zone;

@@ -1,0 +1,42 @@
+//! Signing a zone: DNSSEC with keys in shares.
+//!
+//! ```text
+//!   Zone (stripped) --Recipe::begin--> Signing --messages--> signers: first batch
+//!        previous signed zone --^         |put                  |
+//!                                         v    <--signatures----+
+//!                                     Digesting --messages--> signers: second batch (ZONEMD)
+//!                                         |put                  |
+//!                                         v    <--signatures----+
+//!                                   signed Zone --verify--> Report
+//! ```
+//!
+//! RFC 4033 to 4035, 5155, 6605, 6840, 8080, 8976. Everything but [`ShareSigner`] is a pure
+//! function of what it is given, so that all distribution masters come to the same bytes.
+
+mod authority;
+mod batch;
+mod denial;
+mod dnskey;
+mod error;
+mod keyset;
+mod recipe;
+mod rrsig;
+mod share_signer;
+mod terms;
+mod verify;
+mod zonemd;
+
+#[cfg(test)]
+mod tests;
+
+pub use batch::BatchSigner;
+pub use denial::{Denial, MAX_NSEC3_ITERATIONS, Nsec3};
+pub use dnskey::{Dnskey, MAX_DNSKEY_ANSWER, Role, dnskey_answer_bytes};
+pub use domain::base::iana::SecurityAlgorithm;
+pub use error::Error;
+pub use keyset::KeySet;
+pub use recipe::{Digesting, Recipe, Signing, is_made_by_signer, strip};
+pub use share_signer::ShareSigner;
+pub use terms::Terms;
+pub use verify::{MAX_PROBLEMS, Problem, Report, verify};
+pub use zonemd::{DigestCheck, check_zonemd};

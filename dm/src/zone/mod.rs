@@ -1,0 +1,36 @@
+//! Zones: read, checked, compared, changed, written.
+//!
+//! ```text
+//!   zone file --read--> ZoneBuilder --finish--> Zone --Display--> zone file
+//!   transfer  --add---->                         |
+//!                                                +-- root()      one hash over everything
+//!                                                +-- with(Delta) the next version
+//! ```
+//!
+//! Everything is kept in canonical form (RFC 4034 section 6), so that two DMs that see the same
+//! zone hold the same bytes, whatever the case, order and layout of what they read.
+
+mod builder;
+mod codec;
+mod delta;
+mod error;
+mod key;
+mod limits;
+mod merkle;
+mod name;
+mod read;
+mod rrset;
+mod write;
+#[allow(clippy::module_inception, reason = "a zone is the main type of this module")]
+mod zone;
+
+pub use builder::ZoneBuilder;
+pub use delta::{Delta, MAX_CHANGES};
+pub use domain::base::iana::{Class, Rtype};
+pub use error::{Error, Fault, Place};
+pub use key::Key;
+pub use limits::Limits;
+pub use merkle::{ZoneRoot, set_hash};
+pub use name::Name;
+pub use rrset::{Data, MAX_SET_BYTES, Records, RrSet, parse};
+pub use zone::{Soa, Zone};
