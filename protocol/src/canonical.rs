@@ -32,6 +32,8 @@ pub enum Domain {
     Vouch,
     /// The name under which vouches of a configuration's members certify.
     Vouched,
+    /// A password's key shows that its holder knows the password.
+    Login,
 }
 
 impl Domain {
@@ -50,6 +52,7 @@ impl Domain {
             Self::Announcement => "bftkv 1 announcement",
             Self::Vouch => "bftkv 1 vouch",
             Self::Vouched => "bftkv 1 vouched",
+            Self::Login => "bftkv 1 login",
         }
     }
 }

@@ -15,7 +15,8 @@ use std::time::Duration;
 use bftkv::protocol::{
     Address, Batch, CertifiedEntry, CollectiveSignature, Configurations, Entry, EquivocationProof,
     Evidence, Outcome, Purpose, Request, Response, ShareStatement, Sign, SignatureShare,
-    SignedEntry, Store, StoreAge, StoreError, Timestamp, VariableState, WriterSignature,
+    SignedEntry, Store, StoreAge, StoreError, Timestamp, VariableState, Vault,
+    WriterSignature,
 };
 use bftkv::storage::{StorageConfig, StorageKind, WriterLog};
 use bftkv::transport::{Handler, MemoryNetwork};
@@ -152,6 +153,10 @@ impl Store for Memory {
 
     fn proofs(&self) -> Result<Vec<EquivocationProof>, StoreError> {
         self.store.proofs()
+    }
+
+    fn vault(&self, variable: &Variable) -> Result<Option<Vault>, StoreError> {
+        self.store.vault(variable)
     }
 }
 

@@ -163,7 +163,8 @@ pub fn admit(
         | Request::Propose { .. }
         | Request::Change(_)
         | Request::Announce(_)
-        | Request::Repair { .. } => return Err(Refusal::Malformed),
+        | Request::Repair { .. }
+        | Request::Roaming(_) => return Err(Refusal::Malformed),
     };
     Ok(Admitted(task))
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bftkv_protocol::server::{Loaded, Ticket};
 use bftkv_protocol::{
     Batch, CertifiedEntry, EquivocationProof, Marks, Store, StoreAge, StoreError, Timestamp,
-    Variable, VariableState,
+    Variable, VariableState, Vault,
 };
 
 use super::plant::Plant;
@@ -29,6 +29,7 @@ pub(crate) struct Disk {
 pub(crate) struct Synced {
     variables: BTreeMap<Variable, Kept>,
     proofs: Vec<EquivocationProof>,
+    vaults: BTreeMap<Variable, Vault>,
     /// Entries stored since somebody asked.
     new: Vec<CertifiedEntry>,
     age: StoreAge,
@@ -217,10 +218,15 @@ impl Store for Disk {
             synced.variables.entry(variable).or_default().marks = marks;
         }
         synced.proofs.extend(batch.proofs);
+        synced.vaults.extend(batch.vaults);
         Ok(())
     }
 
     fn proofs(&self) -> Result<Vec<EquivocationProof>, StoreError> {
         Ok(self.lock().proofs.clone())
+    }
+
+    fn vault(&self, variable: &Variable) -> Result<Option<Vault>, StoreError> {
+        Ok(self.lock().vaults.get(variable).cloned())
     }
 }
