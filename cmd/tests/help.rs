@@ -33,6 +33,7 @@ const COMMANDS: [&[&str]; 23] = [
     &["cluster", "run"],
     &["bench"],
     &["bench", "store"],
+    &["bench", "check"],
     &["completions"],
 ];
 
