@@ -32,6 +32,9 @@ pub enum Domain {
     Vouch,
     /// The name under which vouches of a configuration's members certify.
     Vouched,
+    /// A file outside of the store. Its own bytes are signed, so that other programs can check the
+    /// signature; the domain stands in the notation alone.
+    File,
 }
 
 impl Domain {
@@ -50,6 +53,7 @@ impl Domain {
             Self::Announcement => "bftkv 1 announcement",
             Self::Vouch => "bftkv 1 vouch",
             Self::Vouched => "bftkv 1 vouched",
+            Self::File => "bftkv 1 file",
         }
     }
 }
