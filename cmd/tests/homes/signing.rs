@@ -1,5 +1,6 @@
 //! Signing files, and checking them offline: by us and by GnuPG.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -148,7 +149,9 @@ struct GpgHome(tempfile::TempDir);
 
 impl GpgHome {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        Self(folder)
     }
 
     fn path(&self) -> &Path {
