@@ -10,7 +10,7 @@ mod support;
 
 use support::bftkv;
 
-const COMMANDS: [&[&str]; 23] = [
+const COMMANDS: [&[&str]; 24] = [
     &["demo"],
     &["init"],
     &["cert", "list"],
@@ -23,6 +23,7 @@ const COMMANDS: [&[&str]; 23] = [
     &["put"],
     &["get"],
     &["history"],
+    &["sign"],
     &["verify"],
     &["revoked", "list"],
     &["revoked", "show"],

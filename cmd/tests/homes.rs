@@ -6,6 +6,8 @@
     reason = "a test stops at the first surprise"
 )]
 
+#[path = "homes/signing.rs"]
+mod signing;
 mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
