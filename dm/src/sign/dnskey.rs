@@ -52,8 +52,6 @@ impl Dnskey {
             }
             Scheme::EcdsaP256 => {
                 let point = ecdsa::EcdsaKey::from_bytes(&bytes)?.verifying_key();
-                // RFC 6605 section 4: without SEC1's first byte.
-                let point = point.get(1..).unwrap_or_default().to_vec();
                 (SecurityAlgorithm::ECDSAP256SHA256, point)
             }
             Scheme::Ed25519 => {

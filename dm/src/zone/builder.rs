@@ -72,7 +72,8 @@ impl ZoneBuilder {
             return Err(Fault::Class(class));
         }
         // Only servers read NSEC3PARAM, and some signers give it no time (RFC 5155 section 4).
-        if record.ttl == 0 && record.key.rtype() != Rtype::NSEC3PARAM {
+        let rtype = record.key.covered().unwrap_or(record.key.rtype());
+        if record.ttl == 0 && rtype != Rtype::NSEC3PARAM {
             return Err(Fault::ZeroTtl);
         }
         let limit = self.limits.ttl_secs;
