@@ -2,6 +2,10 @@
 //!
 //! Source: `docs/dm.md`.
 
+pub mod keys;
 pub mod sample;
 pub mod sign;
+pub mod time;
 pub mod zone;
+
+pub use bftkv_threshold as threshold;

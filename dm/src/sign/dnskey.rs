@@ -133,6 +133,14 @@ impl Dnskey {
         [&head, kinds.as_slice(), &digest].concat()
     }
 
+    /// The DNSKEY record as a line of a zone file.
+    #[must_use]
+    pub fn line(&self, apex: &Name) -> String {
+        let (flags, algorithm) = (self.flags, self.algorithm.to_int());
+        let key = domain::utils::base64::encode_string(&self.public);
+        format!("{apex} IN DNSKEY {flags} 3 {algorithm} {key}")
+    }
+
     /// The DS record as a line of a zone file.
     #[must_use]
     pub fn ds_line(&self, apex: &Name) -> String {
