@@ -10,7 +10,7 @@ mod support;
 
 use support::bftkv;
 
-const COMMANDS: [&[&str]; 24] = [
+const COMMANDS: [&[&str]; 31] = [
     &["demo"],
     &["init"],
     &["cert", "list"],
@@ -32,6 +32,12 @@ const COMMANDS: [&[&str]; 24] = [
     &["repair"],
     &["cluster", "create"],
     &["cluster", "run"],
+    &["dm", "keygen"],
+    &["dm", "ksk", "sign"],
+    &["dm", "sign"],
+    &["dm", "verify"],
+    &["dm", "export"],
+    &["dm", "forget"],
     &["bench"],
     &["bench", "store"],
     &["bench", "check"],
