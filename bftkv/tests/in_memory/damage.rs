@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bftkv::Home;
 use bftkv::protocol::{Answer, CertifiedEntry, Request, Store};
 use bftkv::storage::{StorageConfig, StorageKind, open, open_salvaging};
-use bftkv::Home;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 

@@ -265,7 +265,8 @@ impl Cluster {
             let node = self.nodes.get(*id);
             node.is_some_and(|node| node.would_vote(&self.ground, &open.sender, &open.change))
         };
-        let has_lost = |clique: &Group| clique.members().filter(would).count() < clique.thresholds().q();
+        let has_lost =
+            |clique: &Group| clique.members().filter(would).count() < clique.thresholds().q();
         is_old || open.predecessor.cliques().iter().any(has_lost)
     }
 
