@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::canonical::Canonical;
 use crate::planted::{self, Bug};
 use crate::{
-    Configuration, ConfigurationDigest, Domain, EntryHash, Group, NodeId, Purpose, Realm, SignatureShare,
-    SignedEntry, Timestamp, Variable, Verify, VerifyError,
+    Configuration, ConfigurationDigest, Domain, EntryHash, Group, NodeId, Purpose, Realm,
+    SignatureShare, SignedEntry, Timestamp, Variable, Verify, VerifyError,
 };
 
 /// What a member states by its vouch: "in this realm and configuration, I store this signed entry,

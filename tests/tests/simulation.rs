@@ -269,8 +269,5 @@ fn a_vouch_for_what_is_not_stored_is_found() {
 
 #[test]
 fn what_nobody_certifies_again_is_found() {
-    assert!(finds(
-        Plant::NeverRepairs,
-        "after healing, what has lost signers is certified again"
-    ));
+    assert!(finds(Plant::NeverRepairs, "after healing, what has lost signers is certified again"));
 }

@@ -18,7 +18,9 @@ use crate::record_file::RecordFile;
 pub(super) const MAGIC: &[u8] = b"bftkv configurations 1\n";
 
 /// What the home of a client has in this file.
-pub(crate) fn known_configurations(path: &std::path::Path) -> Result<Option<Configurations>, Error> {
+pub(crate) fn known_configurations(
+    path: &std::path::Path,
+) -> Result<Option<Configurations>, Error> {
     read(&RecordFile::new(Some(path.to_owned()), MAGIC))
 }
 

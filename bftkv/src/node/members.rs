@@ -402,7 +402,9 @@ impl Members {
 }
 
 /// What the home of a node has in this file.
-pub(crate) fn known_configurations(path: &std::path::Path) -> Result<Option<Configurations>, Error> {
+pub(crate) fn known_configurations(
+    path: &std::path::Path,
+) -> Result<Option<Configurations>, Error> {
     let file = RecordFile::new(Some(path.to_owned()), MAGIC);
     let Some(found) = file.read::<OnDisk>()? else { return Ok(None) };
     found.record.configurations().map(Some).map_err(Error::Members)

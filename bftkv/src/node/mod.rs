@@ -366,10 +366,7 @@ fn first_configuration(
     realm: &RealmConfig,
 ) -> Result<Option<Configuration>, Error> {
     let no_clique = |error: &Error| {
-        matches!(
-            error,
-            Error::Quorum(DeriveError::Configuration(ConfigurationError::NoClique))
-        )
+        matches!(error, Error::Quorum(DeriveError::Configuration(ConfigurationError::NoClique)))
     };
     match certificates.configuration(me, realm) {
         Ok(found) => Ok(Some(found)),

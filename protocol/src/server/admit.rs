@@ -193,7 +193,9 @@ fn admit_store(entry: CertifiedEntry, context: &Context<'_>) -> Result<Task, Ref
         return Err(Refusal::NotMember);
     }
     match check_certified(&entry, context) {
-        Ok(Backing::Lapsed) if !planted::is(Bug::LapsedStored) => Ok(Task::Suspect { entry, refusal: Refusal::Lapsed }),
+        Ok(Backing::Lapsed) if !planted::is(Bug::LapsedStored) => {
+            Ok(Task::Suspect { entry, refusal: Refusal::Lapsed })
+        }
         Ok(_) => Ok(Task::Store { entry, cut: context.cut.clone() }),
         Err(refusal @ Refusal::BadCollectiveSignature(_)) => Ok(Task::Suspect { entry, refusal }),
         Err(refusal) => Err(refusal),

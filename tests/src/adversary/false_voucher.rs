@@ -1,8 +1,6 @@
 //! Vouches for what it has not, and shows entries that nobody but liars vouches for.
 
-use bftkv_protocol::{
-    Answer, CertifiedEntry, CollectiveSignature, Outcome, Request, Variable,
-};
+use bftkv_protocol::{Answer, CertifiedEntry, CollectiveSignature, Outcome, Request, Variable};
 
 use super::{ByzantineServer, Lair};
 

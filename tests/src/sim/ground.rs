@@ -7,8 +7,8 @@ use std::time::Duration;
 use bftkv_protocol::client::{Lost, Round};
 use bftkv_protocol::server::{Recall, Ticket};
 use bftkv_protocol::{
-    Change, ChangeError, Configuration, Configurations, Group, NodeId, Request, Response, SignedChange,
-    SignedEntry, Timestamp, Variable, decode, encode,
+    Change, ChangeError, Configuration, Configurations, Group, NodeId, Request, Response,
+    SignedChange, SignedEntry, Timestamp, Variable, decode, encode,
 };
 
 use serde::Serialize;
@@ -62,32 +62,92 @@ pub(crate) enum Caller {
 /// What can happen.
 #[derive(Debug)]
 pub(crate) enum Event {
-    Request { to: NodeId, sender: NodeId, caller: Caller, request: Box<Request> },
-    Response { from: NodeId, caller: Caller, response: Result<Response, Lost> },
-    Disk { node: NodeId, epoch: u64, ticket: Ticket, work: DiskWork },
-    Home { process: ProcessId, op: OpId, work: HomeWork },
-    Fetched { process: ProcessId, op: OpId, ids: Vec<NodeId>, answered: Vec<NodeId> },
-    Wake { process: ProcessId, op: OpId },
-    Begin { process: ProcessId },
-    Restart { process: ProcessId },
-    Crash { node: NodeId, lasts: Duration },
-    Recover { node: NodeId },
-    CatchUp { node: NodeId, reading: u64 },
-    Learn { node: NodeId },
-    Operate { number: usize },
+    Request {
+        to: NodeId,
+        sender: NodeId,
+        caller: Caller,
+        request: Box<Request>,
+    },
+    Response {
+        from: NodeId,
+        caller: Caller,
+        response: Result<Response, Lost>,
+    },
+    Disk {
+        node: NodeId,
+        epoch: u64,
+        ticket: Ticket,
+        work: DiskWork,
+    },
+    Home {
+        process: ProcessId,
+        op: OpId,
+        work: HomeWork,
+    },
+    Fetched {
+        process: ProcessId,
+        op: OpId,
+        ids: Vec<NodeId>,
+        answered: Vec<NodeId>,
+    },
+    Wake {
+        process: ProcessId,
+        op: OpId,
+    },
+    Begin {
+        process: ProcessId,
+    },
+    Restart {
+        process: ProcessId,
+    },
+    Crash {
+        node: NodeId,
+        lasts: Duration,
+    },
+    Recover {
+        node: NodeId,
+    },
+    CatchUp {
+        node: NodeId,
+        reading: u64,
+    },
+    Learn {
+        node: NodeId,
+    },
+    Operate {
+        number: usize,
+    },
     /// A liar proposes a change, or tells of one.
     Scheme,
     /// The operator of this node cuts somebody out.
-    Condemn { by: NodeId, who: NodeId },
+    Condemn {
+        by: NodeId,
+        who: NodeId,
+    },
     /// The node looks for entries that have lost signers.
-    Repair { node: NodeId },
+    Repair {
+        node: NodeId,
+    },
     /// Time has passed for the entry that it has certified again.
-    RepairOn { node: NodeId, number: u64 },
-    Refreshed { process: ProcessId, op: OpId },
-    Split { how: Fault, lasts: Duration },
-    ClockJumps { process: ProcessId },
+    RepairOn {
+        node: NodeId,
+        number: u64,
+    },
+    Refreshed {
+        process: ProcessId,
+        op: OpId,
+    },
+    Split {
+        how: Fault,
+        lasts: Duration,
+    },
+    ClockJumps {
+        process: ProcessId,
+    },
     Join,
-    Mischief { traitor: usize },
+    Mischief {
+        traitor: usize,
+    },
 }
 
 /// What a disk was asked for.
@@ -164,9 +224,8 @@ impl Ground {
         let Ok(next) = change.apply(predecessor, false) else { return false };
         let traitors = &self.watch.facts().traitors;
         let spare = usize::from(self.faults.lose_disks());
-        let fits = |group: &Group| {
-            group.count(traitors) <= group.thresholds().b().saturating_sub(spare)
-        };
+        let fits =
+            |group: &Group| group.count(traitors) <= group.thresholds().b().saturating_sub(spare);
         next.cliques().iter().chain([next.store()]).all(fits)
     }
 

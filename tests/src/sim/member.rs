@@ -8,8 +8,8 @@ use std::time::Duration;
 use bftkv_protocol::client::Lost;
 use bftkv_protocol::server::{Certifications, Judgement, Membership, Proposal, Standing};
 use bftkv_protocol::{
-    Answer, Change, NodeId, Objection, Outcome, Purpose, Refusal, Request, Response, Sign, SignatureShare,
-    SignedChange,
+    Answer, Change, ChangeError, NodeId, Objection, Outcome, Purpose, Refusal, Request, Response,
+    Sign, SignatureShare, SignedChange,
 };
 
 use super::cluster::short;
@@ -103,7 +103,9 @@ impl Node {
         let newest = self.membership.configurations().newest();
         // Operators would not let more than b liars into a group: the promise needs it.
         if newest.digest() == proposal.predecessor && !ground.fits(newest, proposal.change) {
-            return Err(Refusal::Objection(Objection::StillCertified(proposal.change.member.clone())));
+            return Err(Refusal::Objection(Objection::StillCertified(
+                proposal.change.member.clone(),
+            )));
         }
         let trust = Trust(&ground.distrusted);
         let by = Judgement { trust: &trust, cut: &self.cut, allow_small: false };
@@ -143,6 +145,10 @@ impl Node {
             return;
         }
         let checked = self.membership.clone().extend(change.clone(), &ground.keys);
+        // Something is missing in between: it asks, as nodes do that are not up to date.
+        if matches!(checked, Err(ChangeError::Predecessor { .. })) && ground.rng.percent(10) {
+            self.learn(ground);
+        }
         if checked == Ok(true) {
             ground.note_taken(&change);
         }

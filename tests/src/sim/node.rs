@@ -8,9 +8,9 @@ use bftkv_protocol::server::{
     Context, Membership, MembershipRecord, Reply, Server, ServerAction, Ticket, admit, page,
 };
 use bftkv_protocol::{
-    Address, Answer, Configurations, EquivocationProof, Identities, NodeId, Outcome, Purpose, Refusal, Request,
-    Response, ShareStatement, Sign, SignatureShare, SignedChange, Store, TimeStatement,
-    VouchStatement,
+    Address, Answer, Configurations, EquivocationProof, Identities, NodeId, Outcome, Purpose,
+    Refusal, Request, Response, ShareStatement, Sign, SignatureShare, SignedChange, Store,
+    TimeStatement, VouchStatement,
 };
 
 use super::disk::{Disk, Synced};
@@ -123,7 +123,8 @@ impl Node {
             keys: &ground.keys,
             identities,
         };
-        if let (Request::Vouch { entry, .. }, Some(Plant::VouchUnstored)) = (&request, ground.plant) {
+        if let (Request::Vouch { entry, .. }, Some(Plant::VouchUnstored)) = (&request, ground.plant)
+        {
             let statement = VouchStatement::about(&entry.signed, known.newest());
             let outcome = self.sign_vouch(ground, &statement);
             return self.answer(ground, &(caller, sender), outcome);

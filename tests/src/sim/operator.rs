@@ -80,7 +80,7 @@ impl Operator {
         let Ok(new) = open.change.apply(old, true) else { return };
         let bytes = ChangeStatement::of(old, &new).signed_bytes();
         let signed = ground.keys.verify(from, Purpose::Change, &bytes, &vote.signature);
-        if vote.signer != *from || signed.is_err() {
+        if vote.signer != *from || signed.is_err() || old.clique_of(from).is_none() {
             return;
         }
         open.votes.insert(from.clone(), vote);
@@ -265,7 +265,8 @@ impl Cluster {
             let node = self.nodes.get(*id);
             node.is_some_and(|node| node.would_vote(&self.ground, &open.sender, &open.change))
         };
-        let has_lost = |clique: &Group| clique.members().filter(would).count() < clique.thresholds().q();
+        let has_lost =
+            |clique: &Group| clique.members().filter(would).count() < clique.thresholds().q();
         is_old || open.predecessor.cliques().iter().any(has_lost)
     }
 

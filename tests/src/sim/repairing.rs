@@ -227,8 +227,11 @@ impl Cluster {
     fn first_weak(&self) -> Option<String> {
         let newest = &self.ground.configuration;
         let members = self.nodes.iter().filter(|(id, _)| newest.has_member(id));
-        members.flat_map(|(id, node)| node.weak().into_iter().map(move |entry| (id, entry))).next().map(
-            |(id, entry)| format!("{} t={} at {}", entry.variable(), entry.timestamp(), short(id)),
-        )
+        members
+            .flat_map(|(id, node)| node.weak().into_iter().map(move |entry| (id, entry)))
+            .next()
+            .map(|(id, entry)| {
+                format!("{} t={} at {}", entry.variable(), entry.timestamp(), short(id))
+            })
     }
 }

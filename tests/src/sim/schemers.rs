@@ -56,7 +56,8 @@ impl Schemers {
         let Ok(Response { outcome: Ok(Answer::Vote(Some(vote))), .. }) = response else { return };
         let (mut told, everybody) = (Vec::new(), ground.watch.facts().nodes.clone());
         for plot in &mut self.plots {
-            let signed = ground.keys.verify(from, Purpose::Change, &plot.statement, &vote.signature);
+            let signed =
+                ground.keys.verify(from, Purpose::Change, &plot.statement, &vote.signature);
             if vote.signer == *from && signed.is_ok() {
                 plot.votes.insert(from.clone(), vote.clone());
                 if plot.has_enough() {
@@ -143,9 +144,8 @@ fn plot<'a>(
     let successor = change.apply(predecessor, true).ok()?;
     let statement = ChangeStatement::of(predecessor, &successor).signed_bytes();
     let voters = helpers.iter().filter(|helper| predecessor.clique_of(helper.id()).is_some());
-    let votes = voters.filter_map(|helper| {
-        Some((helper.id().clone(), vote_share(helper, predecessor, change)?))
-    });
+    let votes = voters
+        .filter_map(|helper| Some((helper.id().clone(), vote_share(helper, predecessor, change)?)));
     let votes = votes.collect();
     let (predecessor, change) = (Arc::clone(predecessor), change.clone());
     schemers.plots.push(Plot { predecessor, change, statement, votes });

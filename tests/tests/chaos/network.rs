@@ -262,7 +262,12 @@ fn gets_in_turn_with_a_slow_node_and_without() {
             let ratio = |i: usize| slow[i] as f64 / well[i] as f64;
             println!(
                 "one node {name}: get p50 {} us, well {} us ({:.2}x); p99 {} us, well {} us ({:.2}x)",
-                slow[0], well[0], ratio(0), slow[1], well[1], ratio(1)
+                slow[0],
+                well[0],
+                ratio(0),
+                slow[1],
+                well[1],
+                ratio(1)
             );
         }
     });

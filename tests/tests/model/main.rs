@@ -384,9 +384,7 @@ impl Model for Search {
                 let done = |writer: &Writer| matches!(writer.step, Step::Done(_));
                 state.writers.iter().any(done) && state.certified.len() > 1
             }),
-            Property::sometimes("a read sees a write", |_, state: &State| {
-                state.read > 0
-            }),
+            Property::sometimes("a read sees a write", |_, state: &State| state.read > 0),
         ]
     }
 }

@@ -238,7 +238,8 @@ impl World {
         while let Some(action) = server.poll() {
             match action {
                 ServerAction::Load { ticket, version, .. } => {
-                    let at = |t: Timestamp| memory.stored.iter().find(|a| u64::from(a.t) == t.get());
+                    let at =
+                        |t: Timestamp| memory.stored.iter().find(|a| u64::from(a.t) == t.get());
                     let version = version.and_then(at).map(|attempt| self.certified(attempt));
                     let loaded = Loaded { state: self.state(memory), version };
                     server.handle_loaded(ticket, Ok(loaded), &Honest);
