@@ -146,7 +146,8 @@ impl Node {
         }
         let checked = self.membership.clone().extend(change.clone(), &ground.keys);
         // Something is missing in between: it asks, as nodes do that are not up to date.
-        if matches!(checked, Err(ChangeError::Predecessor { .. })) && ground.rng.percent(10) {
+        let lags = matches!(checked, Err(ChangeError::Predecessor { .. }));
+        if lags && self.successor.is_none() && ground.rng.percent(10) {
             self.learn(ground);
         }
         if checked == Ok(true) {
