@@ -11,7 +11,7 @@ use bftkv::storage::{StorageConfig, StorageKind, open, open_salvaging};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use crate::in_memory::{ALICE, Cluster, entry, key, variable};
+use crate::in_memory::{ALICE, Cluster, Memory, entry, key, variable};
 
 /// How long a node may take from its start until it speaks.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ const KINDS: [StorageKind; 3] = [StorageKind::Redb, StorageKind::LevelDb, Storag
 struct Base {
     folder: tempfile::TempDir,
     kind: StorageKind,
-    others: Vec<Arc<dyn Store>>,
+    others: Vec<Arc<Memory>>,
     entries: Vec<CertifiedEntry>,
 }
 
@@ -95,12 +95,7 @@ impl Base {
         let home = folder.path().join("home");
         std::fs::create_dir_all(&home).unwrap();
         key(0).save(&home.join(Home::KEY)).unwrap();
-        let memory = |i: usize| -> Arc<dyn Store> {
-            let path = folder.path().join(format!("memory{i}"));
-            let config = StorageConfig { kind: StorageKind::Memory, path, cache_bytes: 1 << 20 };
-            open(&config).unwrap()
-        };
-        let others: Vec<Arc<dyn Store>> = (1..4).map(memory).collect();
+        let others: Vec<Arc<Memory>> = (1..4).map(|_| Memory::new()).collect();
         let first = open(&config(kind, &home)).unwrap();
         first.wait_checked().unwrap();
         let first: Arc<dyn Store> = first;

@@ -106,6 +106,16 @@ pub(crate) struct Memory {
     openings: AtomicU64,
 }
 
+impl Memory {
+    /// A new one, in memory.
+    pub(crate) fn new() -> Arc<Self> {
+        let kind = StorageKind::Memory;
+        let config = StorageConfig { kind, path: "nowhere".into(), cache_bytes: 1 << 20 };
+        let store = bftkv::storage::open(&config).unwrap();
+        Arc::new(Self { store, openings: AtomicU64::new(0) })
+    }
+}
+
 impl Store for Memory {
     fn load(&self, variable: &Variable) -> Result<VariableState, StoreError> {
         self.store.load(variable)
@@ -186,16 +196,16 @@ impl Cluster {
     }
 
     /// Four honest nodes over these stores, of which the first has a home with its key in it.
-    pub(crate) fn over(first: &Arc<dyn Store>, others: &[Arc<dyn Store>], home: &Path) -> Self {
+    pub(crate) fn over(first: &Arc<dyn Store>, others: &[Arc<Memory>], home: &Path) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut cluster =
             Self { network: MemoryNetwork::new(), nodes: Vec::new(), stores: Vec::new(), folder };
         let own = OwnKey::load(&home.join(bftkv::Home::KEY), &bftkv::wot::no_passphrase).unwrap();
-        for (node, store) in std::iter::once(first).chain(others).enumerate() {
-            let (key, home) =
-                if node == 0 { (own.clone(), Some(home)) } else { (key(node).clone(), None) };
-            let started = cluster.open_with(node, Arc::clone(store), key, home);
-            cluster.nodes.push(started);
+        cluster.nodes.push(cluster.open_with(0, Arc::clone(first), own, Some(home)));
+        for (node, store) in (1..).zip(others) {
+            store.openings.fetch_add(1, Ordering::Relaxed);
+            let store: Arc<dyn Store> = Arc::<Memory>::clone(store);
+            cluster.nodes.push(cluster.open_with(node, store, key(node).clone(), None));
         }
         cluster.nodes.iter().for_each(bftkv::Node::begin);
         cluster

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bftkv_protocol::client::Lost;
 use bftkv_protocol::server::{Certifications, Judgement, Membership, Proposal, Standing};
 use bftkv_protocol::{
-    Answer, Change, NodeId, Objection, Outcome, Purpose, Refusal, Request, Response, Sign,
-    SignatureShare, SignedChange,
+    Answer, Change, ChangeError, NodeId, Objection, Outcome, Purpose, Refusal, Request, Response,
+    Sign, SignatureShare, SignedChange,
 };
 
 use super::cluster::short;
@@ -145,6 +145,11 @@ impl Node {
             return;
         }
         let checked = self.membership.clone().extend(change.clone(), &ground.keys);
+        // Something is missing in between: it asks, as nodes do that are not up to date.
+        let lags = matches!(checked, Err(ChangeError::Predecessor { .. }));
+        if lags && self.successor.is_none() && ground.rng.percent(10) {
+            self.learn(ground);
+        }
         if checked == Ok(true) {
             ground.note_taken(&change);
         }

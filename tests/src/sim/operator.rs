@@ -80,7 +80,7 @@ impl Operator {
         let Ok(new) = open.change.apply(old, true) else { return };
         let bytes = ChangeStatement::of(old, &new).signed_bytes();
         let signed = ground.keys.verify(from, Purpose::Change, &bytes, &vote.signature);
-        if vote.signer != *from || signed.is_err() {
+        if vote.signer != *from || signed.is_err() || old.clique_of(from).is_none() {
             return;
         }
         open.votes.insert(from.clone(), vote);

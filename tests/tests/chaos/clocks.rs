@@ -170,7 +170,7 @@ fn certifications_expire_for_those_who_are_ahead_and_what_was_certified_stays_va
 
 /// All certifications have expired, of the members and of the writer: what is stored stays valid, is
 /// written back to a member that lacks it, and is certified again when a signer is cut out. New values
-/// are refused at once.
+/// are refused.
 #[test]
 fn expired_keys_stop_no_read_no_write_back_and_no_repair() {
     block_on(async {
@@ -197,9 +197,11 @@ fn expired_keys_stop_no_read_no_write_back_and_no_repair() {
             tokio::time::timeout(Duration::from_secs(60), node.ready()).await.unwrap();
         }
         assert_eq!(get(&client).await, "x");
-        let begun = std::time::Instant::now();
-        assert!(put(&client, "y").await.is_err(), "its quorum certificate has expired");
-        assert!(begun.elapsed() < Duration::from_secs(20), "a definite answer, no time-out");
+        // The members might judge otherwise soon, so it is tried again until its time is over.
+        let options =
+            PutOptions { deadline: Some(Duration::from_secs(3)), ..PutOptions::default() };
+        let refused = client.put(&variable(), Value::new("y").unwrap(), options).await;
+        assert!(refused.is_err(), "its quorum certificate has expired");
         for node in &again {
             node.certificates().revoked().command(&homes.ids[0], "it is gone").unwrap();
         }

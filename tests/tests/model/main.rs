@@ -447,10 +447,9 @@ fn each_sentence_is_needed() {
     assert_eq!(without(DEVICES, Without::Seen), twice);
 }
 
-/// The whole: two owners or two devices, and a reader. Some minutes: `cargo test --release -p
-/// bftkv-tests --test model -- --ignored --nocapture`.
+/// The whole: two owners or two devices with an attempt each at timestamp 1 or 2, one read, and the
+/// Byzantine member.
 #[test]
-#[ignore = "takes minutes; run by hand"]
 fn writers_and_a_reader_break_nothing() {
     assert_eq!(broken(search(STRANGERS, Without::Nothing)).0, None);
     assert_eq!(broken(search(DEVICES, Without::Nothing)).0, None);
