@@ -31,6 +31,9 @@ mod record;
 mod sharing;
 mod stretch;
 
+#[cfg(feature = "seed-srp")]
+pub mod seed_srp;
+
 #[cfg(test)]
 mod vectors;
 
