@@ -18,6 +18,7 @@
 //! Source, claim and limits: `docs/roaming.md`. Papers: TOPPSS (ePrint 2017/363), RFC 9497, 9106.
 
 pub mod client;
+pub mod registration;
 pub mod server;
 
 mod dleq;
