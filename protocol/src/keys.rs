@@ -1,7 +1,7 @@
 //! What the rules need from keys and certificates. Implemented by `bftkv-wot` with OpenPGP, and by
 //! the simulator with cheap fake signatures.
 
-use crate::{Address, NodeId, Purpose, SignatureBytes};
+use crate::{Address, Entry, NodeId, Purpose, SignatureBytes};
 
 /// Why a signature was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,6 +82,15 @@ pub trait Identities {
     /// since. What a writer did while it had one still counts for a member that lost its memory.
     fn had_quorum_certificate(&self, writer: &NodeId, address: &Address) -> bool {
         self.has_quorum_certificate(writer, address)
+    }
+
+    /// Whether this server may sign the claim of a certificate that has no quorum certificate yet:
+    /// the identity check accepts it, and no other certificate of that user ID is certified here,
+    /// or about to be. `entry` is `None` when the certificate gives up its attempt. By default
+    /// nobody may: whoever gets a quorum certificate gets it by other means.
+    fn may_claim(&self, writer: &NodeId, address: &Address, entry: Option<&Entry>) -> bool {
+        let _ = (writer, address, entry);
+        false
     }
 
     /// Whether the certificate is known here at all (whoever joined is).

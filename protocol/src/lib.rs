@@ -46,6 +46,7 @@ mod node_id;
 mod progress;
 mod realm;
 mod refusal;
+mod registration;
 mod roaming;
 mod seal;
 mod share;

@@ -18,6 +18,7 @@
 //! Source, claim and limits: `docs/roaming.md`. Papers: TOPPSS (ePrint 2017/363), RFC 9497, 9106.
 
 pub mod client;
+pub mod registration;
 pub mod server;
 
 mod dleq;
@@ -30,6 +31,9 @@ mod protected;
 mod record;
 mod sharing;
 mod stretch;
+
+#[cfg(feature = "seed-srp")]
+pub mod seed_srp;
 
 #[cfg(test)]
 mod vectors;

@@ -107,8 +107,8 @@ impl FileSignature {
     /// Whether bytes begin like an OpenPGP signature, armored or binary.
     #[must_use]
     pub fn is_one(bytes: &[u8]) -> bool {
-        let is_packet = matches!(bytes.first(), Some(0xc2 | 0x88..=0x8b));
-        is_packet || bytes.trim_ascii_start().starts_with(b"-----BEGIN PGP SIGNATURE-----")
+        is_signature_packet(bytes)
+            || bytes.trim_ascii_start().starts_with(b"-----BEGIN PGP SIGNATURE-----")
     }
 
     /// Reads a signature, armored or binary. Nothing is verified.
@@ -267,6 +267,19 @@ impl Certificate {
     }
 }
 
+/// Whether bytes begin like a signature packet of version 4 or 6: its header, in either format, and
+/// the version. RFC 9580 section 4.2. The first byte alone says little: every PNG begins with 0x89.
+fn is_signature_packet(bytes: &[u8]) -> bool {
+    let header = match bytes {
+        [0xc2, 0..=191, ..] | [0x88, ..] => 2,
+        [0xc2, 192..=223, ..] | [0x89, ..] => 3,
+        [0xc2, 255, ..] => 6,
+        [0x8a, ..] => 5,
+        _ => return false,
+    };
+    matches!(bytes.get(header), Some(4 | 6))
+}
+
 fn check_standing(certificate: &Certificate, now: SystemTime) -> Result<(), FileSignatureError> {
     let standing = match certificate.standing(now) {
         Standing::Valid => return Ok(()),
@@ -388,6 +401,15 @@ mod tests {
                 assert!(check(form, &FILE[1..]).is_err() && check(form, b"").is_err());
             }
         }
+    }
+
+    #[test]
+    fn a_picture_is_no_signature() {
+        let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
+        assert!(!FileSignature::is_one(png) && !FileSignature::is_one(b""));
+        let armored = sign("gnupg-ed25519/n1").armored().unwrap();
+        let packet = dearmored(armored.as_bytes()).unwrap();
+        assert!(FileSignature::is_one(armored.as_bytes()) && FileSignature::is_one(&packet));
     }
 
     /// So nobody can put another certificate, another realm or another time into it.

@@ -68,6 +68,26 @@ fn what_is_wrong_with_a_signature_is_said() {
     assert!(rubbish.stderr.contains("not an OpenPGP signature"), "{rubbish:?}");
 }
 
+/// A PNG begins like an old signature packet, and a proof is a file that can be signed, too.
+#[test]
+fn a_file_is_what_it_holds_whatever_its_first_byte() {
+    let cluster = Cluster::create(&[]);
+    let picture = cluster.path("picture.png");
+    std::fs::write(&picture, b"\x89PNG\r\n\x1a\n").unwrap();
+    let alone = cluster.at("n1", &["verify", text(&picture)]).expect(7);
+    assert!(alone.stderr.contains("no signature of it lies beside it"), "{alone:?}");
+    cluster.at("u1", &["sign", text(&picture)]).expect(0);
+    cluster.at("n1", &["verify", text(&picture)]).expect(0);
+    cluster.at("n1", &["verify", text(&cluster.path("picture.png.asc"))]).expect(0);
+    let proof = cluster.path("bad.proof");
+    std::fs::write(&proof, "bftkv proof 1\nrubbish").unwrap();
+    cluster.at("u1", &["sign", text(&proof)]).expect(0);
+    let damaged = cluster.at("n1", &["verify", text(&proof)]).expect(7);
+    assert!(damaged.stderr.contains("damaged proof"), "{damaged:?}");
+    let signature = cluster.path("bad.proof.asc");
+    cluster.at("n1", &["verify", text(&proof), "--signature", text(&signature)]).expect(0);
+}
+
 /// Signs only who has a quorum certificate: one certification is too few, two are enough.
 #[test]
 fn a_signer_needs_more_members_than_may_lie() {

@@ -6,10 +6,10 @@ use super::recall::Recall;
 use crate::limited::cut_reason;
 use crate::planted::{self, Bug};
 use crate::{
-    Abandon, Backing, CertifiedEntry, Configuration, Configurations, EntryId, EquivocationProof,
-    Evidence, Group, Identities, Invalid, NodeId, Purpose, Refusal, Request, SignedEntry,
-    SignedTime, TimeStatement, Timestamp, Variable, Verify, VerifyError, verify_certified,
-    verify_writer,
+    Abandon, Address, Backing, CertifiedEntry, Configuration, Configurations, Entry, EntryId,
+    EquivocationProof, Evidence, Group, Identities, Invalid, NodeId, Purpose, Refusal, Request,
+    SignedEntry, SignedTime, TimeStatement, Timestamp, Variable, Verify, VerifyError,
+    verify_certified, verify_writer,
 };
 
 /// Who judges, and by what.
@@ -182,9 +182,13 @@ fn admit_sign(
         return Err(Refusal::SenderNotWriter);
     }
     verify_writer(&entry, context.configurations.realm(), context.keys).map_err(refuse_invalid)?;
-    require_quorum_certificate(&entry.entry.writer, &entry.entry.owner, context)?;
-    require_free_name(&entry.entry.variable, &entry.entry.writer)?;
-    let shown = check_evidence(evidence, &entry.entry.variable, context)?;
+    let Entry { writer, owner, variable, .. } = &entry.entry;
+    if !is_claim(&entry.entry, context) {
+        require_quorum_certificate(writer, owner, context)?;
+        require_own_user(variable, owner)?;
+    }
+    require_free_name(variable, writer)?;
+    let shown = check_evidence(evidence, variable, context)?;
     Ok(Task::Sign { attempt: entry.id(), entry, shown })
 }
 
@@ -222,7 +226,9 @@ fn admit_abandon(
         .keys
         .verify(&abandon.writer, Purpose::Abandon, &bytes, &abandon.signature)
         .map_err(refuse_signature)?;
-    require_quorum_certificate(&abandon.writer, &abandon.owner, context)?;
+    if !gives_up_claim(&abandon, context) {
+        require_quorum_certificate(&abandon.writer, &abandon.owner, context)?;
+    }
     require_free_name(&abandon.attempt.variable, &abandon.writer)?;
     let shown = check_evidence(evidence, &abandon.attempt.variable, context)?;
     Ok(Task::Abandon { abandon, shown })
@@ -242,13 +248,35 @@ fn own_clique<'a>(context: &Context<'a>) -> Result<&'a Group, Refusal> {
 
 fn require_quorum_certificate(
     writer: &NodeId,
-    owner: &crate::Address,
+    owner: &Address,
     context: &Context<'_>,
 ) -> Result<(), Refusal> {
     if context.cut.contains(writer) || !context.identities.has_quorum_certificate(writer, owner) {
         return Err(Refusal::NoQuorumCertificate { owner: owner.clone() });
     }
     Ok(())
+}
+
+/// Whether somebody without quorum certificate claims its user ID, and may. Paper: §4.3.
+fn is_claim(entry: &Entry, context: &Context<'_>) -> bool {
+    let may = |address| context.identities.may_claim(&entry.writer, &address, Some(entry));
+    !context.cut.contains(&entry.writer) && entry.claims().is_some_and(may)
+}
+
+/// Whether it is such a claim that its writer gives up.
+fn gives_up_claim(abandon: &Abandon, context: &Context<'_>) -> bool {
+    let writer = &abandon.writer;
+    let is_own = Address::of_applicant(writer).is_ok_and(|one| one == abandon.owner);
+    let may = |address| context.identities.may_claim(writer, &address, None);
+    is_own && !context.cut.contains(writer) && abandon.attempt.variable.user().is_some_and(may)
+}
+
+/// The record of a user ID is that user's own, also while it is empty.
+fn require_own_user(variable: &Variable, owner: &Address) -> Result<(), Refusal> {
+    match variable.user() {
+        Some(user) if user != *owner => Err(Refusal::NoQuorumCertificate { owner: user }),
+        _ => Ok(()),
+    }
 }
 
 /// A name that begins with a fingerprint is that certificate's own, also while it is empty.

@@ -26,6 +26,10 @@ pub(crate) const ALICE2: Person = Person { number: 0x02, address: "alice@example
 pub(crate) const ALICE_MOVED: Person = Person { number: 0x01, address: "alice@example.net" };
 /// Somebody else.
 pub(crate) const BOB: Person = Person { number: 0x03, address: "bob@example.org" };
+/// Nobody has certified her yet; she may claim her user ID.
+pub(crate) const CAROL: Person = Person { number: 0x05, address: "carol@example.org" };
+/// Somebody else who claims hers.
+pub(crate) const CAROL_TOO: Person = Person { number: 0x06, address: "carol@example.org" };
 /// Nobody certified this one.
 pub(crate) const MALLORY: Person = Person { number: 0x04, address: "mallory@example.org" };
 
@@ -151,6 +155,10 @@ impl Identities for People {
     fn has_quorum_certificate(&self, writer: &NodeId, address: &Address) -> bool {
         let certified = |p: &Person| p.id() == *writer && p.owner() == *address;
         [ALICE, ALICE2, ALICE_MOVED, BOB].iter().any(certified)
+    }
+
+    fn may_claim(&self, writer: &NodeId, address: &Address, _: Option<&Entry>) -> bool {
+        [CAROL, CAROL_TOO].iter().any(|p| p.id() == *writer && p.owner() == *address)
     }
 
     fn is_known(&self, _: &NodeId) -> bool {

@@ -25,6 +25,7 @@ mod old_versions;
 mod quorum;
 mod read;
 mod reader;
+mod registering;
 mod repair;
 mod repairing;
 mod samples;

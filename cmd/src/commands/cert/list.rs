@@ -55,7 +55,7 @@ struct EmailProof {
 }
 
 impl EmailProof {
-    fn of(content: &Vec<u8>) -> Self {
+    fn of(content: &[u8]) -> Self {
         Self { bytes: content.len(), hex: hex(content) }
     }
 }
@@ -111,7 +111,9 @@ fn show(home: &PublicHome, graph: &TrustGraph, id: &NodeId) -> Shown {
         },
         email_proofs: certificate
             .as_ref()
-            .map(|certificate| certificate.email_proofs(now).iter().map(EmailProof::of).collect())
+            .map(|certificate| {
+                certificate.email_proofs(now).iter().map(|proof| EmailProof::of(proof)).collect()
+            })
             .unwrap_or_default(),
         tls: certificate.is_some_and(|certificate| certificate.offers_tls(now)),
         user_ids: keyring.identities(id).iter().map(user_id).collect(),

@@ -145,16 +145,18 @@ fn kind(args: &VerifyArgs) -> Result<Kind, Failure> {
         return Ok(Kind::Signature { file, signature });
     }
     let beginning = limited_read::beginning(&file, BEGINNING)?;
-    if FileSignature::is_one(&beginning) && !is_proof(&beginning) {
-        let signed = signature::signed_by(&file).filter(|signed| signed.is_file());
-        let signed = signed.ok_or_else(|| no_file(&file))?;
-        return Ok(Kind::Signature { file: signed, signature: file });
+    if file == Path::new("-") || is_proof(&beginning) {
+        return Ok(Kind::Proof(limited_read::read(&file, MAX_FILE_BYTES)?));
     }
-    match signature::found_beside(&file) {
-        Some(signature) if !is_proof(&beginning) => Ok(Kind::Signature { file, signature }),
-        None if !is_proof(&beginning) && file != Path::new("-") => Err(nothing_known(&file)),
-        _ => Ok(Kind::Proof(limited_read::read(&file, MAX_FILE_BYTES)?)),
+    if let Some(signature) = signature::found_beside(&file) {
+        return Ok(Kind::Signature { file, signature });
     }
+    if !FileSignature::is_one(&beginning) {
+        return Err(nothing_known(&file));
+    }
+    let signed = signature::signed_by(&file).filter(|signed| signed.is_file());
+    let signed = signed.ok_or_else(|| no_file(&file))?;
+    Ok(Kind::Signature { file: signed, signature: file })
 }
 
 fn is_proof(beginning: &[u8]) -> bool {

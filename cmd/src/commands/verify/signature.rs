@@ -37,9 +37,6 @@ fn with_ending(file: &Path, ending: &str) -> PathBuf {
 
 /// The signature that lies beside a file, if there is one.
 pub(super) fn found_beside(file: &Path) -> Option<PathBuf> {
-    if file == Path::new("-") {
-        return None;
-    }
     ENDINGS.iter().map(|ending| with_ending(file, ending)).find(|path| path.is_file())
 }
 

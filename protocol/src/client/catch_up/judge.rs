@@ -217,6 +217,12 @@ impl Judge<'_> {
         if self.identities.had_quorum_certificate(writer, owner) {
             return Ok(true);
         }
+        // The claim of a user ID is made without one. Whether a member should have signed it cannot
+        // be told from here; to remember one too many is safe.
+        let is_claim = Address::of_applicant(writer).is_ok_and(|one| one == *owner);
+        if is_claim && self.variable.user().is_some() {
+            return Ok(true);
+        }
         self.unless_given_up(VerifyError::UnknownCertificate(writer.clone()))
     }
 
