@@ -93,25 +93,25 @@ fn others(folder: &Path, algorithm: &str, bits: &[&str], figures: &mut Figures) 
     };
     one("dnssec-signzone", &["-n", "1", "-P", "-S", "-o", ".", "-f", "bind", "zone"]);
     one("ldns-signzone", &["-z", "1:1", "-o", ".", "-f", "ldns", "zone", &ksk, &zsk]);
-    // Knot makes keys of its own, which costs next to nothing but for RSA.
-    let config = format!(
-        "policy:\n  - id: p\n    algorithm: {algorithm}\n    {}\n    single-type-signing: false\n    zonemd-generate: none\nzone:\n  - domain: .\n    file: {}\n    dnssec-policy: p\n    dnssec-signing: on\n",
-        if bits.is_empty() { "" } else { "ksk-size: 2048\n    zsk-size: 2048" },
-        folder.join("zone").display(),
-    );
-    let config = config.replace("    zonemd-generate: none\n", "");
-    std::fs::write(
-        folder.join("knot.conf"),
-        format!("database:\n  storage: {}\n{config}", folder.display()),
-    )
-    .unwrap();
+    // Knot makes keys of its own, which for RSA costs some of its time.
     std::fs::create_dir_all(folder.join("out")).unwrap();
-    let made =
-        Command::new("kzonesign").current_dir(folder).args(["-c", "knot.conf", "-o", "out", "."]);
+    std::fs::write(folder.join("knot.conf"), knot_conf(folder, algorithm, bits)).unwrap();
+    let mut knot = Command::new("kzonesign");
+    knot.current_dir(folder).args(["-c", "knot.conf", "-o", "out", "."]);
     let before = children();
-    if { made }.output().is_ok_and(|out| out.status.success()) {
-        figures.note("kzonesign", children() - before);
+    match knot.output() {
+        Ok(out) if out.status.success() => figures.note("kzonesign", children() - before),
+        Ok(out) => eprintln!("kzonesign: {}", String::from_utf8_lossy(&out.stderr)),
+        Err(_) => {}
     }
+}
+
+fn knot_conf(folder: &Path, algorithm: &str, bits: &[&str]) -> String {
+    let sizes = if bits.is_empty() { "" } else { "    ksk-size: 2048\n    zsk-size: 2048\n" };
+    let folder = folder.display();
+    let policy = format!("policy:\n  - id: p\n    algorithm: {algorithm}\n{sizes}");
+    let zone = format!("  - domain: .\n    file: {folder}/zone\n    dnssec-policy: p\n");
+    format!("database:\n    storage: {folder}\n{policy}zone:\n{zone}    dnssec-signing: on\n")
 }
 
 fn primes(line: usize) -> rsa::SafePrimes {
