@@ -6,7 +6,8 @@
 //! cargo run --release -p bftkv --example fill -- /tmp/c/u1 versions 1000 1
 //! ```
 //!
-//! The last number is how many are written at once. At the end what was written is read again.
+//! The last number is how many are written at once; one more number says where to begin, to go on
+//! with a run that was interrupted. At the end what was written is read again.
 #![allow(clippy::print_stdout, reason = "a measurement, not a library")]
 
 use std::error::Error;
@@ -23,13 +24,15 @@ type Failure = Box<dyn Error + Send + Sync>;
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
-    let mut next = || arguments.next().ok_or("usage: fill HOME variables|versions COUNT AT_ONCE");
+    let usage = "usage: fill HOME variables|versions COUNT AT_ONCE [FIRST]";
+    let mut next = || arguments.next().ok_or(usage);
     let (home, what) = (next()?, next()?);
     let (count, at_once): (u64, u64) = (next()?.parse()?, next()?.parse()?);
+    let first = next().unwrap_or_else(|_| "0".to_owned()).parse()?;
     let client = Client::open(&Home::open(Path::new(&home))?).await?;
     let one = what == "versions";
     let began = Instant::now();
-    let todo = Arc::new(AtomicU64::new(0));
+    let todo = Arc::new(AtomicU64::new(first));
     let mut tasks = JoinSet::new();
     for _ in 0..at_once {
         tasks.spawn(write(client.clone(), Arc::clone(&todo), count, one));

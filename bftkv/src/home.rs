@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bftkv_protocol::StoreError;
+use bftkv_protocol::{Configurations, StoreError};
 use bftkv_storage::{OpenError, RecordStore, Salvage, ScrubStep, StorageConfig, WriterLog};
 use bftkv_wot::{AskPassphrase, CertificateError, KeyError, OwnKey, ReadError};
 
@@ -221,6 +221,19 @@ impl Home {
         match self.config.storage.scrub_every() {
             Some(every) => store.scrub_by_itself(every, tell_scrub),
             None => Ok(()),
+        }
+    }
+
+    /// The configurations that the home at this path has adopted: as a node, or as a client. `None` if
+    /// there is neither file. Only looks: whoever serves may do so meanwhile.
+    ///
+    /// # Errors
+    /// A file cannot be read, or is damaged.
+    pub fn known_configurations(path: &Path) -> Result<Option<Configurations>, Error> {
+        let of_node = crate::node::known_configurations(&path.join(Self::MEMBERS))?;
+        match of_node {
+            Some(known) => Ok(Some(known)),
+            None => crate::client::known_configurations(&path.join(Self::CONFIGURATIONS)),
         }
     }
 

@@ -55,6 +55,7 @@ mod proof_file;
 mod publish;
 mod record_file;
 mod revoked;
+mod signed_file;
 
 pub use bftkv_protocol as protocol;
 pub use bftkv_storage as storage;
@@ -81,3 +82,4 @@ pub use node::{Node, NodeParts, RunningNode};
 pub use proof_file::{DetachedSignature, ProofFile, ProofFileError};
 pub use publish::publish;
 pub use revoked::{Cause, Revoked};
+pub use signed_file::{SignedFile, SignedFileError, sign_file, verify_file};

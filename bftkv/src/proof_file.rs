@@ -53,6 +53,12 @@ impl ProofFile {
         Self { entry, signed: None }
     }
 
+    /// Whether a file begins like a proof.
+    #[must_use]
+    pub fn is_one(bytes: &[u8]) -> bool {
+        bytes.starts_with(MAGIC)
+    }
+
     /// The file's bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

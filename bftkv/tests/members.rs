@@ -69,6 +69,52 @@ async fn change(client: &Client, kind: ChangeKind, cluster: &Cluster, who: usize
     }
 }
 
+/// The web of trust of a new node shows no clique: three of the four members have withdrawn their
+/// certification of the fourth. It waits as a guest, answers nothing, and hears what the realm has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_sees_no_clique_begins_as_a_guest() {
+    let mut cluster = Cluster::new(4, &["Alice <alice@example.org>"]);
+    let mut nodes = Vec::new();
+    for i in 0..3 {
+        nodes.push(cluster.serve(i).await);
+    }
+    let alice = cluster.client(4).await;
+    alice.put(&variable("x"), value(1), PutOptions::default()).await.unwrap();
+    let guest = cluster.add_guest(&[0, 1, 2]);
+    for by in 0..3 {
+        cluster.revoke(by, 3);
+        cluster.import(guest, by);
+    }
+    let realm = cluster.home(guest).config().realm.clone();
+    let certificates = cluster.home(guest).certificates().unwrap();
+    let seen = certificates.configuration(cluster.keys[guest].id(), &realm);
+    assert!(seen.unwrap_err().to_string().contains("no authority clique"));
+
+    let node = Node::open(&cluster.home(guest)).unwrap();
+    assert!(node.is_waiting());
+    assert_eq!(node.standing(), Standing::Guest);
+    let file = cluster.home_path(guest).join(bftkv::Home::MEMBERS);
+    assert!(!file.exists(), "what stands in for a configuration is not kept");
+    let above = bftkv::protocol::Request::Configurations { above: 0 };
+    let sender = cluster.keys[4].id().clone();
+    let told = node.handler().handle(sender.clone(), above).await.outcome;
+    assert_eq!(told, Err(Refusal::NotMember), "nor told to others");
+
+    let running = node.serve().await.unwrap();
+    let begun = Instant::now();
+    while node.is_waiting() && begun.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!node.is_waiting(), "a quorum tells it what the realm has");
+    assert_eq!(node.configuration().digest(), alice.configuration().unwrap().digest());
+    assert_eq!(node.standing(), Standing::Guest);
+    let read = bftkv::protocol::Request::Read { variable: variable("x"), at: None };
+    let answer = node.handler().handle(sender, read).await.outcome;
+    assert!(answer.is_err(), "a guest answers no reads: {answer:?}");
+    assert!(file.exists());
+    running.shutdown().await.unwrap();
+}
+
 async fn read(client: &Client, x: &Variable) -> Option<Value> {
     let found = client.get(x, GetOptions::default()).await.unwrap();
     assert!(found.culprits.is_empty(), "{:?}", found.culprits);

@@ -8,6 +8,8 @@
     reason = "a test may fail"
 )]
 
+#[path = "in_memory/damage.rs"]
+mod damage;
 mod in_memory;
 
 use std::collections::BTreeSet;

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     bench, cert, cluster, completions, demo, dm, get, graph, history, init, join, member, put,
-    repair, revoked, serve, verify,
+    repair, revoked, serve, sign, verify,
 };
 use crate::context::Context;
 use crate::exit::{EXIT_CODES, Exit};
@@ -66,6 +66,7 @@ pub(crate) enum Command {
     Put(put::PutArgs),
     Get(get::GetArgs),
     History(history::HistoryArgs),
+    Sign(sign::SignArgs),
     Verify(verify::VerifyArgs),
     /// Show who was cut out of the web of trust, and prove why.
     #[command(subcommand)]
@@ -97,6 +98,7 @@ impl Command {
             Self::Put(args) => put::run(&args, context),
             Self::Get(args) => get::run(&args, context),
             Self::History(args) => history::run(&args, context),
+            Self::Sign(args) => sign::run(&args, context),
             Self::Verify(args) => verify::run(&args, context),
             Self::Revoked(command) => revoked::run(&command, context),
             Self::Join(args) => join::run(&args, context),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
 use bftkv::protocol::Group;
-use bftkv::wot::TrustGraph;
+use bftkv::wot::{Keyring, TrustGraph};
 use bftkv::{Configuration, NodeId};
 use serde::Serialize;
 
@@ -78,6 +78,8 @@ struct UserView {
     /// How many members of each clique have certified it.
     certified_by: Vec<usize>,
     may_write: bool,
+    /// How many proofs of its e-mail address it holds.
+    email_proofs: usize,
 }
 
 impl GraphView {
@@ -112,7 +114,7 @@ impl GraphView {
             store: configuration.map(|c| group(graph, c.store())),
             outside: outside(graph, configuration),
             cut: home.certificates().revoked().all().keys().map(|id| vertex(graph, id)).collect(),
-            users: users(graph, cliques, &home.certificates().keyring().cut()),
+            users: users(graph, cliques, home.certificates().keyring()),
             certificates: graph.len(),
             certifications: graph.vertices().map(|(id, _)| graph.certified_by(id).count()).sum(),
         }
@@ -173,7 +175,9 @@ fn missing(graph: &TrustGraph, node: &NodeId, goal: &BTreeSet<NodeId>) -> Vec<Mi
         .collect()
 }
 
-fn users(graph: &TrustGraph, cliques: &[Group], cut: &BTreeSet<NodeId>) -> Vec<UserView> {
+fn users(graph: &TrustGraph, cliques: &[Group], keyring: &Keyring) -> Vec<UserView> {
+    let (cut, now) = (keyring.cut(), keyring.now());
+    let proofs = |id: &NodeId| keyring.certificate(id).map_or(0, |one| one.email_proofs(now).len());
     let is_user = graph.vertices().filter(|(id, vertex)| !vertex.is_node && !cut.contains(*id));
     let is_user = is_user.map(|(id, _)| id);
     is_user
@@ -185,6 +189,7 @@ fn users(graph: &TrustGraph, cliques: &[Group], cut: &BTreeSet<NodeId>) -> Vec<U
                 user: vertex(graph, id),
                 certified_by: cliques.iter().map(in_clique).collect(),
                 may_write: !cliques.is_empty() && cliques.iter().all(enough),
+                email_proofs: proofs(id),
             }
         })
         .collect()
@@ -271,7 +276,11 @@ impl GraphView {
             let verdict = if view.may_write { "may write" } else { "may not write" };
             let counts: Vec<String> = view.certified_by.iter().map(ToString::to_string).collect();
             let by = if counts.is_empty() { "no clique".to_owned() } else { counts.join(", ") };
-            writeln!(f, "    {}: {verdict} (certified by {by} of the clique)", view.user)
+            let proofs = match view.email_proofs {
+                0 => String::new(),
+                n => format!(", {}", count(n, "e-mail proof")),
+            };
+            writeln!(f, "    {}: {verdict} (certified by {by} of the clique{proofs})", view.user)
         })
     }
 

@@ -18,6 +18,21 @@ pub(crate) fn read(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
     limited(file, path, most)
 }
 
+/// Reads the first bytes of a file: at most `most`, and none of stdin, which can be read only once.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn beginning(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
+    if path == Path::new("-") {
+        return Ok(Vec::new());
+    }
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(most).unwrap_or(u64::MAX);
+    let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+    read.map_err(|error| Failure::file(path, &error))?;
+    Ok(bytes)
+}
+
 fn limited(reader: impl Read, path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);

@@ -31,6 +31,7 @@ mod processes;
 mod progress;
 mod public_home;
 mod stop;
+mod utc;
 mod variable;
 mod web;
 

@@ -1,7 +1,8 @@
 //! A home without its secrets, for commands that only look.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use bftkv::protocol::Configurations;
 use bftkv::{Certificates, Config, Configuration, Home, HomeError, NodeId};
 
 use crate::failure::Failure;
@@ -9,6 +10,7 @@ use crate::failure::Failure;
 /// A home whose secret key stays closed.
 #[derive(Debug)]
 pub(crate) struct PublicHome {
+    path: PathBuf,
     id: NodeId,
     config: Config,
     certificates: Certificates,
@@ -30,7 +32,7 @@ impl PublicHome {
         let own = own.ok_or_else(|| Failure::failed(format!("{}: no key", key.display())))?;
         let certificates = Certificates::open(&path.join(Home::CERTIFICATES))?;
         let certificates = certificates.with_revoked(&path.join(Home::REVOKED))?;
-        Ok(Self { id: own.id().clone(), config, certificates })
+        Ok(Self { path: path.to_owned(), id: own.id().clone(), config, certificates })
     }
 
     /// The own certificate.
@@ -59,5 +61,22 @@ impl PublicHome {
     /// The certificates make no quorum.
     pub(crate) fn configuration(&self) -> Result<Configuration, Failure> {
         Ok(self.certificates.configuration(&self.id, &self.config.realm)?)
+    }
+
+    /// All configurations that this home knows: those that it has adopted, as a node or as a client. If it
+    /// never had to, what its web of trust shows, with those whom it has cut out since: they stay in n, and
+    /// what they had signed stays valid.
+    ///
+    /// # Errors
+    /// The file is damaged, or there is none and the certificates make no quorum.
+    pub(crate) fn configurations(&self) -> Result<Configurations, Failure> {
+        if let Some(known) = Home::known_configurations(&self.path)? {
+            return Ok(known);
+        }
+        let derived = self.configuration().or_else(|failure| {
+            let uncut = Certificates::open(&self.path.join(Home::CERTIFICATES))?;
+            uncut.configuration(&self.id, &self.config.realm).map_err(|_| failure)
+        });
+        Ok(Configurations::starting_with(derived?))
     }
 }

@@ -33,6 +33,15 @@ fn measuring_gives_figures() {
     }
     // A read asks three of four nodes, and each of them answers.
     assert!(figure("/get/messages") >= 6.0, "{json}");
+    // Clients of two processes, 30 operations due a second for half a second, half of them gets.
+    let load = ["--processes", "2", "--rate", "30", "--reads", "50"];
+    let options =
+        [&["--json", "bench", "--store", "0", "--seconds", "0.5", "--clients", "2"], &load[..]];
+    let json = bftkv(&options.concat()).expect(0).json();
+    for path in ["/put/operations", "/get/operations", "/mix/operations"] {
+        let done = json.pointer(path).unwrap().as_u64();
+        assert!(done.is_some_and(|done| (14..=16).contains(&done)), "{path}: {json}");
+    }
     let options = ["--json", "bench", "store", "--backend", "memory", "--seconds", "0.1"];
     let json = bftkv(&options).expect(0).json();
     assert_eq!(json.pointer("/puts").unwrap().as_array().unwrap().len(), 3, "{json}");

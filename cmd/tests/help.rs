@@ -10,7 +10,7 @@ mod support;
 
 use support::bftkv;
 
-const COMMANDS: [&[&str]; 29] = [
+const COMMANDS: [&[&str]; 31] = [
     &["demo"],
     &["init"],
     &["cert", "list"],
@@ -23,6 +23,7 @@ const COMMANDS: [&[&str]; 29] = [
     &["put"],
     &["get"],
     &["history"],
+    &["sign"],
     &["verify"],
     &["revoked", "list"],
     &["revoked", "show"],
@@ -39,6 +40,7 @@ const COMMANDS: [&[&str]; 29] = [
     &["dm", "forget"],
     &["bench"],
     &["bench", "store"],
+    &["bench", "check"],
     &["completions"],
 ];
 

@@ -7,6 +7,8 @@
 )]
 
 mod dm;
+#[path = "homes/signing.rs"]
+mod signing;
 mod support;
 
 use std::os::unix::fs::PermissionsExt as _;

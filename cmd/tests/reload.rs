@@ -148,6 +148,12 @@ fn values_of_a_revoked_signer_are_certified_again() {
     let signers = verified["signers"].as_array().unwrap();
     assert!(signers.iter().all(|signer| signer["fingerprint"] != n1.as_str()), "{verified}");
 
+    // It holds in the homes of those who have cut n1 out as well: of a node, which has the configuration on
+    // disk, and of a user, who sees no clique of four any more.
+    cluster.at("n2", &["verify", text(&proof)]).expect(0);
+    cluster.at("u1", &["cert", "revoke", &n1, "--offline"]).expect(0);
+    cluster.at("u1", &["verify", text(&proof)]).expect(0);
+
     drop(serving);
     let silent = cluster.at("n2", &["repair", "--timeout", "0"]).expect(5);
     assert!(silent.text().contains("no answer"), "{silent:?}");

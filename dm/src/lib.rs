@@ -2,7 +2,9 @@
 //!
 //! Source: `docs/dm.md`.
 
+pub mod agree;
 pub mod keys;
+pub mod publish;
 pub mod sample;
 pub mod sign;
 pub mod time;

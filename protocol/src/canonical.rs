@@ -32,6 +32,11 @@ pub enum Domain {
     Vouch,
     /// The name under which vouches of a configuration's members certify.
     Vouched,
+    /// A password's key shows that its holder knows the password.
+    Login,
+    /// A file outside of the store. Its own bytes are signed, so that other programs can check the
+    /// signature; the domain stands in the notation alone.
+    File,
 }
 
 impl Domain {
@@ -50,6 +55,8 @@ impl Domain {
             Self::Announcement => "bftkv 1 announcement",
             Self::Vouch => "bftkv 1 vouch",
             Self::Vouched => "bftkv 1 vouched",
+            Self::Login => "bftkv 1 login",
+            Self::File => "bftkv 1 file",
         }
     }
 }

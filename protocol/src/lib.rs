@@ -46,6 +46,7 @@ mod node_id;
 mod progress;
 mod realm;
 mod refusal;
+mod roaming;
 mod seal;
 mod share;
 mod signature;
@@ -81,6 +82,10 @@ pub use node_id::{NodeId, NodeIdError};
 pub use progress::Progress;
 pub use realm::Realm;
 pub use refusal::{Objection, Refusal};
+pub use roaming::{
+    ElementBytes, Evaluated, LoginProof, LoginPurpose, ProofBytes, RecordBytes, RecordId,
+    RoamingAnswer, RoamingRefusal, RoamingRequest, SecretShare, Vault,
+};
 pub use seal::{NotValidNow, Opened, Seal, SealError, Stranger};
 pub use share::{CollectiveSignature, ShareStatement, SignatureShare};
 pub use signature::{Purpose, WriterSignature};

@@ -9,8 +9,9 @@ use crate::hash::digest;
 use crate::limited::{self, MAX_CERTIFICATES, MAX_LIST};
 use crate::{
     Abandon, Announcement, CertificateBytes, CertifiedEntry, Change, CollectiveSignature,
-    ConfigurationDigest, EquivocationProof, Lineage, Marks, NodeId, Refusal, SignatureBytes,
-    SignatureShare, SignedChange, SignedEntry, SignedTime, Timestamp, Variable,
+    ConfigurationDigest, EquivocationProof, Lineage, Marks, NodeId, Refusal, RoamingAnswer,
+    RoamingRequest, SignatureBytes, SignatureShare, SignedChange, SignedEntry, SignedTime,
+    Timestamp, Variable,
 };
 
 digest!(
@@ -155,6 +156,8 @@ pub enum Request {
         /// Whether it shall look at once for what is left.
         begin: bool,
     },
+    /// About a password.
+    Roaming(RoamingRequest),
 }
 
 impl Request {
@@ -183,6 +186,7 @@ impl Request {
             Self::RecallEntries { .. } => "recall entries",
             Self::Vouch { .. } => "vouch",
             Self::Repair { .. } => "repair",
+            Self::Roaming(request) => request.command(),
         }
     }
 }
@@ -260,6 +264,8 @@ pub enum Answer {
     Vouch(SignatureShare),
     /// To repair.
     Repair(RepairProgress),
+    /// About a password.
+    Roaming(RoamingAnswer),
 }
 
 /// Names one version of a variable.

@@ -75,6 +75,12 @@ pub enum Bug {
     UnknownIsLie,
     /// A refusal pushes a writer's timestamp as far as it likes.
     HintsUnclipped,
+    /// An entry is stored although hardly a signer is left that was not cut out.
+    LapsedStored,
+    /// b vouches are believed, instead of b+1.
+    LoneVouch,
+    /// b vouches certify an entry, instead of q.
+    SmallVouches,
 }
 
 #[cfg(feature = "planted")]
@@ -112,7 +118,7 @@ pub const fn is(_: Bug) -> bool {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 35] = [
         Self::SmallQuorums,
         Self::SmallCertificates,
         Self::AnyClique,
@@ -145,5 +151,8 @@ impl Bug {
         Self::AnyTwoShares,
         Self::UnknownIsLie,
         Self::HintsUnclipped,
+        Self::LapsedStored,
+        Self::LoneVouch,
+        Self::SmallVouches,
     ];
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::limited::{self, MAX_LIST};
 use crate::{
     Address, Announcement, CertifiedEntry, Change, ConfigurationDigest, EquivocationProof, NodeId,
-    Slot, Timestamp,
+    RoamingRefusal, Slot, Timestamp,
 };
 
 /// Why a server did not do what was asked. Refusals travel like answers, authenticated by the
@@ -114,6 +114,9 @@ pub enum Refusal {
     /// stored here: it must be certified again first.
     #[error("too many of its signers were cut out: it must be certified again")]
     Lapsed,
+    /// About a password.
+    #[error("{0}")]
+    Roaming(RoamingRefusal),
 }
 
 /// Why a member does not sign a change of members.
@@ -191,6 +194,7 @@ impl Refusal {
             Self::Objection(_) => 204,
             Self::CatchingUp => 104,
             Self::Outdated(_) => 205,
+            Self::Roaming(refusal) => refusal.code(),
         }
     }
 }

@@ -25,6 +25,8 @@ pub enum Purpose {
     Announcement,
     /// A member's word that it stores an entry.
     Vouch,
+    /// Somebody's signature of a file outside of the store.
+    File,
 }
 
 impl Purpose {
@@ -40,6 +42,7 @@ impl Purpose {
             Self::Change => Domain::Change,
             Self::Announcement => Domain::Announcement,
             Self::Vouch => Domain::Vouch,
+            Self::File => Domain::File,
         }
     }
 }

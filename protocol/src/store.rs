@@ -6,7 +6,7 @@ use crate::entry::Outline;
 use crate::limited::{self, MAX_LIST};
 use crate::{
     Abandon, Address, CertifiedEntry, EntryHash, EntryId, EquivocationProof, Invalid, NodeId,
-    Purpose, Realm, SignedEntry, StoreAge, Timestamp, ValueDigest, Variable, Verify,
+    Purpose, Realm, SignedEntry, StoreAge, Timestamp, ValueDigest, Variable, Vault, Verify,
     WriterSignature,
 };
 
@@ -128,13 +128,18 @@ pub struct Batch {
     pub marks: Vec<(Variable, Marks)>,
     /// Proofs of equivocation to keep for ever.
     pub proofs: Vec<EquivocationProof>,
+    /// Shares and counters of passwords to replace.
+    pub vaults: Vec<(Variable, Vault)>,
 }
 
 impl Batch {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.marks.is_empty() && self.proofs.is_empty()
+        self.entries.is_empty()
+            && self.marks.is_empty()
+            && self.proofs.is_empty()
+            && self.vaults.is_empty()
     }
 }
 
@@ -230,4 +235,11 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     fn proofs(&self) -> Result<Vec<EquivocationProof>, StoreError>;
+
+    /// The shares and counters of a variable's password. It is guarded like a signer's memory: an
+    /// older one is never given for the newest.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn vault(&self, variable: &Variable) -> Result<Option<Vault>, StoreError>;
 }

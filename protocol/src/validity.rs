@@ -95,7 +95,7 @@ pub fn verify_certified(
     let signers = verify_signers(certified, basis, configuration, keys)?;
     let mut short = None;
     for clique in configuration.cliques() {
-        let (have, need) = (count(clique, &signers), needed(clique));
+        let (have, need) = (count(clique, &signers), needed(clique, basis));
         if have < need {
             short = Some(Invalid::TooFew { have, need, n: clique.len() });
         } else if planted::is(Bug::AnyClique) {
@@ -115,8 +115,11 @@ fn count(clique: &Group, signers: &[NodeId]) -> usize {
     }
 }
 
-fn needed(clique: &Group) -> usize {
+fn needed(clique: &Group, basis: Basis) -> usize {
     let thresholds = clique.thresholds();
+    if basis == Basis::Vouches && planted::is(Bug::SmallVouches) {
+        return thresholds.b();
+    }
     let few = planted::is(Bug::SmallCertificates) || planted::is(Bug::SmallQuorums);
     if few { thresholds.one_honest() } else { thresholds.q() }
 }

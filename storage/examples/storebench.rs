@@ -202,5 +202,5 @@ fn batch(n: u64) -> Result<Batch, Failure> {
         ),
     };
     let marks = Marks { seen: timestamp, ..Marks::default() };
-    Ok(Batch { entries: vec![entry], marks: vec![(variable, marks)], proofs: vec![] })
+    Ok(Batch { entries: vec![entry], marks: vec![(variable, marks)], ..Batch::default() })
 }

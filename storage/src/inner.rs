@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bftkv_protocol::{
-    Batch, CertifiedEntry, EquivocationProof, StoreError, Timestamp, Variable, VariableState,
+    Batch, CertifiedEntry, EquivocationProof, StoreError, Timestamp, Variable, VariableState, Vault,
 };
 
 use crate::backend::{Backend, Change, corrupt};
@@ -128,10 +128,10 @@ impl Inner {
             let Some((last, _)) = page.last() else { break };
             from = behind(last);
             for (key, record) in &page {
-                let head: Head = record::open(key, record)?;
-                found.extend(
-                    Key::decode(key).and_then(Key::into_variable).filter(|_| is_wanted(&head)),
-                );
+                let Some(Key::Head(variable)) = Key::decode(key) else { continue };
+                if is_wanted(&record::open(key, record)?) {
+                    found.push(variable);
+                }
             }
         }
         found.truncate(limit);
@@ -164,6 +164,14 @@ impl Inner {
         }
         for (variable, change) in all.heads {
             changes.extend(self.change_head(&mut ledger, variable, change)?);
+        }
+        for (variable, vault) in all.vaults {
+            let key = Key::Vault(variable).encode();
+            let old = self.head_record(&key)?;
+            let record = record::seal(&key, &vault)?;
+            if old.as_ref() != Some(&record) {
+                changes.push(ledger.replace(key, old.as_deref(), record)?);
+            }
         }
         for proof in all.proofs {
             if ledger.is_new_proof(&proof) {
@@ -330,6 +338,12 @@ impl Inner {
         let pending = Pending::encode(batch)?;
         let bytes = pending.bytes;
         self.queue.submit(pending, bytes, |group| self.commit_group(group))
+    }
+
+    pub(crate) fn vault(&self, variable: &Variable) -> Result<Option<Vault>, StoreError> {
+        self.require_complete()?;
+        let key = Key::Vault(variable.clone()).encode();
+        self.head_record(&key)?.map(|record| record::open(&key, &record)).transpose()
     }
 
     pub(crate) fn proofs(&self) -> Result<Vec<EquivocationProof>, StoreError> {

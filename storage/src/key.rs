@@ -15,6 +15,9 @@ const ESCAPED_NUL: [u8; 2] = [0, 0xff];
 const END_OF_NAME: [u8; 2] = [0, 1];
 const BEHIND_NAME: [u8; 2] = [0, 2];
 
+/// A name's end, and one byte more.
+const END_OF_VAULT: [u8; 3] = [0, 1, b's'];
+
 /// A key, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Key {
@@ -22,6 +25,9 @@ pub(crate) enum Key {
     Census,
     /// A signer's memory, and which version is the newest.
     Head(Variable),
+    /// Shares and counters of a password. It lies beside the head and is counted, checked and
+    /// remembered as heads are: a server that is told an old one gives free guesses.
+    Vault(Variable),
     /// A certified entry.
     Version(Variable, Timestamp),
     /// A proof of equivocation, numbered in the order of arrival.
@@ -33,6 +39,7 @@ impl Key {
         match self {
             Self::Census => vec![CENSUS],
             Self::Head(variable) => named(HEAD, variable.as_bytes(), END_OF_NAME),
+            Self::Vault(variable) => named(HEAD, variable.as_bytes(), END_OF_VAULT),
             Self::Version(variable, timestamp) => {
                 let mut key = start_of_versions(variable);
                 key.extend_from_slice(&(!timestamp.get()).to_be_bytes());
@@ -54,6 +61,7 @@ impl Key {
             PROOF => Some(Self::Proof(u64::from_be_bytes(rest.try_into().ok()?))),
             HEAD => match split_name(rest)? {
                 (variable, []) => Some(Self::Head(variable)),
+                (variable, [b's']) => Some(Self::Vault(variable)),
                 _ => None,
             },
             VERSION => {
@@ -68,13 +76,15 @@ impl Key {
     /// The variable that the record belongs to.
     pub(crate) fn into_variable(self) -> Option<Variable> {
         match self {
-            Self::Head(variable) | Self::Version(variable, _) => Some(variable),
+            Self::Head(variable) | Self::Vault(variable) | Self::Version(variable, _) => {
+                Some(variable)
+            }
             Self::Census | Self::Proof(_) => None,
         }
     }
 }
 
-/// Whether a key is that of a head.
+/// Whether a key is that of a head, or of a vault beside it.
 pub(crate) fn is_head(key: &[u8]) -> bool {
     key.first() == Some(&HEAD)
 }
@@ -166,6 +176,7 @@ mod tests {
             Just(Key::Census),
             any::<u64>().prop_map(Key::Proof),
             names().prop_map(Key::Head),
+            names().prop_map(Key::Vault),
             (names(), any::<u64>()).prop_map(|(x, t)| Key::Version(x, Timestamp::new(t))),
         ]
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bftkv_protocol::{Batch, CertifiedEntry, EquivocationProof, StoreError, Variable};
+use bftkv_protocol::{Batch, CertifiedEntry, EquivocationProof, StoreError, Variable, Vault};
 
 use crate::backend::{Pair, corrupt};
 use crate::head::{Head, HeadChange, Newest};
@@ -16,6 +16,7 @@ pub(crate) struct Pending {
     pub(crate) records: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(crate) heads: BTreeMap<Variable, HeadChange>,
     pub(crate) proofs: Vec<EquivocationProof>,
+    pub(crate) vaults: BTreeMap<Variable, Vault>,
     /// How much is to be written, in bytes.
     pub(crate) bytes: usize,
 }
@@ -47,6 +48,10 @@ impl Pending {
             pending.bytes += record.len();
             pending.heads.entry(variable).or_default().marks = Some(head.marks);
         }
+        for (variable, vault) in batch.vaults {
+            pending.bytes += vault.as_bytes().len();
+            pending.vaults.insert(variable, vault);
+        }
         Ok(pending)
     }
 
@@ -57,6 +62,7 @@ impl Pending {
             self.heads.entry(variable).or_default().merge(change);
         }
         self.proofs.extend(later.proofs);
+        self.vaults.extend(later.vaults);
     }
 }
 

@@ -72,6 +72,7 @@ pub(crate) fn name(key: &[u8]) -> String {
     match Key::decode(key) {
         Some(Key::Census) => "census".into(),
         Some(Key::Head(variable)) => format!("head of {variable}"),
+        Some(Key::Vault(variable)) => format!("password shares of {variable}"),
         Some(Key::Version(variable, t)) => format!("{variable} at t={t}"),
         Some(Key::Proof(number)) => format!("proof {number}"),
         None => format!("unknown key of {} bytes", key.len()),

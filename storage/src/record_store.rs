@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use bftkv_protocol::{
     Batch, CertifiedEntry, EquivocationProof, Store, StoreAge, StoreError, Timestamp, Variable,
-    VariableState,
+    VariableState, Vault,
 };
 
 use crate::backend::Backend;
@@ -255,5 +255,9 @@ impl Store for RecordStore {
 
     fn proofs(&self) -> Result<Vec<EquivocationProof>, StoreError> {
         self.with(Inner::proofs)
+    }
+
+    fn vault(&self, variable: &Variable) -> Result<Option<Vault>, StoreError> {
+        self.with(|inner| inner.vault(variable))
     }
 }

@@ -159,7 +159,7 @@ impl<'a> Copy<'a> {
             Ok(()) => self.salvage.copied += 1,
             Err(_) => self.salvage.damaged.push(Damaged::of(&pair.0)),
         }
-        if self.batch.entries.len() + self.batch.marks.len() < COPY_PAGE {
+        if self.batch.entries.len() + self.batch.marks.len() + self.batch.vaults.len() < COPY_PAGE {
             return Ok(());
         }
         self.flush()
@@ -177,6 +177,11 @@ impl<'a> Copy<'a> {
             Some(Key::Head(variable)) => {
                 let head: Head = record::open(key, record)?;
                 self.batch.marks.push((variable, head.marks));
+            }
+            // It may be an older one: no matter, as a node with a salvaged store has lost its memory,
+            // and no attempts are left under an earlier one.
+            Some(Key::Vault(variable)) => {
+                self.batch.vaults.push((variable, record::open(key, record)?));
             }
             Some(Key::Version(..)) => self.batch.entries.push(open_entry(pair)?),
             Some(Key::Proof(_)) => self.batch.proofs.push(record::open(key, record)?),

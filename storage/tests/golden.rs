@@ -45,6 +45,7 @@ fn batch() -> Batch {
         entries: vec![entry(&x, 1, b""), entry(&x, 258, b"value")],
         marks: vec![(x, marks(258))],
         proofs: vec![proof(4)],
+        ..Batch::default()
     }
 }
 

@@ -156,7 +156,7 @@ const FEW: u64 = 20;
 /// What one commit brought for a variable.
 fn part(n: u64) -> Batch {
     let entries = vec![entry(&x(n), 1, &[0x5a; 300])];
-    Batch { entries, marks: vec![(x(n), marks(1))], proofs: vec![proof(3)] }
+    Batch { entries, marks: vec![(x(n), marks(1))], proofs: vec![proof(3)], ..Batch::default() }
 }
 
 /// Writes the files, one byte of one of them changed. Most of a small redb file is zeros of free

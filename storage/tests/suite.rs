@@ -68,6 +68,7 @@ fn everything_is_found_again_after_reopening() {
             entries: vec![entry(&x, 3, b"three"), entry(&x, 9, b"nine"), entry(&x, 5, b"")],
             marks: vec![(x.clone(), marks(9)), (name("only marks"), marks(1))],
             proofs: vec![proof(1), proof(2)],
+            ..Batch::default()
         };
         kind.open().commit(batch).unwrap();
         let store = kind.open();
@@ -235,7 +236,7 @@ impl Model {
             Step::Both(x, t) => {
                 let Batch { entries, .. } = self.apply(&Step::Put(x.clone(), *t, 0));
                 let Batch { marks, .. } = self.apply(&Step::Mark(x.clone(), *t));
-                Batch { entries, marks, proofs: vec![] }
+                Batch { entries, marks, ..Batch::default() }
             }
             Step::Proof(guilty) => {
                 if !self.proofs.contains(guilty) {

@@ -14,6 +14,9 @@ const SEEDS_PER_FAULT: u64 = 25;
 /// How many seeds there are with changing members.
 const SEEDS_OF_CHANGES: u64 = 400;
 
+/// How many seeds there are of each kind of changing members besides.
+const SEEDS_OF_EACH_KIND: u64 = 100;
+
 /// How many seeds a planted bug may survive.
 const SEEDS_PER_PLANT: u64 = 1_500;
 
@@ -24,11 +27,7 @@ fn violated(seed: u64, settings: &Settings) -> Vec<&'static str> {
 
 /// Whether one of the first seeds shows that this planted bug violates this invariant.
 fn finds(plant: Plant, invariant: &str) -> bool {
-    let faults = match plant.is_about_members() {
-        true => Faults::With(Fault::Membership),
-        false => Faults::Drawn,
-    };
-    let settings = Settings { plant: Some(plant), faults, ..Settings::default() };
+    let settings = Settings { plant: Some(plant), faults: plant.faults(), ..Settings::default() };
     (0..SEEDS_PER_PLANT).any(|seed| violated(seed, &settings).contains(&invariant))
 }
 
@@ -138,6 +137,33 @@ fn nothing_is_violated_while_members_change() {
     assert!(counts.changes > SEEDS_OF_CHANGES && counts.written > SEEDS_OF_CHANGES, "{counts:?}");
 }
 
+/// What happens besides, while members change: two operators and liars who propose; members that are cut
+/// out, repair, stolen keys; disks that are lost.
+#[test]
+fn nothing_is_violated_by_what_happens_while_members_change() {
+    let play = |fault: Fault| {
+        let mut counts = Counts::default();
+        for seed in 1000..1000 + SEEDS_OF_EACH_KIND {
+            // Every second one is small: there, members are replaced most often.
+            let shape = (seed % 2 == 0).then_some(Shape::Alone(4));
+            let faults = Faults::With(fault);
+            let report = run(seed, &Settings { shape, faults, ..Settings::default() });
+            let name = fault.name();
+            assert_eq!(report.violations, [], "seed {seed} --fault {name} with {shape:?}");
+            counts = counts.plus(report.counts);
+        }
+        counts
+    };
+    let (rivals, cut_out, disks) = std::thread::scope(|scope| {
+        let cut_out = scope.spawn(|| play(Fault::CutOut));
+        let others = (play(Fault::Rivals), play(Fault::MovingDisks));
+        (others.0, cut_out.join().unwrap(), others.1)
+    });
+    assert!(rivals.split > 0 && rivals.changes > SEEDS_OF_EACH_KIND, "{rivals:?}");
+    assert!(cut_out.repaired > SEEDS_OF_EACH_KIND && cut_out.stolen > 0, "{cut_out:?}");
+    assert!(disks.changes > SEEDS_OF_EACH_KIND, "{disks:?}");
+}
+
 #[test]
 fn recording_a_trace_changes_nothing() {
     let silent = run(5, &Settings::default());
@@ -224,4 +250,24 @@ fn a_member_that_serves_before_it_took_over_is_found() {
 fn a_new_member_without_old_versions_is_found() {
     let name = "what was acknowledged or read is found in every quorum, old versions too";
     assert!(finds(Plant::NewestOnly, name));
+}
+
+#[test]
+fn a_member_that_answers_on_after_it_stopped_is_found() {
+    assert!(finds(Plant::AnswersOn, "nobody honest is accused"));
+}
+
+#[test]
+fn a_member_that_votes_twice_is_found() {
+    assert!(finds(Plant::VotesTwice, "a configuration has one successor"));
+}
+
+#[test]
+fn a_vouch_for_what_is_not_stored_is_found() {
+    assert!(finds(Plant::VouchUnstored, "one timestamp has one certificate, and it is genuine"));
+}
+
+#[test]
+fn what_nobody_certifies_again_is_found() {
+    assert!(finds(Plant::NeverRepairs, "after healing, what has lost signers is certified again"));
 }

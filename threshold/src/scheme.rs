@@ -25,7 +25,7 @@ pub enum Scheme {
 }
 
 /// The public part of a key. Everybody has it; it verifies signatures and finds liars.
-pub trait GroupKey: fmt::Debug {
+pub trait GroupKey: fmt::Debug + Send + Sync {
     /// Which scheme.
     fn scheme(&self) -> Scheme;
 
@@ -61,7 +61,7 @@ pub trait GroupKey: fmt::Debug {
 }
 
 /// One party's share of a key. Secret: wiped when dropped, and not shown by `Debug`.
-pub trait KeyShare: fmt::Debug {
+pub trait KeyShare: fmt::Debug + Send + Sync {
     /// Whose share.
     fn party(&self) -> Party;
 
@@ -136,7 +136,7 @@ pub enum Step {
 
 /// Puts partial signatures together. Who lies is named, and only who lies: a combiner blames a
 /// party for bytes that were handed in under its name, never for silence.
-pub trait Combiner: fmt::Debug {
+pub trait Combiner: fmt::Debug + Send + Sync {
     /// Takes a party's partial signatures. They are not verified one by one: [`Combiner::step`]
     /// verifies the result and looks for the liar only if there is one.
     ///

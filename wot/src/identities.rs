@@ -29,6 +29,12 @@ impl QuorumCertificates {
         Self { keyring, cliques }
     }
 
+    /// For somebody who asks about all cliques of this configuration.
+    #[must_use]
+    pub fn of_all(keyring: Keyring, configuration: &Configuration) -> Self {
+        Self { keyring, cliques: Arc::from(configuration.cliques()) }
+    }
+
     /// The members of the cliques that have certified a user ID of `writer` with this address,
     /// valid now. Members that were cut out vouch for nobody, and nobody for who was cut out.
     #[must_use]

@@ -68,7 +68,9 @@ mod channel;
 mod clique;
 mod configuration;
 mod container;
+mod email_proof;
 mod error;
+mod file_signature;
 mod framing;
 mod generate;
 mod graph;
@@ -95,7 +97,9 @@ pub use clique::{
     CliqueError, CliqueSearch, FoundCliques, QuorumClique, maximal_clique, quorum_cliques,
 };
 pub use configuration::{ConfigurationOptions, DeriveError, derive_configuration};
+pub use email_proof::EMAIL_PROOF_SUBTYPE;
 pub use error::{CertificateError, KeyError, ReadError};
+pub use file_signature::{FileSignature, FileSignatureError, REALM_NOTATION};
 pub use generate::{Generated, Statement, armor, generate_key, generate_sealing_key};
 pub use graph::{TrustGraph, Vertex};
 pub use identities::QuorumCertificates;

@@ -10,6 +10,7 @@ use sequoia_openpgp::parse::Parse;
 use sequoia_openpgp::serialize::SerializeInto;
 use sequoia_openpgp::{Cert, Fingerprint, KeyHandle, Packet};
 
+use crate::email_proof::is_email_proof;
 use crate::{CertificateError, Identity, IdentityKind};
 
 /// The greatest certificate that is looked into to strip what is not needed. A flooded one is
@@ -198,33 +199,45 @@ fn drop_unknown_secrets(cert: Cert) -> Result<Cert, CertificateError> {
     Cert::from_packets(packets.into_iter()).map_err(CertificateError::malformed)
 }
 
-/// Drops what no rule needs: secrets, pictures, user IDs and subkeys that the certificate's own
-/// key has not bound (anybody can append some), and of the certifications by one issuer on one
-/// user ID all but the newest.
+/// Drops what no rule needs: secrets, pictures, user IDs, e-mail proofs and subkeys that the
+/// certificate's own key has not bound (anybody can append some), and of the certifications by one
+/// issuer on one user ID or e-mail proof all but the newest.
 pub(crate) fn strip(cert: Cert) -> Result<Cert, CertificateError> {
     let cert = cert
         .strip_secret_key_material()
-        .retain_user_attributes(|_| false)
+        .retain_user_attributes(|ua| {
+            is_email_proof(ua.user_attribute()) && ua.self_signatures().next().is_some()
+        })
         .retain_userids(|ua| ua.self_signatures().next().is_some())
         .retain_subkeys(|subkey| subkey.self_signatures().next().is_some());
     let own = KeyHandle::from(cert.fingerprint());
     let mut newest: BTreeMap<StatementKey, Option<SystemTime>> = BTreeMap::new();
+    let mut note = |about: &About, signature: &Signature| {
+        let created = signature.signature_creation_time();
+        let known = newest.entry(statement_key(about, signature)).or_insert(created);
+        *known = (*known).max(created);
+    };
     for ua in cert.userids() {
-        for signature in ua.certifications().chain(ua.other_revocations()) {
-            let key = statement_key(ua.userid().value(), signature);
-            let created = signature.signature_creation_time();
-            newest.entry(key).and_modify(|t| *t = (*t).max(created)).or_insert(created);
-        }
+        let about = (Tag::UserID, ua.userid().value().to_vec());
+        ua.certifications().chain(ua.other_revocations()).for_each(|s| note(&about, s));
     }
-    let mut user_id = Vec::new();
+    for ua in cert.user_attributes() {
+        let about = (Tag::UserAttribute, ua.user_attribute().value().to_vec());
+        ua.certifications().chain(ua.other_revocations()).for_each(|s| note(&about, s));
+    }
+    let mut about = (Tag::Reserved, Vec::new());
     let keep = |packet: &Packet| match packet {
         Packet::UserID(id) => {
-            user_id = id.value().to_vec();
+            about = (Tag::UserID, id.value().to_vec());
+            true
+        }
+        Packet::UserAttribute(attribute) => {
+            about = (Tag::UserAttribute, attribute.value().to_vec());
             true
         }
         Packet::Signature(signature) => {
             let by_owner = signature.get_issuers().iter().any(|issuer| issuer.aliases(&own));
-            let found = newest.get(&statement_key(&user_id, signature));
+            let found = newest.get(&statement_key(&about, signature));
             by_owner || found.is_none_or(|newest| *newest == signature.signature_creation_time())
         }
         _ => true,
@@ -249,12 +262,15 @@ pub(crate) fn strip_unknown(
     Cert::from_packets(packets.into_iter()).map_err(CertificateError::malformed)
 }
 
-/// A user ID and the alleged issuers of a statement about it.
-type StatementKey = (Vec<u8>, Vec<Vec<u8>>);
+/// A user ID or a user attribute.
+type About = (Tag, Vec<u8>);
 
-fn statement_key(user_id: &[u8], signature: &Signature) -> StatementKey {
+/// What a statement is about, and its alleged issuers.
+type StatementKey = (About, Vec<Vec<u8>>);
+
+fn statement_key(about: &About, signature: &Signature) -> StatementKey {
     let issuers = signature.get_issuers();
-    (user_id.to_vec(), issuers.iter().map(|issuer| issuer.as_bytes().to_vec()).collect())
+    (about.clone(), issuers.iter().map(|issuer| issuer.as_bytes().to_vec()).collect())
 }
 
 #[cfg(test)]

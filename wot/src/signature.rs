@@ -64,14 +64,19 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Signature, Reason> {
 /// Checks the form of a protocol signature, but not its cryptography: type, purpose, hash and
 /// issuer. Gives the fingerprint of the key that is named as its maker.
 pub(crate) fn check_form(signature: &Signature, purpose: Purpose) -> Result<Fingerprint, Reason> {
+    check_kind(signature, purpose)?;
+    issuer(signature)
+}
+
+/// Checks type, hash and purpose.
+pub(crate) fn check_kind(signature: &Signature, purpose: Purpose) -> Result<(), Reason> {
     if signature.typ() != SignatureType::Binary {
         return Err("not a signature over binary data");
     }
     if !is_strong(signature.hash_algo()) {
         return Err("its hash is not SHA-256, SHA-384 or SHA-512");
     }
-    check_purpose(signature, purpose)?;
-    issuer(signature)
+    check_purpose(signature, purpose)
 }
 
 fn check_purpose(signature: &Signature, purpose: Purpose) -> Result<(), Reason> {
@@ -125,6 +130,15 @@ pub(crate) fn verify(
 ) -> Result<(), Reason> {
     let mut hash = context(signature)?;
     hash.update(message);
+    verify_hashed(signature, key, hash)
+}
+
+/// The same, with a context that has taken in the message.
+pub(crate) fn verify_hashed(
+    signature: &Signature,
+    key: &VerificationKey,
+    mut hash: sequoia_openpgp::crypto::hash::Context,
+) -> Result<(), Reason> {
     signature.hash(&mut hash).map_err(|_| "it cannot be hashed")?;
     let digest = hash.into_digest().map_err(|_| "it cannot be hashed")?;
     check_frame(signature, key.public(), &digest)?;

@@ -22,6 +22,8 @@ use bftkv_wot::OwnKey;
 
 use self::drive::drive;
 use self::inner::Inner;
+pub(crate) use self::refresh::known_configurations;
+
 pub use self::members::{ChangeFailure, ChangeProgress, MemberStatus, Place};
 use self::pace::Pace;
 pub use self::repair::RepairStatus;

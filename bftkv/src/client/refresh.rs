@@ -17,6 +17,13 @@ use crate::record_file::RecordFile;
 /// The first line of the file with the adopted configurations.
 pub(super) const MAGIC: &[u8] = b"bftkv configurations 1\n";
 
+/// What the home of a client has in this file.
+pub(crate) fn known_configurations(
+    path: &std::path::Path,
+) -> Result<Option<Configurations>, Error> {
+    read(&RecordFile::new(Some(path.to_owned()), MAGIC))
+}
+
 /// What was adopted earlier.
 pub(super) fn read(file: &RecordFile) -> Result<Option<Configurations>, Error> {
     let lineage: Option<Lineage> = file.read()?;

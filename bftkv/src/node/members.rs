@@ -11,7 +11,7 @@ use bftkv_protocol::server::{
     Certifications, Judgement, Membership, MembershipRecord, Proposal, Standing,
 };
 use bftkv_protocol::{
-    Answer, Change, ChangeError, Configuration, ConfigurationDigest, Configurations, NodeId,
+    Answer, Change, ChangeError, Configuration, ConfigurationDigest, Configurations, Group, NodeId,
     Objection, Outcome, Purpose, Refusal, Request, Sign, SignatureShare, SignedChange,
 };
 use bftkv_wot::{OwnKey, TrustGraph};
@@ -56,6 +56,10 @@ pub(super) struct Members {
     /// A copy for those who only look.
     seen: RwLock<Membership>,
     confirmed: RwLock<bool>,
+    /// Nothing is known of the realm but nodes that may be in it: neither the web of trust nor a quorum
+    /// has shown a configuration yet. What stands in for one is never told to anybody, never changed
+    /// by votes, and not kept on disk.
+    waiting: RwLock<bool>,
     file: RecordFile,
     realm: RealmConfig,
     certificates: Certificates,
@@ -74,7 +78,8 @@ impl Certifications for Trust<'_> {
 }
 
 impl Members {
-    /// Reads what is on disk, or begins with what the web of trust gives.
+    /// Reads what is on disk, or begins with what the web of trust gives. If that is nothing, the node
+    /// is a guest among the nodes that it knows, until it hears what the realm has.
     pub(super) fn open(
         first: Option<Configuration>,
         path: Option<std::path::PathBuf>,
@@ -85,7 +90,9 @@ impl Members {
     ) -> Result<Self, Error> {
         let file = RecordFile::new(path, MAGIC);
         let me = key.id().clone();
-        let (membership, confirmed) = match (file.read::<OnDisk>()?, first) {
+        let on_disk = file.read::<OnDisk>()?;
+        let waiting = on_disk.is_none() && first.is_none();
+        let (membership, confirmed) = match (on_disk, first) {
             (Some(found), _) => {
                 (Membership::restore(me, found.record).map_err(Error::Members)?, found.confirmed)
             }
@@ -93,13 +100,17 @@ impl Members {
                 let known = Arc::new(Configurations::starting_with(first));
                 (Membership::begin(me, known), false)
             }
-            (None, None) => return Err(Error::NotConfigured),
+            (None, None) => {
+                let others = everybody_else(&me, &realm, &certificates)?;
+                (Membership::arrive(me, Arc::new(Configurations::starting_with(others))), false)
+            }
         };
         certificates.keep_members(membership.configurations().newest());
         let members = Self {
             state: Arc::new(tokio::sync::RwLock::new(membership.clone())),
             seen: RwLock::new(membership),
             confirmed: RwLock::new(confirmed),
+            waiting: RwLock::new(waiting),
             file,
             realm,
             certificates,
@@ -139,7 +150,15 @@ impl Members {
         *self.confirmed.write().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
+    /// Whether neither the web of trust nor a quorum has shown a configuration yet.
+    pub(super) fn is_waiting(&self) -> bool {
+        *self.waiting.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn save(&self, membership: &Membership) -> Result<(), Error> {
+        if self.is_waiting() {
+            return Ok(());
+        }
         let on_disk = OnDisk { record: membership.record(), confirmed: self.is_confirmed() };
         Ok(self.file.write(&on_disk)?)
     }
@@ -155,6 +174,9 @@ impl Members {
     // ----- answers -----
 
     pub(super) fn answer_configurations(&self, above: u64) -> Outcome {
+        if self.is_waiting() {
+            return Err(Refusal::NotMember);
+        }
         let seen = self.seen();
         let known = seen.configurations();
         Ok(Answer::Configurations {
@@ -214,6 +236,11 @@ impl Members {
 
     /// Takes a successor: stops under the old configuration, durably. Tells whether it was new.
     async fn take(&self, core: &Core, change: SignedChange) -> Result<bool, Taken> {
+        if self.is_waiting() {
+            let (named, newest) =
+                (change.votes.configuration(), self.configurations().newest().digest());
+            return Err(Taken::Not(ChangeError::Predecessor { named, newest }));
+        }
         // The votes are checked before anybody is kept waiting.
         let checked = self.seen().extend(change.clone(), self.certificates.keys());
         if !checked.map_err(Taken::Not)? {
@@ -245,6 +272,12 @@ impl Members {
 
     /// Uses what a quorum of the realm has, instead of what the web of trust gave.
     async fn replace(&self, core: &Core, known: Configurations) -> Result<(), Error> {
+        self.confirm();
+        self.begin_with(core, known).await
+    }
+
+    /// Uses these instead of what was known.
+    async fn begin_with(&self, core: &Core, known: Configurations) -> Result<(), Error> {
         let mut state = self.state.write().await;
         let me = self.key.id().clone();
         let known = Arc::new(known);
@@ -253,7 +286,7 @@ impl Members {
             None => Membership::begin(me, known),
         };
         self.certificates.keep_members(new.configurations().newest());
-        self.confirm();
+        *self.waiting.write().unwrap_or_else(PoisonError::into_inner) = false;
         self.change(&mut state, new)?;
         core.reconfigure(state.configurations());
         let standing = state.standing();
@@ -303,9 +336,22 @@ impl Members {
     async fn look_around(&self, core: &Core) {
         let ours = self.configurations();
         let patience = Patience::within(ROUND);
-        let derived = Some(&**ours.first());
-        let found = bootstrap::find(&self.peers, &self.certificates, derived, patience).await;
-        let Some(found) = found else { return };
+        let derived = if self.is_waiting() {
+            self.certificates.configuration(self.key.id(), &self.realm).ok()
+        } else {
+            Some((**ours.first()).clone())
+        };
+        let found = bootstrap::find(&self.peers, &self.certificates, derived.as_ref(), patience);
+        let Some(found) = found.await else {
+            // What was imported since may show a clique: then the node begins as one that had seen it
+            // at its start.
+            if let Some(derived) = derived.filter(|_| self.is_waiting())
+                && let Err(error) = self.begin_with(core, derived.into()).await
+            {
+                tracing::error!(%error, "cannot take the configuration that the web of trust shows");
+            }
+            return;
+        };
         if found.newest().digest() == ours.newest().digest() {
             return;
         }
@@ -353,6 +399,30 @@ impl Members {
         others.remove(self.key.id());
         others
     }
+}
+
+/// What the home of a node has in this file.
+pub(crate) fn known_configurations(
+    path: &std::path::Path,
+) -> Result<Option<Configurations>, Error> {
+    let file = RecordFile::new(Some(path.to_owned()), MAGIC);
+    let Some(found) = file.read::<OnDisk>()? else { return Ok(None) };
+    found.record.configurations().map(Some).map_err(Error::Members)
+}
+
+/// What stands in for a configuration as long as none is known: all nodes but this one, so that
+/// it has no part in it.
+fn everybody_else(
+    me: &NodeId,
+    realm: &RealmConfig,
+    certificates: &Certificates,
+) -> Result<Configuration, Error> {
+    let others = || Group::new(certificates.nodes().into_iter().filter(|id| id != me));
+    if others().len() == 0 {
+        return Err(Error::NotConfigured);
+    }
+    let made = Configuration::new(realm.realm()?, 1, vec![others()], others(), true);
+    made.map_err(|error| Error::Quorum(error.into()))
 }
 
 /// Why a change was not taken.

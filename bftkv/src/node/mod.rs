@@ -16,13 +16,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::server::Standing;
-use bftkv_protocol::{Configuration, NodeId, RepairProgress, Sign, Store, StoreError};
+use bftkv_protocol::{
+    Configuration, ConfigurationError, NodeId, RepairProgress, Sign, Store, StoreError,
+};
 use bftkv_storage::{RecordStore, Salvage};
 use bftkv_transport::{ClientLimits, Handler, HttpServer, Rate, ServerLimits, Transport};
-use bftkv_wot::OwnKey;
+use bftkv_wot::{DeriveError, OwnKey};
 
 use self::announced::Announced;
 use self::core::Core;
+pub(crate) use self::members::known_configurations;
+
 use self::members::Members;
 use self::recovery::{Gate, Recovery};
 use self::repairs::Repairs;
@@ -78,7 +82,8 @@ impl std::fmt::Debug for Node {
 
 impl Node {
     /// Opens a home: reads its key and certificates, derives the configuration, opens and checks
-    /// the store.
+    /// the store. Where the web of trust shows no clique, the node begins as a guest
+    /// ([`Node::is_waiting`]).
     ///
     /// # Errors
     /// The home, the disk or the web of trust is at fault; the message says what to do.
@@ -112,7 +117,7 @@ impl Node {
         let configuration = if Members::is_on_disk(&members) {
             None
         } else {
-            Some(certificates.configuration(key.id(), &realm)?)
+            first_configuration(&certificates, key.id(), &realm)?
         };
         let store = open()?;
         let transport = certificates.transport(&key, ClientLimits::default())?;
@@ -222,6 +227,13 @@ impl Node {
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.members.seen().standing()
+    }
+
+    /// Whether neither its web of trust nor a quorum has shown it a configuration yet: it is a guest that
+    /// asks the nodes that it knows.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.members.is_waiting()
     }
 
     /// How far it has come with having entries certified again whose signers were cut out.
@@ -344,5 +356,24 @@ impl RunningNode {
         let stopped = self.server.shutdown(self.patience).await;
         tracing::info!(?stopped, "stopped serving");
         Ok(())
+    }
+}
+
+/// What the web of trust shows; `None` if there is no clique in it but there are nodes to ask.
+fn first_configuration(
+    certificates: &Certificates,
+    me: &NodeId,
+    realm: &RealmConfig,
+) -> Result<Option<Configuration>, Error> {
+    let no_clique = |error: &Error| {
+        matches!(error, Error::Quorum(DeriveError::Configuration(ConfigurationError::NoClique)))
+    };
+    match certificates.configuration(me, realm) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if no_clique(&error) && certificates.nodes().iter().any(|id| id != me) => {
+            tracing::warn!(%error, "this node is a guest until it hears what the realm has");
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }

@@ -7,6 +7,7 @@
     reason = "a test may fail, and each test uses a part of this"
 )]
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use bftkv::protocol::{
     Address, Batch, CertifiedEntry, CollectiveSignature, Configurations, Entry, EquivocationProof,
     Evidence, Outcome, Purpose, Request, Response, ShareStatement, Sign, SignatureShare,
-    SignedEntry, Store, StoreAge, StoreError, Timestamp, VariableState, WriterSignature,
+    SignedEntry, Store, StoreAge, StoreError, Timestamp, VariableState, Vault, WriterSignature,
 };
 use bftkv::storage::{StorageConfig, StorageKind, WriterLog};
 use bftkv::transport::{Handler, MemoryNetwork};
@@ -152,6 +153,10 @@ impl Store for Memory {
     fn proofs(&self) -> Result<Vec<EquivocationProof>, StoreError> {
         self.store.proofs()
     }
+
+    fn vault(&self, variable: &Variable) -> Result<Option<Vault>, StoreError> {
+        self.store.vault(variable)
+    }
 }
 
 /// The cluster, its network and its disks.
@@ -180,19 +185,45 @@ impl Cluster {
         cluster
     }
 
+    /// Four honest nodes over these stores, of which the first has a home with its key in it.
+    pub(crate) fn over(first: &Arc<dyn Store>, others: &[Arc<dyn Store>], home: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut cluster =
+            Self { network: MemoryNetwork::new(), nodes: Vec::new(), stores: Vec::new(), folder };
+        let own = OwnKey::load(&home.join(bftkv::Home::KEY), &bftkv::wot::no_passphrase).unwrap();
+        for (node, store) in std::iter::once(first).chain(others).enumerate() {
+            let (key, home) =
+                if node == 0 { (own.clone(), Some(home)) } else { (key(node).clone(), None) };
+            let started = cluster.open_with(node, Arc::clone(store), key, home);
+            cluster.nodes.push(started);
+        }
+        cluster.nodes.iter().for_each(bftkv::Node::begin);
+        cluster
+    }
+
     /// A node over its store, reachable for the others.
     fn open(&self, node: usize) -> bftkv::Node {
         self.stores[node].openings.fetch_add(1, Ordering::Relaxed);
         let store: Arc<dyn Store> = Arc::<Memory>::clone(&self.stores[node]);
+        self.open_with(node, store, key(node).clone(), None)
+    }
+
+    fn open_with(
+        &self,
+        node: usize,
+        store: Arc<dyn Store>,
+        key: OwnKey,
+        home: Option<&Path>,
+    ) -> bftkv::Node {
         let opened = bftkv::Node::assemble(NodeParts {
             configuration: Some(configuration()),
             realm: RealmConfig::default(),
             certificates: certificates(),
-            key: key(node).clone(),
+            key,
             store,
             transport: Arc::new(self.network.transport(id(node))),
             settings: NodeConfig::default(),
-            home: None,
+            home: home.map(Path::to_owned),
         });
         let opened = opened.unwrap();
         self.network.add_node(id(node), opened.handler());
@@ -203,6 +234,11 @@ impl Cluster {
     pub(crate) fn stop(&self, node: usize) {
         self.nodes[node].stop();
         self.network.remove_node(&id(node));
+    }
+
+    /// All nodes are gone; their stores are let go of.
+    pub(crate) fn end(self) {
+        (0..self.nodes.len()).for_each(|node| self.stop(node));
     }
 
     /// The node starts anew: of its former life only the store is left.

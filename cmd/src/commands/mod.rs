@@ -16,4 +16,5 @@ pub(crate) mod put;
 pub(crate) mod repair;
 pub(crate) mod revoked;
 pub(crate) mod serve;
+pub(crate) mod sign;
 pub(crate) mod verify;

@@ -94,6 +94,13 @@ async fn serve_until(stop: &mut Stop, node: &Node) -> Result<(), Failure> {
 }
 
 fn announce(context: &Context, node: &Node, running: &RunningNode) -> Result<(), Failure> {
+    if node.is_waiting() {
+        eprintln!(
+            "the certificates of this home show no authority clique: the node is a guest. It asks the \
+             nodes that it knows what the realm has, and answers neither reads nor writes until it \
+             is a member (`bftkv graph`, `bftkv member add`)"
+        );
+    }
     let (id, address) = (node.id(), running.local_addr());
     let configuration = node.configuration();
     let realm = configuration.realm();

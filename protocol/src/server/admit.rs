@@ -163,7 +163,8 @@ pub fn admit(
         | Request::Propose { .. }
         | Request::Change(_)
         | Request::Announce(_)
-        | Request::Repair { .. } => return Err(Refusal::Malformed),
+        | Request::Repair { .. }
+        | Request::Roaming(_) => return Err(Refusal::Malformed),
     };
     Ok(Admitted(task))
 }
@@ -193,7 +194,9 @@ fn admit_store(entry: CertifiedEntry, context: &Context<'_>) -> Result<Task, Ref
         return Err(Refusal::NotMember);
     }
     match check_certified(&entry, context) {
-        Ok(Backing::Lapsed) => Ok(Task::Suspect { entry, refusal: Refusal::Lapsed }),
+        Ok(Backing::Lapsed) if !planted::is(Bug::LapsedStored) => {
+            Ok(Task::Suspect { entry, refusal: Refusal::Lapsed })
+        }
         Ok(_) => Ok(Task::Store { entry, cut: context.cut.clone() }),
         Err(refusal @ Refusal::BadCollectiveSignature(_)) => Ok(Task::Suspect { entry, refusal }),
         Err(refusal) => Err(refusal),

@@ -54,6 +54,16 @@ pub struct MembershipRecord {
     voted: Option<Change>,
 }
 
+impl MembershipRecord {
+    /// The configurations that the node knows.
+    ///
+    /// # Errors
+    /// [`ChangeError`]: the record does not hold together.
+    pub fn configurations(&self) -> Result<Configurations, ChangeError> {
+        Configurations::restore(self.lineage.clone())
+    }
+}
+
 /// A change that is put to the vote, and by whom.
 #[derive(Debug, Clone, Copy)]
 #[allow(clippy::exhaustive_structs, reason = "the driver fills in every field")]

@@ -3,9 +3,10 @@
 use bftkv_protocol::server::{self};
 use bftkv_protocol::{
     Announcement, Answer, CertificateBytes, Change, ChangeKind, CollectiveSignature, Configuration,
-    EquivocationProof, Evidence, Groups, Lineage, Marks, Objection, Purpose, Recalled, Refusal,
-    RepairProgress, Request, Response, SignatureShare, SignedChange, Slot, StoreAge, VersionId,
-    VouchStatement, encode,
+    ElementBytes, EquivocationProof, Evaluated, Evidence, Groups, Lineage, LoginProof,
+    LoginPurpose, Marks, Nonce, Objection, ProofBytes, Purpose, Recalled, RecordBytes, RecordId,
+    Refusal, RepairProgress, Request, Response, RoamingAnswer, RoamingRefusal, RoamingRequest,
+    SecretShare, SignatureShare, SignedChange, Slot, StoreAge, VersionId, VouchStatement, encode,
 };
 
 use crate::fixtures::{
@@ -101,6 +102,53 @@ fn certificate() -> CertificateBytes {
     CertificateBytes::new(*b"a certificate").unwrap()
 }
 
+fn deal() -> RoamingRequest {
+    let record = RecordBytes::new(*b"a record").unwrap();
+    let share = SecretShare::from_bytes([7; 32]);
+    RoamingRequest::Deal { variable: variable("x"), record, share }
+}
+
+fn evaluate() -> RoamingRequest {
+    let (record, element) = (RecordId::from_bytes([8; 32]), ElementBytes::from_bytes([9; 32]));
+    RoamingRequest::Evaluate { variable: variable("x"), record, element }
+}
+
+fn prove() -> RoamingRequest {
+    let proof = LoginProof {
+        record: RecordId::from_bytes([8; 32]),
+        epoch: 2,
+        purpose: LoginPurpose::Recover,
+        nonce: Nonce::from_bytes([6; 32]),
+        seconds: 300,
+        signature: ProofBytes::new([4; 32], [5; 32]),
+    };
+    RoamingRequest::Prove { variable: variable("x"), proof }
+}
+
+fn evaluated() -> Evaluated {
+    Evaluated {
+        element: ElementBytes::from_bytes([9; 32]),
+        proof: ProofBytes::new([4; 32], [5; 32]),
+        nonce: Nonce::from_bytes([6; 32]),
+        left: 9,
+    }
+}
+
+/// Every refusal about passwords, in the order of its kind on the wire.
+pub(crate) fn roaming_refusals() -> Vec<(&'static str, RoamingRefusal)> {
+    vec![
+        ("NoShare", RoamingRefusal::NoShare),
+        ("OtherRecord", RoamingRefusal::OtherRecord { epoch: Some(3) }),
+        ("NoAttempts", RoamingRefusal::NoAttempts { seconds: 86_400 }),
+        ("BadElement", RoamingRefusal::BadElement),
+        ("BadRecord", RoamingRefusal::BadRecord("its epoch is 0".into())),
+        ("BadShare", RoamingRefusal::BadShare),
+        ("BadProof", RoamingRefusal::BadProof),
+        ("NotOwner", RoamingRefusal::NotOwner),
+        ("TooManyPending", RoamingRefusal::TooManyPending),
+    ]
+}
+
 fn requests() -> Vec<(&'static str, Request)> {
     let configuration = one_group();
     let evidence = evidence(&configuration);
@@ -147,6 +195,10 @@ fn requests() -> Vec<(&'static str, Request)> {
             },
         ),
         ("Repair", Request::Repair { begin: true }),
+        ("Roaming deal", Request::Roaming(deal())),
+        ("Roaming evaluate", Request::Roaming(evaluate())),
+        ("Roaming prove", Request::Roaming(prove())),
+        ("Roaming reset", Request::Roaming(RoamingRequest::Reset { variable: x() })),
     ]
 }
 
@@ -186,6 +238,8 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("RecalledEntries", Answer::RecalledEntries(vec![*stored()])),
         ("Vouch", Answer::Vouch(vouch(0xa1))),
         ("Repair", Answer::Repair(repair_progress())),
+        ("Roaming done", Answer::Roaming(RoamingAnswer::Done)),
+        ("Roaming evaluated", Answer::Roaming(RoamingAnswer::Evaluated(evaluated()))),
     ]
 }
 
@@ -224,6 +278,7 @@ pub(crate) fn refusals() -> Vec<(&'static str, Refusal)> {
         ("CatchingUp", Refusal::CatchingUp),
         ("Outdated", Refusal::Outdated(Box::new(announcement()))),
         ("Lapsed", Refusal::Lapsed),
+        ("Roaming", Refusal::Roaming(RoamingRefusal::NoShare)),
     ]
 }
 
@@ -235,5 +290,8 @@ pub(crate) fn samples() -> Vec<Sample> {
     let requests = requests().into_iter().map(|(n, r)| named("request", n, encode(&r)));
     let answers = answers().into_iter().map(|(n, a)| named("answer", n, respond(Ok(a))));
     let refusals = refusals().into_iter().map(|(n, r)| named("refusal", n, respond(Err(r))));
-    requests.chain(answers).chain(refusals).collect()
+    let roaming = roaming_refusals()
+        .into_iter()
+        .map(|(n, r)| named("refusal Roaming", n, respond(Err(Refusal::Roaming(r)))));
+    requests.chain(answers).chain(refusals).chain(roaming).collect()
 }

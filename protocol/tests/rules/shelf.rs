@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use bftkv_protocol::{
     Batch, CertifiedEntry, EquivocationProof, Marks, Store, StoreAge, StoreError, Timestamp,
-    Variable, VariableState,
+    Variable, VariableState, Vault,
 };
 
 /// What it holds of one variable.
@@ -18,6 +18,7 @@ use bftkv_protocol::{
 struct Kept {
     versions: BTreeMap<Timestamp, CertifiedEntry>,
     marks: Marks,
+    vault: Option<Vault>,
 }
 
 /// A store in memory.
@@ -100,10 +101,17 @@ impl Store for Shelf {
         for (variable, marks) in batch.marks {
             all.entry(variable).or_default().marks = marks;
         }
+        for (variable, vault) in batch.vaults {
+            all.entry(variable).or_default().vault = Some(vault);
+        }
         Ok(())
     }
 
     fn proofs(&self) -> Result<Vec<EquivocationProof>, StoreError> {
         Ok(Vec::new())
+    }
+
+    fn vault(&self, variable: &Variable) -> Result<Option<Vault>, StoreError> {
+        Ok(self.all().get(variable).and_then(|kept| kept.vault.clone()))
     }
 }

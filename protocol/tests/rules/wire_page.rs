@@ -1,9 +1,11 @@
 //! `docs/wire.md` says what this crate does: its tables of messages and its worked example.
 
-use bftkv_protocol::{Answer, Refusal, Request, Value, ValueDigest};
+use bftkv_protocol::{
+    Answer, Refusal, Request, RoamingAnswer, RoamingRefusal, RoamingRequest, Value, ValueDigest,
+};
 
 use crate::fixtures::{ALICE, final_entry};
-use crate::samples::refusals;
+use crate::samples::{refusals, roaming_refusals};
 use crate::variants::variants;
 
 const PAGE: &str = include_str!("../../../docs/wire.md");
@@ -22,6 +24,27 @@ fn every_request_and_answer_is_on_the_page_with_its_number() {
 fn every_refusal_is_on_the_page_with_its_numbers() {
     let names = variants::<Refusal>();
     for (kind, (name, refusal)) in refusals().into_iter().enumerate() {
+        assert_eq!(names[kind], name);
+        let code = match &refusal {
+            Refusal::Roaming(_) => "600 to 608".to_owned(),
+            other => other.code().to_string(),
+        };
+        let row = format!("\n| {code} | {kind} | {name} | ");
+        assert!(PAGE.contains(&row), "docs/wire.md lacks the row {row}");
+    }
+}
+
+#[test]
+fn everything_about_passwords_is_on_the_page() {
+    for names in [variants::<RoamingRequest>(), variants::<RoamingAnswer>()] {
+        for (number, name) in names.iter().enumerate() {
+            let row = format!("\n| {number} | {name} | ");
+            assert!(PAGE.contains(&row), "docs/wire.md lacks the row {row}");
+        }
+    }
+    let (names, samples) = (variants::<RoamingRefusal>(), roaming_refusals());
+    assert_eq!(names.len(), samples.len());
+    for (kind, (name, refusal)) in samples.into_iter().enumerate() {
         assert_eq!(names[kind], name);
         let row = format!("\n| {} | {kind} | {name} | ", refusal.code());
         assert!(PAGE.contains(&row), "docs/wire.md lacks the row {row}");

@@ -1,8 +1,8 @@
 //! What a server does that has no rules: the ground on which the liars build.
 
 use bftkv_protocol::{
-    Answer, CertifiedEntry, NodeId, Outcome, Purpose, Refusal, Request, Sign, SignedEntry,
-    TimeStatement, Timestamp, Variable,
+    Answer, CertifiedEntry, NodeId, Outcome, Purpose, Refusal, Request, Sign, SignatureShare,
+    SignedEntry, TimeStatement, Timestamp, Variable, VouchStatement,
 };
 
 use super::{Lair, share_by};
@@ -37,8 +37,19 @@ impl Lair<'_> {
             Request::Versions { .. } => Some(Ok(Answer::Versions(vec![Timestamp::new(77)]))),
             Request::Abandoned { .. } => Some(Ok(Answer::Abandons(Vec::new()))),
             Request::Abandon { .. } | Request::Accuse(_) => Some(Ok(Answer::Done)),
+            Request::Vouch { entry, .. } => {
+                self.loot.note_certified(entry);
+                Some(Ok(Answer::Vouch(self.vouch(&entry.signed)?)))
+            }
             _ => Some(Err(Refusal::Malformed)),
         }
+    }
+
+    /// A true signature that says that this server stores the entry.
+    pub(super) fn vouch(&self, entry: &SignedEntry) -> Option<SignatureShare> {
+        let bytes = VouchStatement::about(entry, self.configuration).signed_bytes();
+        let signature = self.signer.sign(Purpose::Vouch, &bytes).ok()?;
+        Some(SignatureShare { signer: self.signer.id().clone(), signature })
     }
 
     fn keep(&mut self, entry: &CertifiedEntry) {

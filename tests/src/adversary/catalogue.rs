@@ -13,6 +13,7 @@ const SERVERS: &[(&str, MakeServer)] = &[
     ("equivocate", || Box::new(equivocating_server::EquivocatingServer)),
     ("error-spam", || Box::new(error_spam::ErrorSpam)),
     ("false-accusation", || Box::new(false_accuser::FalseAccuser)),
+    ("false-vouch", || Box::new(false_voucher::FalseVoucher)),
     ("foreign-signatures", || Box::new(foreign_signatures::ForeignSignatures)),
     ("forge", || Box::new(forger::Forger)),
     ("forked-view", || Box::new(forked_view::ForkedView)),

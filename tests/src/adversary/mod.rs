@@ -14,6 +14,7 @@ mod equivocating_server;
 mod equivocating_writer;
 mod error_spam;
 mod false_accuser;
+mod false_voucher;
 mod foreign_signatures;
 mod foreign_writer;
 mod forger;

@@ -21,6 +21,7 @@ use super::node::Node;
 use super::operator::Operator;
 use super::process::Process;
 use super::rng::Rng;
+use super::schemers::Schemers;
 use super::shape::{Shape, node, traitors};
 use super::trace::Trace;
 use super::traitor::{Liar, Traitor};
@@ -58,11 +59,12 @@ pub(crate) struct Cluster {
     pub(crate) liars: BTreeMap<NodeId, Liar>,
     pub(crate) processes: BTreeMap<ProcessId, Process>,
     pub(crate) traitors: Vec<Traitor>,
-    helpers: Vec<FakeSigner>,
+    pub(super) helpers: Vec<FakeSigner>,
     /// How the Byzantine nodes behave, in turn; nothing here: by chance.
     behaviours: Vec<Adversary>,
-    /// Who has members added and removed.
-    pub(crate) operator: Operator,
+    /// Who have members added and removed.
+    pub(crate) operators: Vec<Operator>,
+    pub(super) schemers: Schemers,
 }
 
 impl Cluster {
@@ -97,6 +99,8 @@ impl Cluster {
             learned: Arc::clone(&configurations),
             configurations,
             distrusted: BTreeSet::new(),
+            condemned: BTreeSet::new(),
+            deaf: None,
             clock: Clock::new(),
             network: Network::weather(settings.faults, &nodes, &mut rng),
             keys,
@@ -139,7 +143,8 @@ impl Cluster {
             let guest = Node::new(ground.keys.signer(&id), &ground).guest();
             nodes.insert(id, guest);
         }
-        let operator = Operator::new(&mut ground);
+        let count = if ground.faults.compete() { 2 } else { 1 };
+        let operators = (0..count).map(|_| Operator::new(&mut ground)).collect();
         let helpers = false_nodes.iter().map(|id| ground.keys.signer(id)).collect();
         let processes = cast.processes.into_iter().map(|p| (p.id(), p)).collect();
         let (variables, traitors) = (cast.variables, cast.traitors);
@@ -152,7 +157,8 @@ impl Cluster {
             traitors,
             helpers,
             behaviours,
-            operator,
+            operators,
+            schemers: Schemers::default(),
         };
         cluster.plan_events();
         cluster
@@ -189,14 +195,24 @@ impl Cluster {
         if !ground.faults.change_members() {
             return;
         }
-        let start = ground.rng.millis(1, 800);
-        ground.clock.at(start, Event::Operate);
+        for number in 0..self.operators.len() {
+            let start = ground.rng.millis(1, 800);
+            ground.clock.at(start, Event::Operate { number });
+        }
         for node in self.nodes.keys() {
             for _ in 0..LEARNS {
                 let at = ground.rng.millis(500, 8_000);
                 ground.clock.at(at, Event::Learn { node: node.clone() });
             }
         }
+        let ground = &mut self.ground;
+        if ground.rng.percent(40) {
+            let nodes: Vec<NodeId> = self.nodes.keys().cloned().collect();
+            let until = ground.rng.millis(500, 8_000);
+            ground.deaf = ground.rng.pick(&nodes).map(|node| (node.clone(), until));
+        }
+        self.plan_schemes();
+        self.plan_cuts();
     }
 
     /// Splits that are drawn or wanted.
@@ -276,7 +292,19 @@ impl Cluster {
                     node.learn(ground);
                 }
             }
-            Event::Operate => self.operate(),
+            Event::Operate { number } => self.operate(number),
+            Event::Scheme => self.scheme(),
+            Event::Condemn { by, who } => self.cut_by_command(&by, &who),
+            Event::Repair { node } => {
+                if let Some(node) = self.nodes.get_mut(&node) {
+                    node.begin_to_repair(ground);
+                }
+            }
+            Event::RepairOn { node, number } => {
+                if let Some(node) = self.nodes.get_mut(&node) {
+                    node.repair_on(ground, number);
+                }
+            }
             Event::Refreshed { process, op } => {
                 self.with_process(process, 11, |p, ground| p.refreshed(ground, op));
             }
@@ -354,7 +382,17 @@ impl Cluster {
                     node.learned(ground, response);
                 }
             }
-            Caller::Operator => self.operator.take(ground, from, response),
+            Caller::Operator { number } => {
+                if let Some(operator) = self.operators.get_mut(number) {
+                    operator.take(ground, from, response);
+                }
+            }
+            Caller::Schemer => self.schemers.take(ground, from, response),
+            Caller::Repair { node, number, round } => {
+                if let Some(node) = self.nodes.get_mut(&node) {
+                    node.repair_answered(ground, number, round, from, response);
+                }
+            }
             Caller::Traitor => {
                 if let Ok(Response { outcome: Ok(Answer::Share(share)), .. }) = response {
                     self.take_loot(&share);
@@ -416,7 +454,7 @@ impl Cluster {
     }
 
     /// The largest timestamp that an honest node has seen.
-    fn top(&self, variable: &Variable) -> Timestamp {
+    pub(super) fn top(&self, variable: &Variable) -> Timestamp {
         let states = self.nodes.values().filter_map(|node| node.disk().load(variable).ok());
         states.map(|state| state.marks.seen).max().unwrap_or_default()
     }
@@ -449,7 +487,9 @@ impl Cluster {
         if self.nodes.values().any(Node::has_forgotten) {
             self.play();
         }
-        if let Some((id, _)) = self.nodes.iter().find(|(_, node)| node.has_forgotten()) {
+        let newest = &self.ground.configuration;
+        let mut members = self.nodes.iter().filter(|(id, _)| newest.has_member(id));
+        if let Some((id, _)) = members.find(|(_, node)| node.has_forgotten()) {
             let now = self.ground.clock.now();
             self.ground.watch.fail(now, "who forgot catches up", short(id));
         }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bftkv_protocol::server::{Loaded, Ticket};
 use bftkv_protocol::{
     Batch, CertifiedEntry, EquivocationProof, Marks, Store, StoreAge, StoreError, Timestamp,
-    Variable, VariableState,
+    Variable, VariableState, Vault,
 };
 
 use super::plant::Plant;
@@ -29,6 +29,7 @@ pub(crate) struct Disk {
 pub(crate) struct Synced {
     variables: BTreeMap<Variable, Kept>,
     proofs: Vec<EquivocationProof>,
+    vaults: BTreeMap<Variable, Vault>,
     /// Entries stored since somebody asked.
     new: Vec<CertifiedEntry>,
     age: StoreAge,
@@ -204,7 +205,12 @@ impl Store for Disk {
             if self.flaw == Some(Plant::DropHistory) {
                 kept.versions.retain(|t, _| *t > entry.timestamp());
             }
-            kept.versions.entry(entry.timestamp()).or_insert_with(|| entry.clone());
+            // The same entry with another S takes the place of the old copy: the rules say which is
+            // better.
+            let stored = kept.versions.get(&entry.timestamp());
+            if stored.is_none_or(|stored| stored.hash() == entry.hash()) {
+                kept.versions.insert(entry.timestamp(), entry.clone());
+            }
             kept.last = Some(entry.clone());
             synced.new.push(entry);
         }
@@ -212,10 +218,15 @@ impl Store for Disk {
             synced.variables.entry(variable).or_default().marks = marks;
         }
         synced.proofs.extend(batch.proofs);
+        synced.vaults.extend(batch.vaults);
         Ok(())
     }
 
     fn proofs(&self) -> Result<Vec<EquivocationProof>, StoreError> {
         Ok(self.lock().proofs.clone())
+    }
+
+    fn vault(&self, variable: &Variable) -> Result<Option<Vault>, StoreError> {
+        Ok(self.lock().vaults.get(variable).cloned())
     }
 }

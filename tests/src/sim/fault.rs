@@ -31,11 +31,20 @@ pub enum Fault {
     LostDisk,
     /// Members come and go, one at a time, while others read and write.
     Membership,
+    /// The same with two operators who know nothing of each other, and with liars who propose
+    /// changes, vote for everything and tell of changes that have no votes.
+    Rivals,
+    /// The same as `membership`, and members are cut out: liars by command or on proof, and those that
+    /// were removed. The others certify again what they had signed. At the end the keys of those who were
+    /// removed and cut are in the hands of the liars.
+    CutOut,
+    /// `membership` and `lost-disk` together.
+    MovingDisks,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Halves,
         Self::OneWay,
         Self::IsolateOne,
@@ -49,6 +58,9 @@ impl Fault {
         Self::Clocks,
         Self::LostDisk,
         Self::Membership,
+        Self::Rivals,
+        Self::CutOut,
+        Self::MovingDisks,
     ];
 
     /// Those that cut links.
@@ -72,6 +84,9 @@ impl Fault {
             Self::Clocks => "clocks",
             Self::LostDisk => "lost-disk",
             Self::Membership => "membership",
+            Self::Rivals => "rivals",
+            Self::CutOut => "cut-out",
+            Self::MovingDisks => "moving-disks",
         }
     }
 
@@ -99,13 +114,24 @@ impl Faults {
     /// Whether nodes lose their disks. Only by name: with all faults at once, the Byzantine nodes
     /// are the full number.
     pub(crate) fn lose_disks(self) -> bool {
-        self == Self::With(Fault::LostDisk)
+        matches!(self, Self::With(Fault::LostDisk | Fault::MovingDisks))
     }
 
     /// Whether members come and go. Only by name, as it makes another world: with guests, and with
     /// clients and nodes that know different configurations.
     pub(crate) fn change_members(self) -> bool {
-        self == Self::With(Fault::Membership)
+        use Fault::{CutOut, Membership, MovingDisks, Rivals};
+        matches!(self, Self::With(Membership | Rivals | CutOut | MovingDisks))
+    }
+
+    /// Whether two operators propose changes, and liars as well.
+    pub(crate) fn compete(self) -> bool {
+        self == Self::With(Fault::Rivals)
+    }
+
+    /// Whether members are cut out, and entries certified again.
+    pub(crate) fn cut_out(self) -> bool {
+        self == Self::With(Fault::CutOut)
     }
 
     /// Whether the run must have this one.

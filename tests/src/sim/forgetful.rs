@@ -39,9 +39,13 @@ impl Node {
         self.signer.renew();
     }
 
-    /// Reads what it lost, or what those hand over who have stopped under the predecessor.
+    /// Reads what it lost, or what those hand over who have stopped under the predecessor. Members tell a
+    /// guest nothing: one that forgot stays silent until it is a member.
     pub(super) fn begin_to_catch_up(&mut self, ground: &mut Ground) {
         let known = Arc::clone(self.membership.configurations());
+        if !known.newest().has_member(self.signer.id()) {
+            return;
+        }
         let machine = CatchUp::start(ground.now(), known, self.catch_up_options());
         self.reading = self.reading.saturating_add(1);
         self.catch_up = Some(CatchingUp::Memory(Box::new(machine)));
@@ -95,6 +99,9 @@ impl Node {
         if self.catch_up.is_some() && reading == self.reading {
             self.wake_later(ground);
             self.tell_of_change(ground);
+            if ground.faults.change_members() {
+                self.learn(ground);
+            }
         }
     }
 
@@ -127,7 +134,9 @@ impl Node {
                         self.perform_old(ground, action);
                     } else if machine.is_done() || hasty {
                         self.catch_up = None;
-                        if !std::mem::take(&mut self.forgot) {
+                        if std::mem::take(&mut self.forgot) {
+                            self.take_part(ground);
+                        } else {
                             self.complete(ground);
                         }
                     } else {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bftkv_protocol::client::{Lost, Round};
 use bftkv_protocol::server::{Recall, Ticket};
 use bftkv_protocol::{
-    ChangeError, Configuration, Configurations, NodeId, Request, Response, SignedChange,
-    SignedEntry, Timestamp, Variable, decode, encode,
+    Change, ChangeError, Configuration, Configurations, Group, NodeId, Request, Response,
+    SignedChange, SignedEntry, Timestamp, Variable, decode, encode,
 };
 
 use serde::Serialize;
@@ -29,6 +29,9 @@ use crate::oracle::History;
 /// What is checked when every message is encoded and decoded on its way.
 const WIRE: &str = "messages survive the wire";
 
+/// What is checked whenever a change has its votes.
+pub(super) const ONE_SUCCESSOR: &str = "a configuration has one successor";
+
 /// Names a client process.
 pub(crate) type ProcessId = u32;
 
@@ -48,31 +51,103 @@ pub(crate) enum Caller {
     CatchUp { node: NodeId, reading: u64, round: Round },
     /// A node that asks for changes of members.
     Learn { node: NodeId },
-    /// The operator who collects votes.
-    Operator,
+    /// An operator who collects votes.
+    Operator { number: usize },
+    /// A traitor who collects votes.
+    Schemer,
+    /// A node that has the so-many-th entry certified again.
+    Repair { node: NodeId, number: u64, round: Round },
 }
 
 /// What can happen.
 #[derive(Debug)]
 pub(crate) enum Event {
-    Request { to: NodeId, sender: NodeId, caller: Caller, request: Box<Request> },
-    Response { from: NodeId, caller: Caller, response: Result<Response, Lost> },
-    Disk { node: NodeId, epoch: u64, ticket: Ticket, work: DiskWork },
-    Home { process: ProcessId, op: OpId, work: HomeWork },
-    Fetched { process: ProcessId, op: OpId, ids: Vec<NodeId>, answered: Vec<NodeId> },
-    Wake { process: ProcessId, op: OpId },
-    Begin { process: ProcessId },
-    Restart { process: ProcessId },
-    Crash { node: NodeId, lasts: Duration },
-    Recover { node: NodeId },
-    CatchUp { node: NodeId, reading: u64 },
-    Learn { node: NodeId },
-    Operate,
-    Refreshed { process: ProcessId, op: OpId },
-    Split { how: Fault, lasts: Duration },
-    ClockJumps { process: ProcessId },
+    Request {
+        to: NodeId,
+        sender: NodeId,
+        caller: Caller,
+        request: Box<Request>,
+    },
+    Response {
+        from: NodeId,
+        caller: Caller,
+        response: Result<Response, Lost>,
+    },
+    Disk {
+        node: NodeId,
+        epoch: u64,
+        ticket: Ticket,
+        work: DiskWork,
+    },
+    Home {
+        process: ProcessId,
+        op: OpId,
+        work: HomeWork,
+    },
+    Fetched {
+        process: ProcessId,
+        op: OpId,
+        ids: Vec<NodeId>,
+        answered: Vec<NodeId>,
+    },
+    Wake {
+        process: ProcessId,
+        op: OpId,
+    },
+    Begin {
+        process: ProcessId,
+    },
+    Restart {
+        process: ProcessId,
+    },
+    Crash {
+        node: NodeId,
+        lasts: Duration,
+    },
+    Recover {
+        node: NodeId,
+    },
+    CatchUp {
+        node: NodeId,
+        reading: u64,
+    },
+    Learn {
+        node: NodeId,
+    },
+    Operate {
+        number: usize,
+    },
+    /// A liar proposes a change, or tells of one.
+    Scheme,
+    /// The operator of this node cuts somebody out.
+    Condemn {
+        by: NodeId,
+        who: NodeId,
+    },
+    /// The node looks for entries that have lost signers.
+    Repair {
+        node: NodeId,
+    },
+    /// Time has passed for the entry that it has certified again.
+    RepairOn {
+        node: NodeId,
+        number: u64,
+    },
+    Refreshed {
+        process: ProcessId,
+        op: OpId,
+    },
+    Split {
+        how: Fault,
+        lasts: Duration,
+    },
+    ClockJumps {
+        process: ProcessId,
+    },
     Join,
-    Mischief { traitor: usize },
+    Mischief {
+        traitor: usize,
+    },
 }
 
 /// What a disk was asked for.
@@ -102,6 +177,10 @@ pub(crate) struct Ground {
     pub(crate) learned: Arc<Configurations>,
     /// Nodes whose operators have lost their trust in them: they may be removed.
     pub(crate) distrusted: BTreeSet<NodeId>,
+    /// Nodes that operators cut out by command, one after the other.
+    pub(crate) condemned: BTreeSet<NodeId>,
+    /// A node that hears of no change until then: such messages get lost.
+    pub(crate) deaf: Option<(NodeId, Duration)>,
     pub(crate) clock: Clock<Event>,
     pub(crate) network: Network,
     pub(crate) rng: Rng,
@@ -138,6 +217,34 @@ impl Ground {
         self.configurations = Arc::new(known);
         self.watch.facts_mut().note_configuration(&self.configuration);
         Ok(())
+    }
+
+    /// Whether the change leaves at most b traitors in each group; one less where nodes forget.
+    pub(crate) fn fits(&self, predecessor: &Configuration, change: &Change) -> bool {
+        let Ok(next) = change.apply(predecessor, false) else { return false };
+        let traitors = &self.watch.facts().traitors;
+        let spare = usize::from(self.faults.lose_disks());
+        let fits =
+            |group: &Group| group.count(traitors) <= group.thresholds().b().saturating_sub(spare);
+        next.cliques().iter().chain([next.store()]).all(fits)
+    }
+
+    /// Operators cut somebody out, each within so many milliseconds.
+    pub(crate) fn condemn(&mut self, who: &NodeId, within: u64) {
+        self.condemned.insert(who.clone());
+        let now = self.now();
+        self.trace.line(now, || format!("operators cut {who} out"));
+        for by in self.watch.facts().nodes.clone() {
+            let (delay, who) = (self.rng.millis(1, within), who.clone());
+            self.clock.after(delay, Event::Condemn { by, who });
+        }
+    }
+
+    /// Somebody honest takes this change: a configuration has one successor.
+    pub(crate) fn note_taken(&mut self, change: &SignedChange) {
+        if let Err(error) = self.succeed(change.clone()) {
+            self.watch.fail(self.clock.now(), ONE_SUCCESSOR, format!("{change:?}: {error}"));
+        }
     }
 
     /// An honest node knows these.

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bftkv_protocol::client::Lost;
 use bftkv_protocol::server::{Certifications, Judgement, Membership, Proposal, Standing};
 use bftkv_protocol::{
-    Answer, NodeId, Outcome, Purpose, Refusal, Request, Response, Sign, SignatureShare,
-    SignedChange,
+    Answer, Change, NodeId, Objection, Outcome, Purpose, Refusal, Request, Response, Sign,
+    SignatureShare, SignedChange,
 };
 
 use super::cluster::short;
@@ -42,7 +43,8 @@ impl Node {
     pub(crate) fn is_settled(&self, ground: &Ground) -> bool {
         let newest = &ground.configuration;
         let agrees = self.membership.configurations().newest().digest() == newest.digest();
-        !newest.has_member(self.signer.id()) || (agrees && self.standing() == Standing::Serving)
+        let serves = agrees && !self.forgot && self.standing() == Standing::Serving;
+        !newest.has_member(self.signer.id()) || serves
     }
 
     /// Answers what concerns members, and refuses what must not be answered now; gives the rest back.
@@ -90,6 +92,7 @@ impl Node {
         match self.standing() {
             Standing::Serving => Ok(()),
             _ if recalls && self.membership.may_hand_over() => Ok(()),
+            _ if self.answers_on.is_some() => Ok(()),
             Standing::TakingOver => Err(Refusal::Changing),
             Standing::Guest => Err(Refusal::NotMember),
         }
@@ -97,13 +100,24 @@ impl Node {
 
     /// The vote is on the disk before its signature leaves.
     fn vote(&mut self, ground: &Ground, proposal: &Proposal<'_>, binding: bool) -> Outcome {
+        let newest = self.membership.configurations().newest();
+        // Operators would not let more than b liars into a group: the promise needs it.
+        if newest.digest() == proposal.predecessor && !ground.fits(newest, proposal.change) {
+            return Err(Refusal::Objection(Objection::StillCertified(
+                proposal.change.member.clone(),
+            )));
+        }
         let trust = Trust(&ground.distrusted);
         let by = Judgement { trust: &trust, cut: &self.cut, allow_small: false };
         if self.successor.is_some() || !binding {
             self.membership.judge(proposal, &by).map_err(Refusal::Objection)?;
             return Ok(Answer::Vote(None));
         }
-        let statement = self.membership.vote(proposal, &by).map_err(Refusal::Objection)?;
+        let mut bound = self.membership.clone();
+        let statement = bound.vote(proposal, &by).map_err(Refusal::Objection)?;
+        if ground.plant != Some(Plant::VotesTwice) {
+            self.membership = bound;
+        }
         self.record = self.membership.record();
         let signature = self
             .signer
@@ -113,9 +127,27 @@ impl Node {
         Ok(Answer::Vote(Some(SignatureShare { signer, signature })))
     }
 
+    /// Whether it would vote for this change of the newest configuration that it knows.
+    pub(crate) fn would_vote(&self, ground: &Ground, sender: &NodeId, change: &Change) -> bool {
+        let trust = Trust(&ground.distrusted);
+        let by = Judgement { trust: &trust, cut: &self.cut, allow_small: false };
+        let predecessor = ground.configuration.digest();
+        let proposal = Proposal { sender, predecessor, change };
+        ground.fits(&ground.configuration, change) && self.membership.judge(&proposal, &by).is_ok()
+    }
+
     /// Somebody tells of a change.
     fn hear_of(&mut self, ground: &mut Ground, change: SignedChange) {
+        let is_deaf = |(who, until): &(NodeId, Duration)| {
+            who == self.signer.id() && !ground.healed && ground.now() < *until
+        };
+        if ground.deaf.as_ref().is_some_and(is_deaf) {
+            return;
+        }
         let checked = self.membership.clone().extend(change.clone(), &ground.keys);
+        if checked == Ok(true) {
+            ground.note_taken(&change);
+        }
         if checked == Ok(true) && self.successor.is_none() {
             self.successor = Some(change);
             self.succeed_if_idle(ground);
@@ -129,11 +161,16 @@ impl Node {
             return;
         }
         let Some(change) = self.successor.take() else { return };
+        let served = Arc::clone(self.membership.configurations());
         if self.membership.extend(change, &ground.keys) != Ok(true) {
             return;
         }
         self.record = self.membership.record();
-        self.reconfigure();
+        if ground.plant == Some(Plant::AnswersOn) {
+            self.answers_on.get_or_insert(served);
+        } else {
+            self.reconfigure();
+        }
         self.catch_up = None;
         let known = Arc::clone(self.membership.configurations());
         ground.note_learned(&known);
@@ -171,6 +208,10 @@ impl Node {
             return;
         }
         self.learn(ground);
+        if self.forgot {
+            // Those of the new configuration are asked for what it lost.
+            return self.begin_to_catch_up(ground);
+        }
         if self.standing() != Standing::TakingOver {
             return;
         }
@@ -209,6 +250,9 @@ impl Node {
     pub(super) fn complete(&mut self, ground: &mut Ground) {
         let newest = self.membership.configurations().newest().digest();
         self.membership.complete(newest);
+        if self.answers_on.take().is_some() {
+            self.reconfigure();
+        }
         self.record = self.membership.record();
         let (me, now) = (short(self.signer.id()), ground.now());
         ground.trace.line(now, || format!("{me} has taken over"));

@@ -29,8 +29,11 @@ mod operation;
 mod operator;
 mod plant;
 mod process;
+mod repairing;
 mod rng;
+mod schemers;
 mod shape;
+mod theft;
 mod trace;
 mod traitor;
 
@@ -89,6 +92,12 @@ pub struct Counts {
     pub blocked_owned: u64,
     /// Changes of members that had their votes.
     pub changes: u64,
+    /// Runs that ended with votes split between two changes.
+    pub split: u64,
+    /// Entries that had lost signers and were certified again.
+    pub repaired: u64,
+    /// Runs in which stolen keys of old members made a quorum of theirs.
+    pub stolen: u64,
     /// Keys that were convicted of equivocation.
     pub convicted: u64,
     /// Timestamps at which an honest node signed a second value with a fresh subkey, after its
@@ -111,6 +120,9 @@ impl Counts {
             blocked_empty: self.blocked_empty.saturating_add(other.blocked_empty),
             blocked_owned: self.blocked_owned.saturating_add(other.blocked_owned),
             changes: self.changes.saturating_add(other.changes),
+            split: self.split.saturating_add(other.split),
+            repaired: self.repaired.saturating_add(other.repaired),
+            stolen: self.stolen.saturating_add(other.stolen),
             convicted: self.convicted.saturating_add(other.convicted),
             signed_again: self.signed_again.saturating_add(other.signed_again),
             signed_again_for_honest: self
@@ -142,9 +154,14 @@ pub fn run(seed: u64, settings: &Settings) -> Report {
     let mut cluster = Cluster::new(seed, settings);
     cluster.play();
     cluster.heal();
-    cluster.finish_catching_up();
     cluster.finish_changes();
-    let mut counts = Counts::default();
+    cluster.finish_catching_up();
+    let split = cluster.is_split();
+    cluster.finish_repairs();
+    let stolen = cluster.use_stolen_keys();
+    let (split, stolen) = (u64::from(split), u64::from(stolen));
+    let repaired = cluster.nodes.values().map(|node| node.repaired()).sum();
+    let mut counts = Counts { split, stolen, repaired, ..Counts::default() };
     for variable in cluster.variables.clone() {
         match cluster.close(&variable) {
             Closing::BlockedEmpty => counts.blocked_empty = counts.blocked_empty.saturating_add(1),

@@ -8,9 +8,9 @@ use bftkv_protocol::server::{
     Context, Membership, MembershipRecord, Reply, Server, ServerAction, Ticket, admit, page,
 };
 use bftkv_protocol::{
-    Address, Answer, EquivocationProof, Identities, NodeId, Outcome, Purpose, Refusal, Request,
-    Response, ShareStatement, Sign, SignatureShare, SignedChange, Store, TimeStatement,
-    VouchStatement,
+    Address, Answer, Configurations, EquivocationProof, Identities, NodeId, Outcome, Purpose,
+    Refusal, Request, Response, ShareStatement, Sign, SignatureShare, SignedChange, Store,
+    TimeStatement, VouchStatement,
 };
 
 use super::disk::{Disk, Synced};
@@ -18,6 +18,7 @@ use super::fake_keys::FakeSigner;
 use super::forgetful::CatchingUp;
 use super::ground::{Caller, DiskWork, Event, Ground};
 use super::plant::Plant;
+use super::repairing::Repairing;
 use crate::invariants::Observation;
 
 /// One honest node.
@@ -45,6 +46,12 @@ pub(crate) struct Node {
     pub(super) record: MembershipRecord,
     /// A successor that it takes as soon as everything under way is answered.
     pub(super) successor: Option<SignedChange>,
+    /// A planted bug: it has stopped, and answers under these as long as it does not serve again.
+    pub(super) answers_on: Option<Arc<Configurations>>,
+    /// Who was cut out by its operator's command: on the disk.
+    pub(super) condemned: BTreeSet<NodeId>,
+    /// The entry that it has certified again.
+    pub(super) repairing: Repairing,
 }
 
 impl Node {
@@ -55,6 +62,9 @@ impl Node {
             record: membership.record(),
             membership,
             successor: None,
+            answers_on: None,
+            condemned: BTreeSet::new(),
+            repairing: Repairing::default(),
             reading: 0,
             signer,
             disk: Disk::with_flaw(ground.plant),
@@ -78,6 +88,14 @@ impl Node {
         &self.disk
     }
 
+    /// The configurations under the newest of which it answers.
+    fn served_to(&self, caller: &Caller) -> Arc<Configurations> {
+        let known = self.membership.configurations();
+        let is_for_member = matches!(caller, Caller::CatchUp { .. });
+        let old = self.answers_on.as_ref().filter(|_| !is_for_member);
+        Arc::clone(old.unwrap_or(known))
+    }
+
     /// A request has arrived.
     pub(crate) fn take(
         &mut self,
@@ -97,7 +115,7 @@ impl Node {
         };
         let blind = ground.plant == Some(Plant::BlindIdentities);
         let identities: &dyn Identities = if blind { &Blind } else { &ground.keys };
-        let known = Arc::clone(self.membership.configurations());
+        let known = self.served_to(&caller);
         let context = Context {
             me: self.signer.id(),
             configurations: &known,
@@ -105,6 +123,12 @@ impl Node {
             keys: &ground.keys,
             identities,
         };
+        if let (Request::Vouch { entry, .. }, Some(Plant::VouchUnstored)) = (&request, ground.plant)
+        {
+            let statement = VouchStatement::about(&entry.signed, known.newest());
+            let outcome = self.sign_vouch(ground, &statement);
+            return self.answer(ground, &(caller, sender), outcome);
+        }
         match admit(&claimed, request, &context) {
             Err(refusal) => self.answer(ground, &(caller, sender), Err(refusal)),
             Ok(admitted) => {
@@ -167,6 +191,8 @@ impl Node {
         self.epoch = self.epoch.saturating_add(1);
         self.calls.clear();
         self.successor = None;
+        self.answers_on = None;
+        self.repairing.stop();
     }
 
     /// The node starts again over what is on its disk.
@@ -179,6 +205,7 @@ impl Node {
         let proofs = self.disk.proofs().unwrap_or_default();
         self.cut = proofs.iter().map(|proof| proof.guilty().clone()).collect();
         self.server.note_convicted(self.cut.iter().cloned());
+        self.cut.extend(self.condemned.iter().cloned());
         self.up = true;
         if self.forgot {
             self.begin_to_catch_up(ground);
@@ -250,7 +277,7 @@ impl Node {
         (caller, to): &(Caller, NodeId),
         outcome: Outcome,
     ) {
-        let configuration = self.membership.configurations().newest().digest();
+        let configuration = self.served_to(caller).newest().digest();
         let response = Response { configuration, outcome };
         ground.respond(self.signer.id(), to, caller.clone(), Duration::ZERO, &response);
     }

@@ -1,5 +1,7 @@
 //! Bugs put in on purpose, to see that the invariants find them.
 
+use super::fault::{Fault, Faults};
+
 /// One way to drive the state machines wrongly. None of them touches the rules themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -34,11 +36,20 @@ pub enum Plant {
     ServeAtOnce,
     /// Who takes over or catches up reads the newest version back, and no older one.
     NewestOnly,
+    /// A member that has stopped for a change answers under the old configuration until it serves
+    /// under the new one.
+    AnswersOn,
+    /// A member votes for one successor, and then for another.
+    VotesTwice,
+    /// A member vouches for what it is shown without having it.
+    VouchUnstored,
+    /// Nobody has entries certified again.
+    NeverRepairs,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::ShareBeforeSync,
         Self::ForgetMarks,
         Self::NoWriteBack,
@@ -54,11 +65,22 @@ impl Plant {
         Self::LastStoredIsLatest,
         Self::ServeAtOnce,
         Self::NewestOnly,
+        Self::AnswersOn,
+        Self::VotesTwice,
+        Self::VouchUnstored,
+        Self::NeverRepairs,
     ];
 
-    /// Whether it shows only where members change.
+    /// The faults among which it shows.
     #[must_use]
-    pub fn is_about_members(self) -> bool {
-        [Self::ServeAtOnce, Self::NewestOnly].contains(&self)
+    pub fn faults(self) -> Faults {
+        match self {
+            Self::ServeAtOnce | Self::NewestOnly | Self::AnswersOn => {
+                Faults::With(Fault::Membership)
+            }
+            Self::VotesTwice => Faults::With(Fault::Rivals),
+            Self::VouchUnstored | Self::NeverRepairs => Faults::With(Fault::CutOut),
+            _ => Faults::Drawn,
+        }
     }
 }

@@ -186,6 +186,10 @@ impl Process {
             return;
         }
         let Some(todo) = self.plan.pop_front() else { return };
+        // Some have heard whom operators cut out.
+        if !ground.condemned.is_empty() && ground.rng.percent(50) {
+            self.cut.extend(ground.condemned.iter().cloned());
+        }
         let started = ground.now();
         let deadline = started.saturating_add(self.patience);
         let by_its_clock = deadline.saturating_add(self.ahead);

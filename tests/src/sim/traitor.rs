@@ -10,6 +10,7 @@ use bftkv_protocol::{
 
 use super::fake_keys::FakeSigner;
 use super::ground::{Caller, Event, Ground};
+use super::schemers;
 use crate::adversary::{Adversary, ByzantineServer, Hand, Lair, Remembered, any_writer};
 
 /// A Byzantine node.
@@ -37,6 +38,17 @@ impl Liar {
         sender: &NodeId,
         request: &Request,
     ) {
+        if let (Request::Propose { change, binding: true, .. }, true) =
+            (request, ground.faults.compete())
+        {
+            let outcome = schemers::vote(&self.signer, &ground.configuration, change);
+            let configuration = ground.configuration.digest();
+            let response = outcome.map(|outcome| Response { configuration, outcome });
+            if let Some(response) = response {
+                ground.respond(self.signer.id(), sender, caller, Duration::ZERO, &response);
+            }
+            return;
+        }
         let (outcome, delay, mut configuration) = self.act(ground, sender, request);
         if let Some(outcome) = outcome {
             if ground.rng.percent(2) {

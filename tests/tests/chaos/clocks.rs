@@ -50,6 +50,23 @@ async fn serve(home: &Home, time: SystemTime) -> Result<RunningNode, bftkv::Erro
     Node::assemble(parts)?.serve().await
 }
 
+/// A node that served before: its configuration is on its disk, whatever its web of trust shows now.
+fn open_again(home: &Home, time: SystemTime) -> Node {
+    let (certificates, key) = (certificates(home, time), home.key());
+    let transport = transport(&certificates, home);
+    let parts = NodeParts {
+        configuration: None,
+        realm: home.config().realm.clone(),
+        certificates,
+        key,
+        store: home.store().unwrap(),
+        transport,
+        settings: home.config().node.clone(),
+        home: Some(home.path().to_owned()),
+    };
+    Node::assemble(parts).unwrap()
+}
+
 async fn client(home: &Home, time: SystemTime) -> Result<Client, bftkv::Error> {
     let (certificates, key) = (certificates(home, time), home.key());
     let transport = transport(&certificates, home);
@@ -147,6 +164,59 @@ fn certifications_expire_for_those_who_are_ahead_and_what_was_certified_stays_va
             let certificates = certificates(&home, time);
             let keys = certificates.keyring();
             assert!(bftkv::ProofFile::verify(&proof, &known, keys).is_ok());
+        }
+    });
+}
+
+/// All certifications have expired, of the members and of the writer: what is stored stays valid, is
+/// written back to a member that lacks it, and is certified again when a signer is cut out. New values
+/// are refused at once.
+#[test]
+fn expired_keys_stop_no_read_no_write_back_and_no_repair() {
+    block_on(async {
+        let year = Duration::from_secs(365 * 24 * 3600);
+        let homes = Homes::new(&Plan { valid_for: Some(year), ..Plan::default() });
+        let home = Home::open(homes.user_path(0)).unwrap();
+        let client = client(&home, SystemTime::now()).await.unwrap();
+        let mut nodes = Vec::new();
+        for i in 0..4 {
+            nodes.push(serve(&homes.node(i), SystemTime::now()).await.unwrap());
+        }
+        nodes.pop().unwrap().shutdown().await.unwrap();
+        put(&client, "x").await.unwrap();
+        for node in nodes {
+            node.shutdown().await.unwrap();
+        }
+        // Ten years later node 0 is gone; node 3 has never heard of the value, and is needed.
+        let again: Vec<Node> = (1..4).map(|i| open_again(&homes.node(i), later())).collect();
+        let mut running = Vec::new();
+        for node in &again {
+            running.push(node.serve().await.unwrap());
+        }
+        for node in &again {
+            tokio::time::timeout(Duration::from_secs(60), node.ready()).await.unwrap();
+        }
+        assert_eq!(get(&client).await, "x");
+        let begun = std::time::Instant::now();
+        assert!(put(&client, "y").await.is_err(), "its quorum certificate has expired");
+        assert!(begun.elapsed() < Duration::from_secs(20), "a definite answer, no time-out");
+        for node in &again {
+            node.certificates().revoked().command(&homes.ids[0], "it is gone").unwrap();
+        }
+        let cut = std::collections::BTreeSet::from([homes.ids[0].clone()]);
+        let known = Configurations::starting_with((*client.configuration().unwrap()).clone());
+        let backing = || async {
+            let options = GetOptions { proof: true, ..GetOptions::default() };
+            let entry = client.get(&variable(), options).await.unwrap().entry.unwrap();
+            bftkv::protocol::Backing::of(&entry, &known, &cut)
+        };
+        let status = client.repair(Duration::from_secs(60), |_| {}).await.unwrap();
+        let rest = status.iter().filter(|(id, _)| **id != homes.ids[0]);
+        let done = rest.filter(|(_, said)| said.is_some_and(|said| said.done)).count();
+        assert_eq!(done, 3, "{status:?}");
+        assert_eq!(backing().await, bftkv::protocol::Backing::Full);
+        for node in running {
+            node.shutdown().await.unwrap();
         }
     });
 }

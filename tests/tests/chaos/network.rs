@@ -230,6 +230,57 @@ fn slow_node_costs_little() {
     });
 }
 
+/// `cargo test --release -p bftkv-tests --test chaos -- --ignored --nocapture gets_in_turn`
+///
+/// What a get costs with one slow node of four, in turn with all well, so that whatever else the machine
+/// does is in both: blocks of 250 gets, and the p50 and p99 of all blocks of each kind together.
+#[test]
+#[ignore = "a measurement"]
+fn gets_in_turn_with_a_slow_node_and_without() {
+    block_on(async {
+        let blocks = std::env::var("CHAOS_BLOCKS").map_or(4, |text| text.parse().unwrap());
+        let mut world = World::with("deadline_ms = 10000").await;
+        world.works().await;
+        gets(&world, &mut Vec::new()).await;
+        for (name, faults) in [
+            ("at 1 KB/s", Faults { bytes_per_second: 1024, ..Faults::default() }),
+            ("10 s late", Faults { delay: 10 * SECOND, ..Faults::default() }),
+            ("silent", Faults { drops_answers: true, ..Faults::default() }),
+            ("down", Faults { is_down: true, ..Faults::default() }),
+        ] {
+            let (mut well, mut slow) = (Vec::new(), Vec::new());
+            for block in 0..blocks {
+                gets(&world, &mut well).await;
+                world.set(&[block % 4], faults);
+                gets(&world, &mut slow).await;
+                world.heals().await;
+            }
+            let [well, slow] = [well, slow].map(|mut times: Vec<u128>| {
+                times.sort_unstable();
+                [50, 99].map(|share| times[(times.len() - 1) * share / 100])
+            });
+            let ratio = |i: usize| slow[i] as f64 / well[i] as f64;
+            println!(
+                "one node {name}: get p50 {} us, well {} us ({:.2}x); p99 {} us, well {} us ({:.2}x)",
+                slow[0],
+                well[0],
+                ratio(0),
+                slow[1],
+                well[1],
+                ratio(1)
+            );
+        }
+    });
+}
+
+async fn gets(world: &World, times: &mut Vec<u128>) {
+    for _ in 0..250 {
+        let begun = Instant::now();
+        world.get().await.unwrap();
+        times.push(begun.elapsed().as_micros());
+    }
+}
+
 /// p50 and p99 of puts and gets, in microseconds.
 type Percentiles = [u128; 4];
 

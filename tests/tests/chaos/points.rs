@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bftkv::protocol::{
     Answer, Batch, CertifiedEntry, EquivocationProof, NodeId, Outcome, Request, Response, Store,
-    StoreAge, StoreError, Timestamp, Variable, VariableState,
+    StoreAge, StoreError, Timestamp, Variable, VariableState, Vault,
 };
 use bftkv::storage::{Disk, DiskFile, DiskLock, OpenMode, RealDisk};
 use bftkv::transport::{Answers, AskOptions, BoxFuture, Handler, HttpTransport, Peer, Transport};
@@ -203,6 +203,10 @@ impl Store for DeadlyStore {
 
     fn proofs(&self) -> Result<Vec<EquivocationProof>, StoreError> {
         self.0.proofs()
+    }
+
+    fn vault(&self, variable: &Variable) -> Result<Option<Vault>, StoreError> {
+        self.0.vault(variable)
     }
 }
 

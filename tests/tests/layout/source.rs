@@ -24,7 +24,7 @@ const BANNED_IN_CORE: &[&str] = &[
 ];
 
 /// Where they are.
-const PURE: &[&str] = &["protocol/src/", "threshold/src/"];
+const PURE: &[&str] = &["protocol/src/", "threshold/src/", "roaming/src/"];
 
 /// A length of time is a number like any other; only clocks are banned.
 const ALLOWED_IN_CORE: &[&str] = &["std::time::Duration"];

@@ -11,9 +11,9 @@
 
 mod rules;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use rules::{Asked, Attempt, Memory, Owners, apply};
+use rules::{Asked, Attempt, Attempts, Memory, Owners, apply};
 use stateright::{Checker, Model, Property};
 
 /// q-1: with the Byzantine member so many honest ones make a quorum.
@@ -38,24 +38,24 @@ enum Without {
 struct Search {
     owners: Owners,
     attempts: [u8; 2],
-    most_t: u64,
-    reads: usize,
+    most_t: u8,
+    reads: u8,
     without: Without,
 }
 
 /// One honest member and its messages.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 struct Member {
     memory: Memory,
-    /// What is on its way to it.
-    inbox: BTreeSet<Asked>,
+    /// What is on its way to it: attempts to be signed, stored and given up.
+    inbox: [Attempts; 3],
     /// Attempts that it ever signed.
-    signed: BTreeSet<Attempt>,
+    signed: Attempts,
     /// What it answered to the read that is under way: the newest entry.
     answered: Option<Option<Attempt>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Step {
     Idle,
     Signing(Attempt),
@@ -63,40 +63,41 @@ enum Step {
     Done(Attempt),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Writer {
     step: Step,
     attempts: u8,
     /// The largest timestamp that its home has reserved.
-    mark: u64,
+    mark: u8,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Reader {
     /// Before a read.
     Idle,
     /// Collecting answers. What was acknowledged before it began must be seen.
-    Reading { least: u64 },
+    Reading { least: u8 },
     /// Waiting until a quorum holds it.
-    WritingBack { least: u64, entry: Attempt },
+    WritingBack { least: u8, entry: Attempt },
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct State {
     members: [Member; 3],
     writers: [Writer; 2],
     reader: Reader,
-    /// What the reads returned, by timestamp; 0 is "absent".
-    returned: Vec<u64>,
+    /// How many reads have returned, and the largest timestamp; 0 is "absent".
+    returned: u8,
+    read: u8,
     /// What went wrong.
     broken: Option<&'static str>,
     /// Every attempt that ever had S.
-    certified: BTreeSet<Attempt>,
+    certified: Attempts,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Act {
-    Begin(u8, u64),
+    Begin(u8, u8),
     Deliver(usize, Asked),
     Assemble(u8),
     GiveUp(u8),
@@ -111,38 +112,90 @@ enum Act {
 impl State {
     fn tell_all(&mut self, asked: Asked) {
         for member in &mut self.members {
-            member.inbox.insert(asked);
+            let (kind, attempt) = place(asked);
+            member.inbox[kind].insert(attempt);
         }
     }
 
     fn signers(&self, attempt: Attempt) -> usize {
-        self.members.iter().filter(|m| m.signed.contains(&attempt)).count()
+        self.members.iter().filter(|m| m.signed.contains(attempt)).count()
     }
 
     fn holders(&self, attempt: Attempt) -> usize {
-        self.members.iter().filter(|m| m.memory.stored.get(&attempt.t) == Some(&attempt)).count()
+        self.members.iter().filter(|m| m.memory.stored.contains(attempt)).count()
     }
 
     /// The largest timestamp that somebody was told is stored, or has read.
-    fn settled(&self) -> u64 {
+    fn settled(&self) -> u8 {
         let done = self.writers.iter().filter_map(|writer| match writer.step {
             Step::Done(attempt) => Some(attempt.t),
             _ => None,
         });
-        done.chain(self.returned.iter().copied()).max().unwrap_or(0)
+        done.chain([self.read]).max().unwrap_or(0)
     }
 
-    fn give_back(&mut self, t: u64, least: u64) {
+    fn give_back(&mut self, t: u8, least: u8) {
         if t < least {
             self.broken = Some("a read went back");
         }
-        self.returned.push(t);
+        self.returned += 1;
+        self.read = self.read.max(t);
         self.reader = Reader::Idle;
         self.members.iter_mut().for_each(|member| member.answered = None);
     }
 }
 
+/// The kinds of messages to a member, in the order of its inbox.
+const KINDS: [fn(Attempt) -> Asked; 3] = [Asked::Sign, Asked::Store, Asked::Abandon];
+
+/// Where a message lies in an inbox.
+fn place(asked: Asked) -> (usize, Attempt) {
+    match asked {
+        Asked::Sign(attempt) => (0, attempt),
+        Asked::Store(attempt) => (1, attempt),
+        Asked::Abandon(attempt) => (2, attempt),
+    }
+}
+
+/// The other writer's attempt at the same timestamp.
+fn other(attempt: Attempt) -> Attempt {
+    Attempt { writer: 1 - attempt.writer, ..attempt }
+}
+
+impl State {
+    /// The same with the writers' names exchanged.
+    fn swapped(mut self) -> Self {
+        for member in &mut self.members {
+            let memory = &mut member.memory;
+            let sets = [&mut memory.slots, &mut memory.abandons, &mut memory.stored];
+            let sets = sets.into_iter().chain(&mut member.inbox).chain([&mut member.signed]);
+            sets.for_each(|set| *set = set.swapped());
+            member.answered = member.answered.map(|answer| answer.map(other));
+        }
+        self.members.sort();
+        self.writers.reverse();
+        for writer in &mut self.writers {
+            writer.step = match writer.step {
+                Step::Idle => Step::Idle,
+                Step::Signing(attempt) => Step::Signing(other(attempt)),
+                Step::Storing(attempt) => Step::Storing(other(attempt)),
+                Step::Done(attempt) => Step::Done(other(attempt)),
+            };
+        }
+        if let Reader::WritingBack { entry, .. } = &mut self.reader {
+            *entry = other(*entry);
+        }
+        self.certified = self.certified.swapped();
+        self
+    }
+}
+
 impl Search {
+    /// Whether the writers could exchange their names.
+    fn is_symmetric(&self) -> bool {
+        self.attempts[0] == self.attempts[1]
+    }
+
     fn writer_acts(&self, state: &State, acts: &mut Vec<Act>) {
         for (number, writer) in (0_u8..).zip(&state.writers) {
             match writer.step {
@@ -166,7 +219,7 @@ impl Search {
 
     fn reader_acts(&self, state: &State, acts: &mut Vec<Act>) {
         match &state.reader {
-            Reader::Idle if state.returned.len() < self.reads => acts.push(Act::StartRead),
+            Reader::Idle if state.returned < self.reads => acts.push(Act::StartRead),
             Reader::Idle => {}
             Reader::Reading { .. } => {
                 let silent = |i: &usize| state.members[*i].answered.is_none();
@@ -174,7 +227,7 @@ impl Search {
                 let heard = state.members.iter().filter(|m| m.answered.is_some()).count();
                 if heard >= HONEST_OF_QUORUM {
                     acts.push(Act::Conclude(None));
-                    acts.extend(state.certified.iter().map(|entry| Act::Conclude(Some(*entry))));
+                    acts.extend(state.certified.iter().map(|entry| Act::Conclude(Some(entry))));
                 }
             }
             Reader::WritingBack { entry, .. } => {
@@ -188,17 +241,18 @@ impl Search {
 
     fn deliver(&self, state: &mut State, index: usize, asked: Asked) {
         let member = &mut state.members[index];
-        member.inbox.remove(&asked);
-        let mut memory = member.memory.clone();
+        let (kind, attempt) = place(asked);
+        member.inbox[kind].remove(attempt);
+        let mut memory = member.memory;
         match self.without {
-            Without::Slots => memory.slots.clear(),
+            Without::Slots => memory.slots = Attempts::default(),
             Without::Seen => memory.seen = 0,
             _ => {}
         }
-        let (is_done, memory) = apply(self.owners, &memory, asked);
+        let (is_done, memory) = apply(self.owners, memory, asked);
         member.memory = memory;
         if let (Asked::Sign(attempt), true) = (asked, is_done) {
-            if member.signed.iter().any(|other| other.t == attempt.t && *other != attempt) {
+            if member.signed.iter().any(|other| other.t == attempt.t && other != attempt) {
                 state.broken = Some("an honest member signed two values at one timestamp");
             }
             member.signed.insert(attempt);
@@ -207,8 +261,8 @@ impl Search {
 
     fn assemble(&self, state: &mut State, attempt: Attempt) {
         let owner = |a: &Attempt| self.owners[usize::from(a.writer)];
-        for other in &state.certified {
-            if owner(other) != owner(&attempt) {
+        for other in state.certified.iter() {
+            if owner(&other) != owner(&attempt) {
                 state.broken = Some("two owners hold a certificate");
             }
             if other.t == attempt.t {
@@ -219,7 +273,7 @@ impl Search {
         state.tell_all(Asked::Store(attempt));
     }
 
-    fn conclude(&self, state: &mut State, shown: Option<Attempt>, least: u64) {
+    fn conclude(&self, state: &mut State, shown: Option<Attempt>, least: u8) {
         let answers = state.members.iter().filter_map(|member| member.answered).flatten();
         let newest = answers.chain(shown).max_by_key(|attempt| attempt.t);
         match newest {
@@ -273,9 +327,10 @@ impl Model for Search {
             members: Default::default(),
             writers: [writer(), writer()],
             reader: Reader::Idle,
-            returned: Vec::new(),
+            returned: 0,
+            read: 0,
             broken: None,
-            certified: BTreeSet::new(),
+            certified: Attempts::default(),
         }]
     }
 
@@ -284,20 +339,26 @@ impl Model for Search {
             return;
         }
         for (index, member) in state.members.iter().enumerate() {
-            acts.extend(member.inbox.iter().map(|asked| Act::Deliver(index, *asked)));
+            let twin = index.checked_sub(1).and_then(|before| state.members.get(before));
+            if twin == Some(member) {
+                continue; // What happens to a member that is just like another, happens to that one.
+            }
+            let kinds = KINDS.into_iter().zip(member.inbox);
+            let all = kinds.flat_map(|(kind, set)| set.iter().map(kind));
+            acts.extend(all.map(|asked| Act::Deliver(index, asked)));
         }
         self.writer_acts(state, acts);
         self.reader_acts(state, acts);
     }
 
     fn next_state(&self, before: &State, act: Act) -> Option<State> {
-        let mut state = before.clone();
+        let mut state = *before;
         match act {
             Act::Deliver(index, asked) => self.deliver(&mut state, index, asked),
             Act::StartRead => state.reader = Reader::Reading { least: state.settled() },
             Act::Answer(index) => {
                 let member = &mut state.members[index];
-                member.answered = Some(member.memory.stored.values().next_back().copied());
+                member.answered = Some(member.memory.stored.newest());
             }
             Act::Conclude(shown) => {
                 if let Reader::Reading { least } = state.reader {
@@ -313,7 +374,7 @@ impl Model for Search {
         }
         // The honest members are alike: their order says nothing.
         state.members.sort();
-        Some(state)
+        Some(if self.is_symmetric() { state.min(state.swapped()) } else { state })
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
@@ -323,9 +384,7 @@ impl Model for Search {
                 let done = |writer: &Writer| matches!(writer.step, Step::Done(_));
                 state.writers.iter().any(done) && state.certified.len() > 1
             }),
-            Property::sometimes("a read sees a write", |_, state: &State| {
-                state.returned.iter().any(|t| *t > 0)
-            }),
+            Property::sometimes("a read sees a write", |_, state: &State| state.read > 0),
         ]
     }
 }

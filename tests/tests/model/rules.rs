@@ -2,7 +2,7 @@
 //! memory out. Names are small numbers, so that states are small; entries are made from them.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bftkv_protocol::server::{Context, Loaded, Reply, Server, ServerAction, admit};
@@ -16,20 +16,74 @@ use bftkv_protocol::{
 /// How many members the one clique has; the last one is Byzantine.
 pub(crate) const N: u8 = 4;
 
+/// The largest timestamp in any search.
+pub(crate) const MOST_T: u8 = 3;
+
 /// An attempt: whose it is and its timestamp. A writer signs one value at each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Attempt {
+    pub(crate) t: u8,
     pub(crate) writer: u8,
-    pub(crate) t: u64,
+}
+
+/// A set of attempts: a bit for each that there can be, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(crate) struct Attempts(u8);
+
+impl Attempts {
+    fn bit(attempt: Attempt) -> u8 {
+        assert!((1..=MOST_T).contains(&attempt.t) && attempt.writer < 2);
+        1 << (2 * (attempt.t - 1) + attempt.writer)
+    }
+
+    pub(crate) fn contains(self, attempt: Attempt) -> bool {
+        self.0 & Self::bit(attempt) != 0
+    }
+
+    pub(crate) fn insert(&mut self, attempt: Attempt) {
+        self.0 |= Self::bit(attempt);
+    }
+
+    pub(crate) fn remove(&mut self, attempt: Attempt) {
+        self.0 &= !Self::bit(attempt);
+    }
+
+    pub(crate) fn iter(self) -> impl DoubleEndedIterator<Item = Attempt> {
+        let all = (1..=MOST_T).flat_map(|t| [0, 1].map(|writer| Attempt { t, writer }));
+        all.filter(move |attempt| self.contains(*attempt))
+    }
+
+    pub(crate) fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// The one with the largest timestamp.
+    pub(crate) fn newest(self) -> Option<Attempt> {
+        self.iter().next_back()
+    }
+
+    /// The same if the writers had each other's names.
+    pub(crate) fn swapped(self) -> Self {
+        Self((self.0 & 0b01_0101) << 1 | (self.0 & 0b10_1010) >> 1)
+    }
+}
+
+impl FromIterator<Attempt> for Attempts {
+    fn from_iter<I: IntoIterator<Item = Attempt>>(all: I) -> Self {
+        let mut set = Self::default();
+        all.into_iter().for_each(|attempt| set.insert(attempt));
+        set
+    }
 }
 
 /// What an honest member remembers.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct Memory {
-    pub(crate) seen: u64,
-    pub(crate) slots: Vec<Attempt>,
-    pub(crate) abandons: BTreeSet<Attempt>,
-    pub(crate) stored: BTreeMap<u64, Attempt>,
+    pub(crate) seen: u8,
+    pub(crate) slots: Attempts,
+    pub(crate) abandons: Attempts,
+    /// One at most for each timestamp.
+    pub(crate) stored: Attempts,
 }
 
 /// What can be asked of a member.
@@ -51,13 +105,13 @@ thread_local! {
 }
 
 /// Whether the member did what it was asked, and what it remembers then.
-pub(crate) fn apply(owners: Owners, memory: &Memory, asked: Asked) -> (bool, Memory) {
-    let key = (owners, memory.clone(), asked);
-    if let Some(known) = KNOWN.with_borrow(|known| known.get(&key).cloned()) {
+pub(crate) fn apply(owners: Owners, memory: Memory, asked: Asked) -> (bool, Memory) {
+    let key = (owners, memory, asked);
+    if let Some(known) = KNOWN.with_borrow(|known| known.get(&key).copied()) {
         return known;
     }
     let result = World::new(owners).run(memory, asked);
-    KNOWN.with_borrow_mut(|known| known.insert(key, result.clone()));
+    KNOWN.with_borrow_mut(|known| known.insert(key, result));
     result
 }
 
@@ -115,7 +169,7 @@ impl World {
         let entry = Entry {
             realm: self.known.realm().clone(),
             variable: Variable::new(*b"x").unwrap(),
-            timestamp: Timestamp::new(attempt.t),
+            timestamp: Timestamp::new(attempt.t.into()),
             value: Value::new([attempt.writer]).unwrap(),
             is_final: false,
             writer: writer(attempt.writer),
@@ -157,18 +211,18 @@ impl World {
         }
     }
 
-    fn state(&self, memory: &Memory) -> VariableState {
+    fn state(&self, memory: Memory) -> VariableState {
         let mut state = VariableState {
-            latest: memory.stored.values().next_back().map(|attempt| self.certified(*attempt)),
+            latest: memory.stored.newest().map(|attempt| self.certified(attempt)),
             ..VariableState::default()
         };
-        state.marks.seen = Timestamp::new(memory.seen);
-        state.marks.slots = memory.slots.iter().map(|a| Slot::of(&self.signed(*a))).collect();
-        state.marks.abandons = memory.abandons.iter().map(|a| self.abandon(*a)).collect();
+        state.marks.seen = Timestamp::new(memory.seen.into());
+        state.marks.slots = memory.slots.iter().map(|a| Slot::of(&self.signed(a))).collect();
+        state.marks.abandons = memory.abandons.iter().map(|a| self.abandon(a)).collect();
         state
     }
 
-    fn run(&self, memory: &Memory, asked: Asked) -> (bool, Memory) {
+    fn run(&self, mut memory: Memory, asked: Asked) -> (bool, Memory) {
         let (Asked::Sign(of) | Asked::Store(of) | Asked::Abandon(of)) = asked;
         let (me, sender, cut) = (node(0), writer(of.writer), BTreeSet::new());
         let context = Context {
@@ -181,13 +235,13 @@ impl World {
         let admitted = admit(&sender, self.request(asked), &context).unwrap();
         let mut server = Server::new(Arc::clone(&self.known));
         server.handle_request(1, admitted);
-        let mut memory = memory.clone();
         while let Some(action) = server.poll() {
             match action {
                 ServerAction::Load { ticket, version, .. } => {
-                    let version = version.and_then(|t| memory.stored.get(&t.get()));
-                    let version = version.map(|attempt| self.certified(*attempt));
-                    let loaded = Loaded { state: self.state(&memory), version };
+                    let at =
+                        |t: Timestamp| memory.stored.iter().find(|a| u64::from(a.t) == t.get());
+                    let version = version.and_then(at).map(|attempt| self.certified(attempt));
+                    let loaded = Loaded { state: self.state(memory), version };
                     server.handle_loaded(ticket, Ok(loaded), &Honest);
                 }
                 ServerAction::Persist { ticket, batch } => {
@@ -212,22 +266,22 @@ fn is_done(reply: &Reply) -> bool {
     }
 }
 
-fn name_of(writer: &NodeId) -> u8 {
-    writer.as_bytes()[0] - 100
+fn attempt_of(writer: &NodeId, t: Timestamp) -> Attempt {
+    Attempt { writer: writer.as_bytes()[0] - 100, t: t.get().try_into().unwrap() }
 }
 
 fn remember(mut memory: Memory, batch: &bftkv_protocol::Batch) -> Memory {
     for entry in &batch.entries {
-        let (writer, t) = (name_of(&entry.entry().writer), entry.timestamp().get());
-        memory.stored.insert(t, Attempt { writer, t });
+        let attempt = attempt_of(&entry.entry().writer, entry.timestamp());
+        let replaced = memory.stored.iter().find(|other| other.t == attempt.t);
+        assert!(replaced.is_none_or(|other| other == attempt), "an entry is replaced");
+        memory.stored.insert(attempt);
     }
     for (_, marks) in &batch.marks {
-        memory.seen = marks.seen.get();
-        let attempt =
-            |writer: &NodeId, t: Timestamp| Attempt { writer: name_of(writer), t: t.get() };
-        memory.slots = marks.slots.iter().map(|s| attempt(&s.writer, s.timestamp)).collect();
+        memory.seen = marks.seen.get().try_into().unwrap();
+        memory.slots = marks.slots.iter().map(|s| attempt_of(&s.writer, s.timestamp)).collect();
         let abandons = marks.abandons.iter();
-        memory.abandons = abandons.map(|a| attempt(&a.writer, a.attempt.timestamp)).collect();
+        memory.abandons = abandons.map(|a| attempt_of(&a.writer, a.attempt.timestamp)).collect();
     }
     memory
 }

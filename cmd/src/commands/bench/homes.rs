@@ -22,8 +22,8 @@ const MAX_FILE_BYTES: usize = 64 * 1024 * 1024;
 pub(super) struct BenchHomes {
     /// The nodes of the configuration.
     pub(super) nodes: Vec<PathBuf>,
-    /// Who puts and gets.
-    pub(super) user: PathBuf,
+    /// Who puts and gets: one for each process.
+    pub(super) users: Vec<PathBuf>,
     /// What kind of keys, for people.
     pub(super) keys: String,
     /// Gone with it, if it is temporary.
@@ -44,33 +44,42 @@ impl BenchHomes {
     /// The disk refuses, or the folders hold no cluster.
     pub(super) fn prepare(args: &ClusterArgs) -> Result<Self, Failure> {
         if let Some(cluster) = &args.cluster {
-            return Self::of(cluster, "the cluster's".to_owned(), None);
+            return Self::of(cluster, args.processes, "the cluster's".to_owned(), None);
         }
         let folder = tempfile::tempdir().map_err(Failure::failed)?;
         let path = folder.path().to_owned();
         if args.keys == Path::new("ed25519") {
             let size = ClusterSize { authority: args.nodes, store: args.store };
             let settings = NewSettings::default();
-            size.create(&path, 1, None, settings, args.sealed)?;
+            size.create(&path, args.processes, None, settings, args.sealed)?;
             let keys = if args.sealed { "fresh Ed25519, sealed" } else { "fresh Ed25519, TLS" };
-            return Self::of(&path, keys.to_owned(), Some(folder));
+            return Self::of(&path, args.processes, keys.to_owned(), Some(folder));
         }
         make_from_exports(&args.keys, &path)?;
         let keys = args.keys.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Self::of(&path, keys, Some(folder))
+        Self::of(&path, args.processes, keys, Some(folder))
     }
 
-    fn of(path: &Path, keys: String, folder: Option<TempDir>) -> Result<Self, Failure> {
-        let ClusterHomes { mut nodes, users } = ClusterHomes::find(path)?;
-        let user = users.into_iter().find(|home| may_write(home));
-        let user = user.ok_or_else(|| {
-            Failure::failed(format!("{}: no home of a user that sees a quorum", path.display()))
-        })?;
-        let configuration = PublicHome::open(&user)?.configuration()?;
+    fn of(
+        path: &Path,
+        processes: u16,
+        keys: String,
+        folder: Option<TempDir>,
+    ) -> Result<Self, Failure> {
+        let ClusterHomes { mut nodes, mut users } = ClusterHomes::find(path)?;
+        users.retain(|home| may_write(home));
+        users.truncate(usize::from(processes));
+        let Some(user) = users.first().filter(|_| users.len() == usize::from(processes)) else {
+            let (found, path) = (users.len(), path.display());
+            let message = format!("{path}: {found} homes of users that see a quorum");
+            return Err(Failure::failed(message)
+                .hint(format!("{processes} are needed, one for each process of clients")));
+        };
+        let configuration = PublicHome::open(user)?.configuration()?;
         nodes.retain(|home| {
             PublicHome::open(home).is_ok_and(|node| configuration.has_member(node.id()))
         });
-        Ok(Self { nodes, user, keys, _folder: folder })
+        Ok(Self { nodes, users, keys, _folder: folder })
     }
 }
 

@@ -1,9 +1,14 @@
 //! `bftkv bench`.
 
+mod check;
 mod homes;
+mod load;
+mod phase;
 mod process_stat;
 mod report;
+mod steps;
 mod store;
+mod worker;
 mod workload;
 
 use std::path::PathBuf;
@@ -12,14 +17,17 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use self::homes::BenchHomes;
-use self::report::ClusterReport;
-use self::workload::Bench;
+use self::load::Load;
+use self::phase::{Phase, Work};
+use self::process_stat::Process;
+use self::report::{ClusterReport, Figures};
 use super::put::parse_seconds;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::processes::Processes;
 use crate::progress::Progress;
+use crate::public_home::PublicHome;
 
 /// Measure throughput, latency, CPU and messages.
 ///
@@ -34,7 +42,10 @@ use crate::progress::Progress;
 ///   bftkv bench --nodes 7 --store 0 --clients 16 --seconds 20 --json
 ///   bftkv bench --keys wot/testdata/gnupg-rsa2048     # keys that GnuPG made
 ///   bftkv bench --sealed                              # keys without TLS, to compare
+///   bftkv bench --clients 32 --processes 4 --reads 95 # many programs, mostly reading
+///   bftkv bench --rate 50 --clients 16                # 50 operations a second, come what may
 ///   bftkv bench store --backend leveldb
+///   bftkv bench check docs/benchmarks/instructions.json
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, args_conflicts_with_subcommands = true)]
 pub(crate) struct BenchArgs {
@@ -48,6 +59,11 @@ pub(crate) struct BenchArgs {
 #[derive(Debug, Subcommand)]
 enum What {
     Store(store::StoreArgs),
+    Check(check::CheckArgs),
+    #[command(hide = true)]
+    Steps(steps::StepsArgs),
+    #[command(hide = true)]
+    Worker(worker::WorkerArgs),
 }
 
 /// Which cluster, and how much work.
@@ -82,6 +98,20 @@ struct ClusterArgs {
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
     clients: u16,
 
+    /// Spread the clients over so many processes, each with the home of a user of its own.
+    #[arg(long, value_name = "P", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=100))]
+    processes: u16,
+
+    /// Begin so many operations a second, all clients together, instead of one when the last has
+    /// ended. Latency then counts from when an operation was due.
+    #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
+    rate: Option<f64>,
+
+    /// Also measure a mix of which so many of a hundred operations are gets.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    reads: Option<u8>,
+
     /// How long to put, and how long to get.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = parse_seconds)]
     seconds: Duration,
@@ -93,8 +123,15 @@ struct ClusterArgs {
 }
 
 pub(crate) fn run(args: &BenchArgs, context: &Context) -> Result<Exit, Failure> {
-    if let Some(What::Store(args)) = &args.what {
-        return store::run(args, context);
+    match &args.what {
+        Some(What::Store(args)) => return store::run(args, context),
+        Some(What::Check(args)) => return check::run(args, context),
+        Some(What::Steps(args)) => return steps::run(args, context),
+        Some(What::Worker(args)) => return worker::run(args, context),
+        None => {}
+    }
+    if args.cluster.clients < args.cluster.processes {
+        return Err(Failure::usage("--clients: each process needs at least one client"));
     }
     let homes = BenchHomes::prepare(&args.cluster)?;
     let report = context.block_on(measure(&homes, &args.cluster))?;
@@ -114,24 +151,61 @@ async fn measure_running(
     args: &ClusterArgs,
     processes: &Processes,
 ) -> Result<ClusterReport, Failure> {
-    let size = usize::try_from(args.value_bytes).map_err(Failure::failed)?;
-    let bench = Bench::open(&homes.user, processes.pids(), args.clients, size).await?;
-    let configuration = bench.configuration()?;
-    let mut progress = Progress::new("measuring", 3);
-    bench.warm_up().await?;
+    let configuration = match homes.users.first() {
+        Some(user) => PublicHome::open(user)?.configuration()?,
+        None => return Err(Failure::failed("no home of a user")),
+    };
+    let nodes: Vec<Process> = processes.pids().into_iter().map(Process::other).collect();
+    let mut load = Load::start(&homes.users, args.clients, args.value_bytes).await?;
+    let mut progress = Progress::new("measuring", 4);
+    load.warm_up().await?;
     progress.step();
-    let put = bench.put(args.seconds).await?;
+    let put = phase(&mut load, &nodes, args, Work::Put).await?;
     progress.step();
-    let get = bench.get(args.seconds, put.per_client()).await?;
+    let get = phase(&mut load, &nodes, args, Work::Get).await?;
+    progress.step();
+    let mix = match args.reads {
+        Some(reads) => Some(phase(&mut load, &nodes, args, Work::Mix { reads }).await?),
+        None => None,
+    };
     drop(progress);
     Ok(ClusterReport {
         keys: homes.keys.clone(),
         authority: configuration.authority().len(),
         store: configuration.store().len(),
         clients: args.clients,
+        processes: args.processes,
         value_bytes: args.value_bytes,
-        put: put.figures,
-        get: get.figures,
-        resident_mb: bench.resident_mb(),
+        rate: args.rate,
+        put,
+        get,
+        reads: args.reads,
+        mix,
+        resident_mb: nodes.iter().filter_map(Process::resident_mb).collect(),
     })
+}
+
+/// Measures one phase: what the clients say, and what the nodes use meanwhile.
+async fn phase(
+    load: &mut Load,
+    nodes: &[Process],
+    args: &ClusterArgs,
+    work: Work,
+) -> Result<Figures, Failure> {
+    let every = args.rate.map(|rate| Duration::from_secs_f64(f64::from(args.clients) / rate));
+    let before = cpu_of(nodes)?;
+    let outcome = load.run(Phase { work, time: args.seconds, every }).await?;
+    Ok(Figures::of(outcome, cpu_of(nodes)?.saturating_sub(before)))
+}
+
+fn cpu_of(nodes: &[Process]) -> Result<Duration, Failure> {
+    nodes.iter().try_fold(Duration::ZERO, |sum, node| Ok(sum.saturating_add(node.cpu()?)))
+}
+
+/// A rate that a pause can be computed from.
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.1..=1_000_000.0).contains(&rate) => Ok(rate),
+        _ => Err("a number from 0.1 to 1000000".to_owned()),
+    }
 }

@@ -36,15 +36,12 @@ impl Process {
         Ok(TICK.saturating_mul(ticks))
     }
 
-    /// The resident memory in KiB.
-    ///
-    /// # Errors
-    /// It has ended, or this is not Linux.
-    pub(super) fn resident_kib(&self) -> Result<u64, Failure> {
-        let status = self.read("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        kib.ok_or_else(|| Failure::failed("/proc tells no resident memory"))
+    /// The resident memory in MB; `None` if it has ended, or this is not Linux.
+    pub(super) fn resident_mb(&self) -> Option<f64> {
+        let status = self.read("status").ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kib: f64 = line.split_whitespace().next()?.parse().ok()?;
+        Some(kib * 1024.0 / 1e6)
     }
 
     fn read(&self, name: &str) -> Result<String, Failure> {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::phase::Outcome;
+
 /// What one kind of operation cost.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Figures {
@@ -30,62 +32,34 @@ pub(super) struct Figures {
     pub(super) bytes: f64,
 }
 
-/// What was used meanwhile.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Used {
-    /// By all nodes.
-    pub(super) nodes_cpu: Duration,
-    /// By the client.
-    pub(super) client_cpu: Duration,
-    /// Messages.
-    pub(super) messages: u64,
-    /// Bytes.
-    pub(super) bytes: u64,
-}
-
-impl Used {
-    /// The difference to an earlier reading.
-    pub(super) fn since(self, earlier: Self) -> Self {
-        Self {
-            nodes_cpu: self.nodes_cpu.saturating_sub(earlier.nodes_cpu),
-            client_cpu: self.client_cpu.saturating_sub(earlier.client_cpu),
-            messages: self.messages.saturating_sub(earlier.messages),
-            bytes: self.bytes.saturating_sub(earlier.bytes),
-        }
-    }
-}
-
 impl Figures {
-    /// From how long each operation took, how long all took, and what they used.
-    pub(super) fn of(mut latencies: Vec<Duration>, elapsed: Duration, used: Used) -> Self {
-        latencies.sort_unstable();
-        let operations = latencies.len();
+    /// From what the clients say, and the CPU time of all nodes meanwhile.
+    pub(super) fn of(outcome: Outcome, nodes_cpu: Duration) -> Self {
+        let Outcome { mut latencies_us, elapsed, client_cpu, messages, bytes } = outcome;
+        latencies_us.sort_unstable();
+        let operations = latencies_us.len();
         let n = operations.max(1) as f64;
         let per = |total: u64| total as f64 / n;
-        let ms_per = |total: Duration| millis(total) / n;
+        let ms_per = |total: Duration| total.as_secs_f64() * 1000.0 / n;
         Self {
             operations,
             per_second: operations as f64 / elapsed.as_secs_f64().max(f64::MIN_POSITIVE),
-            p50_ms: percentile(&latencies, 50),
-            p95_ms: percentile(&latencies, 95),
-            p99_ms: percentile(&latencies, 99),
-            nodes_cpu_ms: ms_per(used.nodes_cpu),
-            client_cpu_ms: ms_per(used.client_cpu),
-            cpu_ms: ms_per(used.nodes_cpu.saturating_add(used.client_cpu)),
-            messages: per(used.messages),
-            bytes: per(used.bytes),
+            p50_ms: percentile(&latencies_us, 50),
+            p95_ms: percentile(&latencies_us, 95),
+            p99_ms: percentile(&latencies_us, 99),
+            nodes_cpu_ms: ms_per(nodes_cpu),
+            client_cpu_ms: ms_per(client_cpu),
+            cpu_ms: ms_per(nodes_cpu.saturating_add(client_cpu)),
+            messages: per(messages),
+            bytes: per(bytes),
         }
     }
 }
 
-fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
-}
-
-/// The smallest latency that `percent` of all do not exceed (nearest rank).
-fn percentile(sorted: &[Duration], percent: usize) -> f64 {
-    let rank = sorted.len().saturating_mul(percent).div_ceil(100);
-    sorted.get(rank.saturating_sub(1)).copied().map_or(0.0, millis)
+/// The smallest latency that `percent` of all do not exceed (nearest rank), in milliseconds.
+fn percentile(sorted_us: &[u64], percent: usize) -> f64 {
+    let rank = sorted_us.len().saturating_mul(percent).div_ceil(100);
+    sorted_us.get(rank.saturating_sub(1)).map_or(0.0, |us| *us as f64 / 1000.0)
 }
 
 /// What was measured.
@@ -99,12 +73,20 @@ pub(super) struct ClusterReport {
     pub(super) store: usize,
     /// Clients at once.
     pub(super) clients: u16,
+    /// In how many processes they are.
+    pub(super) processes: u16,
     /// The size of values.
     pub(super) value_bytes: u32,
+    /// Operations that were due in a second; `None`: the next began when the last had ended.
+    pub(super) rate: Option<f64>,
     /// Writes.
     pub(super) put: Figures,
     /// Reads.
     pub(super) get: Figures,
+    /// How many of a hundred operations of the mix were reads.
+    pub(super) reads: Option<u8>,
+    /// Both mixed.
+    pub(super) mix: Option<Figures>,
     /// The resident memory of each node at the end.
     pub(super) resident_mb: Vec<f64>,
 }
@@ -125,12 +107,19 @@ impl fmt::Display for Figures {
 
 impl fmt::Display for ClusterReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{} keys, {} nodes sign, {} store, values of {} bytes, {} clients",
-            self.keys, self.authority, self.store, self.value_bytes, self.clients
-        )?;
-        write!(f, "put   {}get   {}", self.put, self.get)?;
+        let Self { keys, authority, store, clients, processes, value_bytes, .. } = self;
+        write!(f, "{keys} keys, {authority} nodes sign, {store} store, ")?;
+        write!(f, "values of {value_bytes} bytes, {clients} clients")?;
+        if *processes > 1 {
+            write!(f, " in {processes} processes")?;
+        }
+        if let Some(rate) = self.rate {
+            write!(f, ", {rate} operations due a second")?;
+        }
+        write!(f, "\nput   {}get   {}", self.put, self.get)?;
+        if let (Some(mix), Some(reads)) = (&self.mix, self.reads) {
+            write!(f, "{:<6}{mix}", format!("{reads}/{}", 100_u8.saturating_sub(reads)))?;
+        }
         let largest = self.resident_mb.iter().copied().fold(0.0, f64::max);
         write!(f, "memory of the largest node: {largest:.1} MB")
     }
@@ -142,7 +131,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_of_the_nearest_rank() {
-        let sorted: Vec<Duration> = (1..=100).map(Duration::from_millis).collect();
+        let sorted: Vec<u64> = (1..=100).map(|ms| ms * 1000).collect();
         assert_eq!([50, 95, 99].map(|p| percentile(&sorted, p)), [50.0, 95.0, 99.0]);
         assert_eq!(percentile(&sorted[..1], 99), 1.0);
         assert_eq!(percentile(&[], 50), 0.0);
@@ -150,14 +139,14 @@ mod tests {
 
     #[test]
     fn costs_are_for_one_operation() {
-        let used = Used {
-            nodes_cpu: Duration::from_millis(30),
+        let outcome = Outcome {
+            latencies_us: vec![1000; 4],
+            elapsed: Duration::from_secs(2),
             client_cpu: Duration::from_millis(10),
             messages: 40,
             bytes: 400,
         };
-        let latencies = vec![Duration::from_millis(1); 4];
-        let figures = Figures::of(latencies, Duration::from_secs(2), used);
+        let figures = Figures::of(outcome, Duration::from_millis(30));
         assert_eq!((figures.cpu_ms, figures.messages, figures.per_second), (10.0, 10.0, 2.0));
     }
 }

@@ -1,15 +1,15 @@
-//! Puts and gets by several clients at once, measured.
+//! Puts and gets by several clients of one process at once.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bftkv::transport::{ClientLimits, HttpTransport};
-use bftkv::{Client, ClientParts, Configuration, GetOptions, Home, PutOptions, Value, Variable};
+use bftkv::{Client, ClientParts, GetOptions, Home, PutOptions, Value, Variable};
 use tokio::task::JoinSet;
 
+use super::phase::{Outcome, Phase, Work};
 use super::process_stat::Process;
-use super::report::{Figures, Used};
 use crate::failure::Failure;
 
 /// How long to wait for what goes on in the background after the last operation: it belongs to
@@ -22,38 +22,25 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// How many operations each client does before anything is measured.
 const WARM_UP: usize = 5;
 
-/// Clients and nodes under measurement.
-pub(super) struct Bench {
+/// A step that visits the numbers from 0 to 99 once each, well mixed.
+const MIX_STEP: usize = 37;
+
+/// The clients of one process. All are clones of one client, as in a program that embeds the crate.
+pub(super) struct Clients {
     client: Client,
     transport: Arc<HttpTransport>,
-    nodes: Vec<Process>,
-    clients: u16,
     value: Value,
+    /// For each client at once, how many variables it has put.
+    written: Vec<usize>,
 }
 
-/// What a measured phase came to.
-pub(super) struct Measured {
-    /// For the report.
-    pub(super) figures: Figures,
-    done_by: Vec<usize>,
-}
-
-impl Measured {
-    /// How many operations each client has done.
-    pub(super) fn per_client(&self) -> &[usize] {
-        &self.done_by
-    }
-}
-
-impl Bench {
-    /// A client of this home, whose messages are counted. All clients of the measurement are
-    /// clones of it, as in a program that embeds the crate.
+impl Clients {
+    /// Clients of this home, whose messages are counted.
     ///
     /// # Errors
     /// Those of [`Client::open`].
     pub(super) async fn open(
         home: &Path,
-        pids: Vec<u32>,
         clients: u16,
         value_bytes: usize,
     ) -> Result<Self, Failure> {
@@ -76,17 +63,8 @@ impl Bench {
             settings: home.config().client.clone(),
         };
         let client = Client::assemble(parts).await?;
-        let nodes = pids.into_iter().map(Process::other).collect();
         let value = Value::new(vec![b'v'; value_bytes]).map_err(Failure::usage)?;
-        Ok(Self { client, transport, nodes, clients, value })
-    }
-
-    /// The configuration that is measured.
-    ///
-    /// # Errors
-    /// Never, once the bench is open.
-    pub(super) fn configuration(&self) -> Result<Arc<Configuration>, Failure> {
-        Ok(self.client.configuration()?)
+        Ok(Self { client, transport, value, written: vec![0; usize::from(clients)] })
     }
 
     /// Opens connections and fills caches.
@@ -95,13 +73,12 @@ impl Bench {
     /// An operation failed.
     pub(super) async fn warm_up(&self) -> Result<(), Failure> {
         let mut tasks = JoinSet::new();
-        for number in 0..self.clients {
-            let (client, value) = (self.client.clone(), self.value.clone());
+        for worker in self.workers(Work::Put) {
             tasks.spawn(async move {
                 for n in 0..WARM_UP {
-                    let variable = name("warm", number, n)?;
-                    client.put(&variable, value.clone(), PutOptions::default()).await?;
-                    client.get(&variable, GetOptions::default()).await?;
+                    let variable = name("warm", worker.number, n)?;
+                    worker.put(&variable).await?;
+                    worker.get(&variable).await?;
                 }
                 Ok::<(), Failure>(())
             });
@@ -112,114 +89,109 @@ impl Bench {
         Ok(())
     }
 
-    /// Puts, each to a fresh variable.
-    ///
-    /// # Errors
-    /// An operation failed.
-    pub(super) async fn put(&self, time: Duration) -> Result<Measured, Failure> {
-        self.measure(time, |_| Work::Put).await
-    }
-
-    /// Gets what each client has put.
+    /// Works through a phase.
     ///
     /// # Errors
     /// An operation failed, or a value is not what was put.
-    pub(super) async fn get(&self, time: Duration, put: &[usize]) -> Result<Measured, Failure> {
-        let written = |number: u16| put.get(usize::from(number)).copied().unwrap_or_default();
-        self.measure(time, |number| Work::Get { written: written(number) }).await
-    }
-
-    async fn measure(
-        &self,
-        time: Duration,
-        work: impl Fn(u16) -> Work,
-    ) -> Result<Measured, Failure> {
-        let before = self.used()?;
+    pub(super) async fn run(&mut self, phase: Phase) -> Result<Outcome, Failure> {
+        let (cpu, traffic) = (Process::own().cpu()?, self.transport.traffic());
         let began = Instant::now();
         let mut tasks = JoinSet::new();
-        for number in 0..self.clients {
-            let (client, value) = (self.client.clone(), self.value.clone());
-            let worker = Worker { client, value, number, work: work(number) };
-            tasks.spawn(worker.work_until(began, time));
+        for worker in self.workers(phase.work) {
+            tasks.spawn(worker.work_until(began, phase));
         }
-        let mut done_by = vec![0; usize::from(self.clients)];
-        let mut latencies = Vec::new();
+        let mut outcome = Outcome::default();
         while let Some(done) = tasks.join_next().await {
-            let (number, mut more) = done.map_err(Failure::failed)??;
-            if let Some(count) = done_by.get_mut(usize::from(number)) {
-                *count = more.len();
+            let (worker, latencies) = done.map_err(Failure::failed)??;
+            if let Some(written) = self.written.get_mut(worker.number) {
+                *written = worker.written;
             }
-            latencies.append(&mut more);
+            outcome.latencies_us.extend(latencies.iter().map(|latency| micros(*latency)));
         }
-        let elapsed = began.elapsed();
+        outcome.elapsed = began.elapsed();
         self.client.finish(BACKGROUND).await;
         tokio::time::sleep(SETTLE).await;
-        let used = self.used()?.since(before);
-        Ok(Measured { figures: Figures::of(latencies, elapsed, used), done_by })
+        let after = self.transport.traffic();
+        outcome.client_cpu = Process::own().cpu()?.saturating_sub(cpu);
+        outcome.messages = after.messages.saturating_sub(traffic.messages);
+        outcome.bytes = after.bytes.saturating_sub(traffic.bytes);
+        Ok(outcome)
     }
 
-    fn used(&self) -> Result<Used, Failure> {
-        let mut nodes_cpu = Duration::ZERO;
-        for node in &self.nodes {
-            nodes_cpu = nodes_cpu.saturating_add(node.cpu()?);
-        }
-        let traffic = self.transport.traffic();
-        let (messages, bytes) = (traffic.messages, traffic.bytes);
-        Ok(Used { nodes_cpu, client_cpu: Process::own().cpu()?, messages, bytes })
+    fn workers(&self, work: Work) -> Vec<Worker> {
+        let worker = |(number, written): (usize, &usize)| Worker {
+            client: self.client.clone(),
+            value: self.value.clone(),
+            number,
+            at_once: self.written.len(),
+            written: *written,
+            work,
+        };
+        self.written.iter().enumerate().map(worker).collect()
     }
-
-    /// The resident memory of each node, in MB.
-    pub(super) fn resident_mb(&self) -> Vec<f64> {
-        let kib = self.nodes.iter().filter_map(|node| node.resident_kib().ok());
-        kib.map(|kib| kib as f64 * 1024.0 / 1e6).collect()
-    }
-}
-
-/// What a worker does.
-#[derive(Debug, Clone, Copy)]
-enum Work {
-    Put,
-    Get { written: usize },
 }
 
 /// One of the clients at once.
 struct Worker {
     client: Client,
     value: Value,
-    number: u16,
+    number: usize,
+    at_once: usize,
+    written: usize,
     work: Work,
 }
 
 impl Worker {
-    /// Works until the time is over; gives its number and how long each operation took.
+    /// Works until the time is over; gives itself back and how long each operation took.
     async fn work_until(
-        self,
+        mut self,
         began: Instant,
-        time: Duration,
-    ) -> Result<(u16, Vec<Duration>), Failure> {
+        phase: Phase,
+    ) -> Result<(Self, Vec<Duration>), Failure> {
         let mut latencies = Vec::new();
-        while began.elapsed() < time {
-            let from = Instant::now();
-            match self.work {
-                Work::Put => self.put(latencies.len()).await?,
-                Work::Get { written } => {
-                    self.get(latencies.len().checked_rem(written).unwrap_or_default()).await?;
-                }
+        loop {
+            let due = match phase.every {
+                None => Instant::now(),
+                Some(every) => began + every.mul_f64(self.turns(latencies.len())),
+            };
+            if due.saturating_duration_since(began) >= phase.time {
+                break;
             }
-            latencies.push(from.elapsed());
+            tokio::time::sleep_until(due.into()).await;
+            self.operation(latencies.len()).await?;
+            latencies.push(due.elapsed());
         }
-        Ok((self.number, latencies))
+        Ok((self, latencies))
     }
 
-    async fn put(&self, n: usize) -> Result<(), Failure> {
-        let variable = name("bench", self.number, n)?;
-        self.client.put(&variable, self.value.clone(), PutOptions::default()).await?;
+    /// When the `n`th operation is due, in units of the pause between two operations of a client.
+    /// The clients begin one after the other, so that their operations are spread evenly.
+    fn turns(&self, n: usize) -> f64 {
+        n as f64 + self.number as f64 / self.at_once.max(1) as f64
+    }
+
+    async fn operation(&mut self, n: usize) -> Result<(), Failure> {
+        let gets = match self.work {
+            Work::Put => false,
+            Work::Get => true,
+            Work::Mix { reads } => n.wrapping_mul(MIX_STEP) % 100 < usize::from(reads),
+        };
+        if gets {
+            let n = n.checked_rem(self.written).unwrap_or_default();
+            return self.get(&name("bench", self.number, n)?).await;
+        }
+        self.put(&name("bench", self.number, self.written)?).await?;
+        self.written = self.written.saturating_add(1);
         Ok(())
     }
 
-    async fn get(&self, n: usize) -> Result<(), Failure> {
-        let variable = name("bench", self.number, n)?;
-        let found = self.client.get(&variable, GetOptions::default()).await?;
+    async fn put(&self, variable: &Variable) -> Result<(), Failure> {
+        self.client.put(variable, self.value.clone(), PutOptions::default()).await?;
+        Ok(())
+    }
+
+    async fn get(&self, variable: &Variable) -> Result<(), Failure> {
+        let found = self.client.get(variable, GetOptions::default()).await?;
         match found.entry {
             Some(entry) if entry.entry().value == self.value => Ok(()),
             _ => Err(Failure::failed(format!("{variable} is not what was put"))),
@@ -227,8 +199,25 @@ impl Worker {
     }
 }
 
-/// Variables of this run only: a cluster that was measured before has others.
-fn name(kind: &str, number: u16, n: usize) -> Result<Variable, Failure> {
+/// Variables of this process and run only: a cluster that was measured before has others.
+fn name(kind: &str, number: usize, n: usize) -> Result<Variable, Failure> {
     let run = std::process::id();
     Variable::new(format!("{kind}/{run}/{number}/{n}")).map_err(Failure::failed)
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mix_has_the_share_of_gets_that_was_asked_for() {
+        for reads in [0, 5, 50, 95, 100] {
+            let gets = (0..100).filter(|n: &usize| n.wrapping_mul(MIX_STEP) % 100 < reads).count();
+            assert_eq!(gets, reads);
+        }
+    }
 }

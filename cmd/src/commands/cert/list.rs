@@ -11,14 +11,15 @@ use super::user_id;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::escape;
+use crate::output::{count, escape, hex};
 use crate::public_home::PublicHome;
 
 /// List the certificates that this home knows.
 ///
 /// The first column is `*` for the own certificate. `TLS` stands where it holds a key for that; two
 /// that hold one talk over TLS, all others by sealed messages. The last column is how many others
-/// have certified it.
+/// have certified it, and how many proofs of its e-mail address it holds: user attributes of subtype
+/// 101, which whoever certifies it may judge.
 ///
 /// Example: bftkv cert list --json
 #[derive(Debug, Args)]
@@ -41,8 +42,22 @@ struct Shown {
     standing: String,
     tls: bool,
     user_ids: Vec<String>,
+    email_proofs: Vec<EmailProof>,
     certified_by: Vec<String>,
     certifies: Vec<String>,
+}
+
+/// What shows that the address is the owner's: a user attribute of subtype 101.
+#[derive(Debug, Serialize)]
+struct EmailProof {
+    bytes: usize,
+    hex: String,
+}
+
+impl EmailProof {
+    fn of(content: &Vec<u8>) -> Self {
+        Self { bytes: content.len(), hex: hex(content) }
+    }
 }
 
 impl fmt::Display for Report {
@@ -55,10 +70,14 @@ impl fmt::Display for Report {
                 other => format!("  {}", escape(other)),
             };
             let tls = if shown.tls { "TLS" } else { "" };
+            let proofs = match shown.email_proofs.len() {
+                0 => String::new(),
+                n => format!(", {}", count(n, "e-mail proof")),
+            };
             let certifiers = shown.certified_by.len();
             writeln!(
                 f,
-                "{own} {}  {:4}  {tls:3}  {names}{standing}  (certified by {certifiers})",
+                "{own} {}  {:4}  {tls:3}  {names}{standing}  (certified by {certifiers}{proofs})",
                 shown.fingerprint, shown.kind
             )
         })
@@ -90,6 +109,10 @@ fn show(home: &PublicHome, graph: &TrustGraph, id: &NodeId) -> Shown {
             Some(Standing::Invalid(reason)) => format!("invalid: {reason}"),
             _ => "unusable".to_owned(),
         },
+        email_proofs: certificate
+            .as_ref()
+            .map(|certificate| certificate.email_proofs(now).iter().map(EmailProof::of).collect())
+            .unwrap_or_default(),
         tls: certificate.is_some_and(|certificate| certificate.offers_tls(now)),
         user_ids: keyring.identities(id).iter().map(user_id).collect(),
         certified_by: graph.certifiers_of(id).map(NodeId::to_string).collect(),

@@ -70,11 +70,7 @@ fn rule(bug: Bug, source: &'static str, search: Search) -> Case {
 }
 
 fn driver(plant: Plant, source: &'static str) -> Case {
-    let faults = match plant.is_about_members() {
-        true => Faults::With(Fault::Membership),
-        false => Faults::Drawn,
-    };
-    let search = Search::Runs(Settings { plant: Some(plant), faults, ..ANY });
+    let search = Search::Runs(Settings { plant: Some(plant), faults: plant.faults(), ..ANY });
     Case { planted: Planted::Driver(plant), source, search }
 }
 
@@ -87,6 +83,8 @@ pub(crate) fn cases() -> Vec<Case> {
 
 fn of_rules(bug: Bug) -> Case {
     let any = Search::Runs(ANY);
+    let shape = Some(Shape::Alone(4));
+    let cut_out = Search::Runs(Settings { shape, faults: Faults::With(Fault::CutOut), ..ANY });
     let two_cliques = Search::Runs(Settings { shape: Some(Shape::TwoCliques(4, 4, 4)), ..ANY });
     let check = |name, check: Check| Search::Check(name, check);
     match bug {
@@ -139,6 +137,9 @@ fn of_rules(bug: Bug) -> Case {
         Bug::ProofsUnchecked => rule(bug, "1.10, 2.4, A14", with("false-accusation", "lurk")),
         Bug::AnyTwoShares => rule(bug, "2.4, A14", with("false-accusation", "lurk")),
         Bug::UnknownIsLie => rule(bug, "1.17, R6", any),
+        Bug::LapsedStored => rule(bug, "R4 (b+1 uncut)", cut_out),
+        Bug::LoneVouch => rule(bug, "R4 (vouches)", cut_out),
+        Bug::SmallVouches => rule(bug, "R4 (vouches)", with("false-vouch", "lurk")),
         Bug::HintsUnclipped => rule(bug, "1.12, A7", with("maximum-timestamp", "park")),
     }
 }
@@ -160,6 +161,10 @@ fn of_drivers(plant: Plant) -> Case {
         Plant::LastStoredIsLatest => "1.21",
         Plant::ServeAtOnce => "R1 (members)",
         Plant::NewestOnly => "design 6",
+        Plant::AnswersOn => "R1 (members stop)",
+        Plant::VotesTwice => "R1 (one successor)",
+        Plant::VouchUnstored => "R4 (vouches)",
+        Plant::NeverRepairs => "R4 (repair)",
         _ => "",
     };
     driver(plant, source)

@@ -1,12 +1,15 @@
 //! `bftkv verify`.
 
+mod signature;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use bftkv::protocol::Configurations;
 use bftkv::protocol::Domain;
-use bftkv::{Configuration, MaliceFile, MaliceFileError, NodeId, ProofFile, ProofFileError};
+use bftkv::wot::FileSignature;
+use bftkv::{MaliceFile, MaliceFileError, NodeId, ProofFile, ProofFileError};
 use clap::Args;
 use serde::Serialize;
 
@@ -19,22 +22,35 @@ use crate::output::{count, preview};
 use crate::public_home::PublicHome;
 use crate::variable::ShownVariable;
 
+pub(crate) use signature::signature_beside;
+
 /// How much of a value is shown, in characters.
 const PREVIEW: usize = 60;
+
+/// How much of a file tells its kind.
+const BEGINNING: usize = 64;
 
 /// Room for a value of 1 MiB and 1024 signatures.
 const MAX_FILE_BYTES: usize = bftkv::protocol::MAX_MESSAGE_BYTES;
 
-/// Check a proof file, offline.
+/// Check a proof or the signature of a file, offline.
 ///
-/// A proof is a value with the signature of its writer and those of a quorum of every clique
-/// (`bftkv get --proof`). A proof of malice is two signatures of one key that an honest key never
-/// makes: over two different values for one variable and timestamp (`bftkv revoked export`). Both
-/// are checked with the certificates of this home and nothing else. Exit code 7 says that a proof
-/// does not hold.
+/// FILE is one of these, and is recognised by its content:
 ///
-/// With --export every signature becomes an ordinary detached OpenPGP signature, so that other
-/// programs can judge it.
+/// * A proof: a value with the signature of its writer and those of a quorum of every clique
+///   (`bftkv get --proof`).
+/// * A proof of malice: two signatures of one key that an honest key never makes, over two
+///   different values for one variable and timestamp (`bftkv revoked export`).
+/// * A signature of a file (`bftkv sign`), FILE.asc or FILE.sig: the signed file lies beside it.
+/// * Any other file: its signature is named by --signature, or lies beside it.
+///
+/// All are checked with the certificates of this home and nothing else. A signature of a file
+/// counts if the key may sign now, nobody has revoked it, and more than b members of every clique
+/// certify its owner now; it carries these certifications. Exit code 7 says that a proof or
+/// signature does not hold.
+///
+/// With --export every signature of a proof becomes an ordinary detached OpenPGP signature, and
+/// the certificate in the signature of a file a file, so that other programs can judge.
 ///
 /// Examples:
 ///
@@ -42,14 +58,20 @@ const MAX_FILE_BYTES: usize = bftkv::protocol::MAX_MESSAGE_BYTES;
 ///   bftkv verify greeting.proof --export parts
 ///   gpg --verify parts/entry.sig parts/entry.bin
 ///   bftkv verify n4.malice
+///   bftkv verify report.pdf                       # by report.pdf.asc or report.pdf.sig
+///   bftkv verify report.pdf --signature alice.asc
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct VerifyArgs {
-    /// The proof; `-` is stdin.
+    /// The proof, signature or signed file; `-` is stdin.
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Write the signed bytes and the signatures into this new folder.
+    /// FILE is a signed file of any size, and this is its signature.
+    #[arg(long, value_name = "FILE")]
+    signature: Option<PathBuf>,
+
+    /// Write what other programs need into this new folder.
     #[arg(long, value_name = "DIR")]
     export: Option<PathBuf>,
 }
@@ -100,20 +122,76 @@ impl fmt::Display for Report {
 
 pub(crate) fn run(args: &VerifyArgs, context: &Context) -> Result<Exit, Failure> {
     let home = context.look_at_home()?;
-    let configuration = home.configuration()?;
-    let known = Configurations::starting_with(configuration.clone());
-    let bytes = limited_read::read(&args.file, MAX_FILE_BYTES)?;
-    let keys = home.certificates().keyring();
-    if MaliceFile::is_one(&bytes) {
-        let file = MaliceFile::verify(&bytes, &known, keys).map_err(explain_malice)?;
-        return show_malice(&file, args, &home, context);
+    match kind(args)? {
+        Kind::Signature { file, signature } => {
+            signature::run(&file, &signature, args.export.as_deref(), &home, context)
+        }
+        Kind::Proof(bytes) => run_proof(&bytes, args, &home, context),
     }
-    let proof = ProofFile::verify(&bytes, &known, keys).map_err(explain)?;
+}
+
+/// What is to be checked.
+enum Kind {
+    /// The signature of a file.
+    Signature { file: PathBuf, signature: PathBuf },
+    /// A proof of either kind, or what is none.
+    Proof(Vec<u8>),
+}
+
+/// The kind of a file by what it holds and what lies beside it; its end is not read if it does not matter.
+fn kind(args: &VerifyArgs) -> Result<Kind, Failure> {
+    let file = args.file.clone();
+    if let Some(signature) = args.signature.clone() {
+        return Ok(Kind::Signature { file, signature });
+    }
+    let beginning = limited_read::beginning(&file, BEGINNING)?;
+    if FileSignature::is_one(&beginning) && !is_proof(&beginning) {
+        let signed = signature::signed_by(&file).filter(|signed| signed.is_file());
+        let signed = signed.ok_or_else(|| no_file(&file))?;
+        return Ok(Kind::Signature { file: signed, signature: file });
+    }
+    match signature::found_beside(&file) {
+        Some(signature) if !is_proof(&beginning) => Ok(Kind::Signature { file, signature }),
+        None if !is_proof(&beginning) && file != Path::new("-") => Err(nothing_known(&file)),
+        _ => Ok(Kind::Proof(limited_read::read(&file, MAX_FILE_BYTES)?)),
+    }
+}
+
+fn is_proof(beginning: &[u8]) -> bool {
+    ProofFile::is_one(beginning) || MaliceFile::is_one(beginning)
+}
+
+fn no_file(signature: &Path) -> Failure {
+    Failure::usage(format!("{} is a signature, but of which file?", signature.display()))
+        .hint("bftkv verify FILE --signature SIGNATURE")
+}
+
+fn nothing_known(file: &Path) -> Failure {
+    let name = file.display();
+    let message = format!("{name} is no proof, and no signature of it lies beside it");
+    Failure::new(Exit::InvalidProof, message)
+        .hint(format!("`bftkv verify {name} --signature SIGNATURE` names the signature of a file"))
+        .hint("a proof begins with \"bftkv proof 1\" or \"bftkv malice 1\"")
+}
+
+fn run_proof(
+    bytes: &[u8],
+    args: &VerifyArgs,
+    home: &PublicHome,
+    context: &Context,
+) -> Result<Exit, Failure> {
+    let known = home.configurations()?;
+    let keys = home.certificates().keyring();
+    if MaliceFile::is_one(bytes) {
+        let file = MaliceFile::verify(bytes, &known, keys).map_err(explain_malice)?;
+        return show_malice(&file, args, home, context);
+    }
+    let proof = ProofFile::verify(bytes, &known, keys).map_err(explain)?;
     let commands = match &args.export {
         Some(folder) => export(&proof, folder)?,
         None => Vec::new(),
     };
-    context.output().show(&report(&proof, &home, &configuration, commands))?;
+    context.output().show(&report(&proof, home, &known, commands))?;
     Ok(Exit::Done)
 }
 
@@ -202,12 +280,14 @@ fn explain(error: ProofFileError) -> Failure {
 fn report(
     proof: &ProofFile,
     home: &PublicHome,
-    configuration: &Configuration,
+    known: &Configurations,
     commands: Vec<String>,
 ) -> Report {
     let names = home.certificates().names();
     let entry = proof.entry().entry();
     let shares = proof.entry().collective.shares();
+    let named = proof.entry().collective.configuration();
+    let certifier = known.certifier(&named).map_or(known.newest(), |(_, found)| found);
     Report {
         valid: true,
         variable: ShownVariable::from(&entry.variable),
@@ -218,7 +298,7 @@ fn report(
         signers: shares.iter().map(|share| signer(&share.signer, &names)).collect(),
         value_bytes: entry.value.as_bytes().len(),
         value_preview: preview(entry.value.as_bytes(), PREVIEW),
-        configuration: configuration.digest().to_string(),
+        configuration: certifier.digest().to_string(),
         commands,
     }
 }

@@ -1,0 +1,303 @@
+//! What a member votes for.
+
+use std::sync::Arc;
+
+use super::content::Content;
+use super::decide::{Decision, decide};
+use super::manifest::{Change, Manifest};
+use super::member::{Member, Memory, Refusal};
+use super::topic::Topic;
+use super::values::{NoncesValue, SessionValue, SignedValue, SigsValue, retry_from};
+use super::view::{Link, View, changes_of};
+use super::work::{SignedZone, Work};
+
+fn not_yet<T>(what: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::NotYet(what.into()))
+}
+
+fn never<T>(what: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::Never(what.into()))
+}
+
+impl<W: Work> Member<W> {
+    /// Whether to vote for this value. The caller has checked that it comes from
+    /// [`Topic::writer`], and votes for one value of a topic only, ever.
+    ///
+    /// If it changed the memory, that is given and **must be durable before the vote leaves**.
+    ///
+    /// # Errors
+    /// The refusal says whether a retry helps.
+    pub fn judge(
+        &mut self,
+        topic: Topic,
+        value: &[u8],
+        now: u64,
+    ) -> Result<Option<Memory>, Refusal> {
+        self.now = self.now.max(now);
+        let before = self.memory;
+        match topic {
+            Topic::View { serial, .. } => self.judge_view(serial, value)?,
+            Topic::Chunk { serial, index } => {
+                self.in_window(serial)?;
+                if usize::from(index) >= Manifest::MAX_CHUNKS {
+                    return never("too many pieces");
+                }
+            }
+            Topic::Manifest { serial } => self.judge_manifest(serial, value)?,
+            Topic::Nonces { serial, attempt, dm } => {
+                self.being_signed(serial, attempt)?;
+                let value = NoncesValue::from_bytes(value).or_else(|e| never(e.to_string()))?;
+                self.judge_nonces(dm, &value)?;
+            }
+            Topic::Session { serial, attempt } => self.judge_session(serial, attempt, value)?,
+            Topic::Share { serial, attempt, dm, .. } => {
+                self.being_signed(serial, attempt)?;
+                match self.session(serial, attempt) {
+                    None => return not_yet("the session"),
+                    Some(session) if !session.signers.contains_key(&dm) => {
+                        return never("no signer of this session");
+                    }
+                    Some(_) => {}
+                }
+            }
+            Topic::Retry { serial, attempt } => {
+                self.being_signed(serial, attempt)?;
+                retry_from(value).or_else(|e| never(e.to_string()))?;
+            }
+            Topic::Sigs { serial } => self.judge_sigs(serial, value)?,
+            Topic::Signed { serial } => self.judge_signed(serial, value)?,
+        }
+        Ok((self.memory != before).then_some(self.memory))
+    }
+
+    fn in_window(&self, serial: u32) -> Result<(), Refusal> {
+        let tip = self.chain.tip().link.serial;
+        if serial <= tip {
+            return never("its serial is over");
+        }
+        if serial > self.round.serial.max(tip).saturating_add(Self::WINDOW) {
+            return not_yet("its serial is far ahead");
+        }
+        Ok(())
+    }
+
+    fn judge_view(&self, serial: u32, value: &[u8]) -> Result<(), Refusal> {
+        self.in_window(serial)?;
+        match View::from_bytes(value) {
+            Ok(view) if view.serial == serial => Ok(()),
+            _ => never("malformed view"),
+        }
+    }
+
+    fn judge_manifest(&mut self, serial: u32, value: &[u8]) -> Result<(), Refusal> {
+        let manifest = Manifest::from_bytes(value).or_else(|e| never(e.to_string()))?;
+        let link = manifest.link();
+        if manifest.serial != serial {
+            return never("the serial of another place");
+        }
+        if self.memory.voted == Some(link) {
+            return Ok(());
+        }
+        self.check_hold()?;
+        if self.memory.voted.is_some_and(|voted| serial <= voted.serial) {
+            return never("we voted for another serial that is not below");
+        }
+        let tip = self.chain.tip().clone();
+        self.check_place(&manifest, tip.link)?;
+        self.check_times(&manifest)?;
+        let Some(content) = self.content_of(&manifest, &tip.content) else {
+            return match manifest.change {
+                Change::Whole(_) => not_yet("the pieces of the content"),
+                _ => never("its root is not that of its content"),
+            };
+        };
+        self.check_support(&manifest, &tip.content, &content)?;
+        let is_same = *content == *tip.content;
+        if is_same && self.settled(tip.link.serial) {
+            return never("nothing changes, and no signature is due");
+        }
+        self.check_size(&manifest, &tip.content, &content)?;
+        self.memory.voted = Some(link);
+        Ok(())
+    }
+
+    fn settled(&self, tip: u32) -> bool {
+        let due = self.zone().is_none_or(|zone| zone.renew_at() <= self.seconds());
+        self.chain.has_zone(tip) && !due
+    }
+
+    fn check_hold(&self) -> Result<(), Refusal> {
+        self.hold.as_ref().map_or(Ok(()), |reason| Err(Refusal::Held(reason.clone())))
+    }
+
+    /// It follows from the newest certified manifest, and builds on the newest signed zone.
+    fn check_place(&mut self, manifest: &Manifest, tip: Link) -> Result<(), Refusal> {
+        if manifest.prev.serial > tip.serial {
+            self.fetch(Topic::Manifest { serial: manifest.prev.serial });
+            return not_yet("the manifest before");
+        }
+        if manifest.prev != tip || manifest.serial <= tip.serial {
+            return never("a newer manifest is certified than the one that it follows from");
+        }
+        if tip.serial < self.memory.locked {
+            return not_yet("the manifest of a zone that we agreed to publish");
+        }
+        let have = self.chain.zone_link();
+        let newer = manifest.base.map(|base| base.serial);
+        if newer > have.map(|have| have.serial) {
+            if let Some(serial) = newer {
+                self.fetch(Topic::Sigs { serial });
+                self.fetch(Topic::Signed { serial });
+            }
+            return not_yet("the signed zone that it builds on");
+        }
+        if manifest.base != have {
+            return never("it does not build on the newest signed zone");
+        }
+        Ok(())
+    }
+
+    fn check_times(&self, manifest: &Manifest) -> Result<(), Refusal> {
+        let settings = &self.settings;
+        let expected = self.seconds().saturating_sub(settings.backdate_seconds);
+        if expected.abs_diff(manifest.inception) > settings.skew_seconds {
+            return never("its proposer's clock or ours is wrong");
+        }
+        if manifest.inception.checked_add(settings.validity_seconds) != Some(manifest.expiry) {
+            return never("another validity than was agreed on");
+        }
+        self.work
+            .check_keys(&manifest.keys, manifest.inception, manifest.expiry)
+            .or_else(|reason| never(format!("keys: {reason}")))
+    }
+
+    /// The views that it cites are certified, there are enough, and the change is what they have in
+    /// common: nothing more and nothing less.
+    fn check_support(
+        &mut self,
+        manifest: &Manifest,
+        before: &Arc<Content>,
+        after: &Content,
+    ) -> Result<(), Refusal> {
+        let serial = manifest.serial;
+        let known = self.views(serial);
+        let mut views = std::collections::BTreeMap::new();
+        for (dm, hash) in &manifest.cited {
+            match known.get(dm) {
+                Some((view, have)) if have == hash => drop(views.insert(*dm, view.clone())),
+                Some(_) => return never(format!("it cites a view that {dm} did not give")),
+                None => {
+                    self.fetch(Topic::View { serial, dm: *dm });
+                    return not_yet(format!("the view of {dm}"));
+                }
+            }
+        }
+        if views.len() < self.settings.council.quorum() {
+            return never("it cites too few views");
+        }
+        if views.values().any(|view| view.newest.serial > manifest.prev.serial) {
+            return not_yet("a newer manifest that is cited");
+        }
+        let delta = before.delta_to(after);
+        if matches!(&manifest.change, Change::Sets(told) if *told != delta) {
+            return never("changes that change nothing");
+        }
+        let is_supported =
+            match decide(self.settings.council, self.settings.apex, manifest.prev, &views) {
+                Decision::Whole(root) => root == manifest.root,
+                // A first zone of which a part is missing would be worse than none.
+                Decision::Parts { .. } if before.sets().is_empty() => false,
+                Decision::Parts { changes, .. } => changes == changes_of(&delta),
+            };
+        if is_supported { Ok(()) } else { never("the views that it cites do not say so") }
+    }
+
+    fn check_size(
+        &mut self,
+        manifest: &Manifest,
+        before: &Content,
+        after: &Content,
+    ) -> Result<(), Refusal> {
+        if before.sets().is_empty() || self.released.contains(&manifest.root) {
+            return Ok(());
+        }
+        let Err(reason) = self.work.check_change(before, after) else { return Ok(()) };
+        self.held = Some((manifest.root, reason.clone()));
+        Err(Refusal::Held(reason))
+    }
+
+    /// The serial is the one that is being signed, and no later one was voted for.
+    fn being_signed(&self, serial: u32, attempt: u8) -> Result<(), Refusal> {
+        let tip = self.chain.tip().link.serial;
+        if serial > tip {
+            return not_yet("the manifest");
+        }
+        if serial < tip || self.memory.voted.is_some_and(|voted| serial < voted.serial) {
+            return never("its serial is over");
+        }
+        if usize::from(attempt) >= self.settings.council.size() {
+            return never("too many attempts");
+        }
+        if self.ceremony.as_ref().is_none_or(|ceremony| ceremony.serial != serial) {
+            return not_yet("the plan of what is to be signed");
+        }
+        Ok(())
+    }
+
+    fn judge_session(&mut self, serial: u32, attempt: u8, value: &[u8]) -> Result<(), Refusal> {
+        self.being_signed(serial, attempt)?;
+        let session = SessionValue::from_bytes(value).or_else(|e| never(e.to_string()))?;
+        if session.signers.len() != self.share.group().roster().threshold() {
+            return never("not as many signers as the key has");
+        }
+        for (dm, hash) in &session.signers {
+            match self.nonces_of(serial, attempt, *dm) {
+                None => {
+                    self.fetch(Topic::Nonces { serial, attempt, dm: *dm });
+                    return not_yet(format!("the commitments of {dm}"));
+                }
+                Some((_, have)) if have != *hash => {
+                    return never(format!("commitments that {dm} did not give"));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn judge_sigs(&self, serial: u32, value: &[u8]) -> Result<(), Refusal> {
+        self.being_signed(serial, 0)?;
+        let Some(ceremony) = &self.ceremony else { return not_yet("the plan") };
+        let sigs = SigsValue::from_bytes(value).or_else(|e| never(e.to_string()))?.sigs;
+        let messages = self.work.messages(&ceremony.plan);
+        let group = self.share.group();
+        let are_right = sigs.len() == messages.len()
+            && messages.iter().zip(&sigs).all(|(message, sig)| group.verify(message, sig));
+        if are_right { Ok(()) } else { never("a signature is wrong") }
+    }
+
+    fn judge_signed(&mut self, serial: u32, value: &[u8]) -> Result<(), Refusal> {
+        self.being_signed(serial, 0)?;
+        self.check_hold()?;
+        let told = SignedValue::from_bytes(value).or_else(|e| never(e.to_string()))?;
+        let (Some(ceremony), Some(sigs)) = (&self.ceremony, self.sigs(serial)) else {
+            return not_yet("the signatures of the zone");
+        };
+        let message = self
+            .work
+            .digest_message(&ceremony.plan, &sigs)
+            .or_else(|reason| never(format!("the zone's digest: {reason}")))?;
+        if !self.share.group().verify(&message, &told.signature) {
+            return never("the signature over the digest is wrong");
+        }
+        let zone = self
+            .work
+            .finish(&ceremony.plan, &sigs, &told.signature)
+            .or_else(|reason| never(format!("the zone: {reason}")))?;
+        if zone.digest() != told.digest {
+            return never("the zone is another one here");
+        }
+        self.memory.locked = self.memory.locked.max(serial);
+        Ok(())
+    }
+}

@@ -1,0 +1,53 @@
+//! Who a member is, and how long it waits.
+
+use super::council::{Council, Dm};
+
+/// The same at all DMs but for `me`. Times without a unit in their name are milliseconds.
+#[derive(Clone, Debug)]
+#[allow(clippy::exhaustive_structs, reason = "callers fill in every field")]
+pub struct Settings {
+    /// Which DM this is.
+    pub me: Dm,
+    /// How many there are.
+    pub council: Council,
+    /// How many labels the zone's name has: none for the root.
+    pub apex: usize,
+    /// The serial of the first zone.
+    pub first: u32,
+    /// How long the proposer waits, once a quorum of views is there, for the others and for a
+    /// source that is late.
+    pub grace: u64,
+    /// How long a round may take before the next serial is tried. Doubled for each failure, up to
+    /// 64 times.
+    pub round: u64,
+    /// How long a signer may take for its partial signatures.
+    pub share_wait: u64,
+    /// How often to ask again: the source, and the store for what may have been missed.
+    pub again: u64,
+    /// How long a signature is valid.
+    pub validity_seconds: u32,
+    /// How far back it begins to be, for resolvers whose clock is late.
+    pub backdate_seconds: u32,
+    /// How far the proposer's clock may differ from ours.
+    pub skew_seconds: u32,
+}
+
+impl Settings {
+    /// Those of a root zone: as IANA's, 13 days and an hour.
+    #[must_use]
+    pub fn new(me: Dm, council: Council, first: u32) -> Self {
+        Self {
+            me,
+            council,
+            apex: 0,
+            first,
+            grace: 5_000,
+            round: 30_000,
+            share_wait: 10_000,
+            again: 1_000,
+            validity_seconds: 13 * 86_400 + 3_600,
+            backdate_seconds: 3_600,
+            skew_seconds: 600,
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! From a certified manifest to a signed zone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bftkv_threshold::{Nonces, Party, Session, Step};
+
+use super::content::Hash;
+use super::council::Dm;
+use super::manifest::Manifest;
+use super::member::{Action, Member, Refusal};
+use super::topic::Topic;
+use super::values::{
+    NoncesValue, SessionValue, SignedValue, SigsValue, retry_from, retry_to_bytes,
+};
+use super::view::Link;
+use super::work::{Draft, SignedZone, Work};
+
+/// The signing of one manifest.
+#[derive(Debug)]
+pub(super) struct Ceremony<P> {
+    pub(super) serial: u32,
+    pub(super) plan: P,
+    /// What the ZONEMD's signature is over, once the others are certified.
+    last: Option<Vec<u8>>,
+    attempt: u8,
+    /// Ours for this attempt and each stage; gone when used, in memory only.
+    nonces: [Option<Nonces>; 2],
+    /// As whoever combines: who lied or was silent.
+    left_out: BTreeSet<Dm>,
+    /// As whoever combines: until when the parts may come.
+    deadline: Option<u64>,
+    /// What was combined: attempt and stage.
+    combined: BTreeSet<(u8, u8)>,
+}
+
+impl<W: Work> Member<W> {
+    /// Signs, and takes over what is signed.
+    pub(super) fn sign_and_commit(&mut self) {
+        self.finish_others();
+        // Each step either finishes a zone or is the last.
+        while let Some(serial) = self.to_be_finished() {
+            self.plan(serial);
+            if !self.commit(serial) {
+                if serial == self.chain.tip().link.serial {
+                    self.take_part(serial);
+                }
+                self.fetch(Topic::Sigs { serial });
+                self.fetch(Topic::Signed { serial });
+                return;
+            }
+        }
+    }
+
+    /// The lowest serial that must be finished before the newest manifest can be, or that one.
+    fn to_be_finished(&self) -> Option<u32> {
+        let mut serial = self.chain.tip().link.serial;
+        if self.chain.has_zone(serial) {
+            return None;
+        }
+        loop {
+            let manifest = self.chain.at_serial(serial)?.manifest.as_ref()?;
+            match &manifest.base {
+                Some(base) if self.chain.zone_at(base).is_none() => {
+                    // What it builds on is below it, so this ends.
+                    serial = Some(base.serial).filter(|below| *below < serial)?;
+                }
+                _ => return Some(serial),
+            }
+        }
+    }
+
+    /// Zones that were agreed on although a later manifest does not build on them, because those
+    /// who voted for it had not heard of them yet.
+    fn finish_others(&mut self) {
+        let current = self.ceremony.as_ref().map(|ceremony| ceremony.serial);
+        let signed = self.heard.keys().filter_map(|topic| match topic {
+            Topic::Signed { serial } if Some(*serial) != current => Some(*serial),
+            _ => None,
+        });
+        let signed: Vec<u32> = signed.filter(|serial| !self.chain.has_zone(*serial)).collect();
+        for serial in signed {
+            if let Some(plan) = self.plan_of(serial) {
+                self.finish(serial, &plan);
+            }
+        }
+    }
+
+    fn plan_of(&mut self, serial: u32) -> Option<W::Plan> {
+        let tip = self.chain.at_serial(serial)?;
+        let manifest = tip.manifest.as_ref()?;
+        let base = match &manifest.base {
+            Some(base) => Some(self.chain.zone_at(base)?),
+            None => None,
+        };
+        let draft = Draft { manifest, content: &tip.content, base: base.map(Arc::as_ref) };
+        match self.work.plan(&draft) {
+            Ok(plan) => Some(plan),
+            Err(reason) => {
+                self.trouble = Some(format!("serial {serial}: {reason}"));
+                None
+            }
+        }
+    }
+
+    fn plan(&mut self, serial: u32) {
+        if self.ceremony.as_ref().is_some_and(|ceremony| ceremony.serial == serial) {
+            return;
+        }
+        self.ceremony = self.plan_of(serial).map(|plan| Ceremony {
+            serial,
+            plan,
+            last: None,
+            attempt: 0,
+            nonces: [None, None],
+            left_out: BTreeSet::new(),
+            deadline: None,
+            combined: BTreeSet::new(),
+        });
+    }
+
+    fn commit(&mut self, serial: u32) -> bool {
+        let Some(ceremony) = self.ceremony.take() else { return false };
+        let is_done = self.finish(serial, &ceremony.plan);
+        if is_done {
+            self.round.failures = 0;
+        } else {
+            self.ceremony = Some(ceremony);
+        }
+        is_done
+    }
+
+    /// Takes over a zone that was agreed on.
+    fn finish(&mut self, serial: u32, plan: &W::Plan) -> bool {
+        let signed = self.heard.get(&Topic::Signed { serial });
+        let signed = signed.and_then(|bytes| SignedValue::from_bytes(bytes).ok());
+        let (Some(signed), Some(sigs)) = (signed, self.sigs(serial)) else { return false };
+        let zone = match self.work.finish(plan, &sigs, &signed.signature) {
+            Ok(zone) if zone.digest() == signed.digest => zone,
+            Ok(_) => return self.fail(serial, "the agreed zone is another one here"),
+            Err(reason) => return self.fail(serial, &reason),
+        };
+        let manifest = self.chain.at_serial(serial).and_then(|tip| tip.manifest.clone());
+        let Some(manifest) = manifest else { return false };
+        let zone = Arc::new(zone);
+        self.chain.add_zone(Link { serial, hash: signed.digest }, Arc::clone(&zone));
+        self.act(Action::Commit { manifest, zone });
+        true
+    }
+
+    fn fail(&mut self, serial: u32, reason: &str) -> bool {
+        self.trouble = Some(format!("serial {serial}: {reason}"));
+        false
+    }
+
+    fn take_part(&mut self, serial: u32) {
+        let is_over = self.memory.voted.is_some_and(|voted| voted.serial > serial);
+        if is_over || self.hold.is_some() || self.ceremony.is_none() {
+            return;
+        }
+        self.follow_retries(serial);
+        self.give_nonces(serial);
+        self.find_last_message(serial);
+        self.give_share(serial);
+        if self.settings.council.proposer(serial) == self.settings.me {
+            self.lead(serial);
+        }
+    }
+
+    fn attempt(&self) -> u8 {
+        self.ceremony.as_ref().map_or(0, |ceremony| ceremony.attempt)
+    }
+
+    /// Stage 0 until the zone's signatures are certified.
+    fn stage(&self) -> u8 {
+        u8::from(self.ceremony.as_ref().is_some_and(|ceremony| ceremony.last.is_some()))
+    }
+
+    fn follow_retries(&mut self, serial: u32) {
+        while let Some(bytes) = self.heard.get(&Topic::Retry { serial, attempt: self.attempt() }) {
+            let left_out = retry_from(bytes).unwrap_or_default();
+            // See for ourselves whether somebody lied.
+            if !left_out.contains(&self.settings.me) {
+                let _ = self.combine(serial, self.stage());
+            }
+            let Some(ceremony) = &mut self.ceremony else { return };
+            ceremony.attempt = ceremony.attempt.saturating_add(1);
+            ceremony.nonces = [None, None];
+            ceremony.deadline = None;
+        }
+        self.fetch(Topic::Retry { serial, attempt: self.attempt() });
+    }
+
+    /// Makes nonces once for each attempt. After a restart they are gone, and the attempt goes on
+    /// without us.
+    fn give_nonces(&mut self, serial: u32) {
+        let (attempt, me) = (self.attempt(), self.settings.me);
+        let topic = Topic::Nonces { serial, attempt, dm: me };
+        let Some(ceremony) = &mut self.ceremony else { return };
+        if self.sent.contains(&topic) || self.heard.contains_key(&topic) {
+            return;
+        }
+        let count = self.work.messages(&ceremony.plan).len();
+        let made = self.share.commit(count, &mut *self.rng);
+        let made = made.and_then(|zone| Ok((zone, self.share.commit(1, &mut *self.rng)?)));
+        match made {
+            Ok(((nonces, zone), (last_nonces, last))) => {
+                ceremony.nonces = [Some(nonces), Some(last_nonces)];
+                self.publish(topic, NoncesValue { stages: [zone, last] }.to_bytes());
+            }
+            Err(error) => self.trouble = Some(format!("serial {serial}: {error}")),
+        }
+    }
+
+    fn find_last_message(&mut self, serial: u32) {
+        let Some(sigs) = self.sigs(serial) else { return };
+        let Some(ceremony) = self.ceremony.as_mut().filter(|c| c.last.is_none()) else { return };
+        match self.work.digest_message(&ceremony.plan, &sigs) {
+            Ok(message) => {
+                ceremony.last = Some(message);
+                ceremony.deadline = None;
+            }
+            Err(reason) => self.trouble = Some(format!("serial {serial}: {reason}")),
+        }
+    }
+
+    /// A partial signature, for a certified session only, and once.
+    fn give_share(&mut self, serial: u32) {
+        let (attempt, stage, me) = (self.attempt(), self.stage(), self.settings.me);
+        let Some(session) = self.session(serial, attempt) else {
+            return self.fetch(Topic::Session { serial, attempt });
+        };
+        if !session.signers.contains_key(&me) {
+            return;
+        }
+        let Some(session) = self.threshold_session(serial, attempt, stage) else { return };
+        let Some(ceremony) = &mut self.ceremony else { return };
+        let nonces = ceremony.nonces.get_mut(usize::from(stage)).and_then(Option::take);
+        let Some(nonces) = nonces else { return };
+        match self.share.sign(nonces, &session) {
+            Ok(bytes) => self.publish(Topic::Share { serial, attempt, stage, dm: me }, bytes),
+            Err(error) => self.trouble = Some(format!("serial {serial}: {error}")),
+        }
+    }
+
+    /// The proposer's part: who signs, and putting together.
+    fn lead(&mut self, serial: u32) {
+        let attempt = self.attempt();
+        if self.session(serial, attempt).is_none() {
+            return self.call_signers(serial, attempt);
+        }
+        let (stage, wait) = (self.stage(), self.now + self.settings.share_wait);
+        let Some(ceremony) = &mut self.ceremony else { return };
+        let deadline = *ceremony.deadline.get_or_insert(wait);
+        let is_done = self.sent.contains(&match stage {
+            0 => Topic::Sigs { serial },
+            _ => Topic::Signed { serial },
+        });
+        if is_done {
+            return;
+        }
+        match self.combine(serial, stage) {
+            Some(Ok(signatures)) => self.write_signatures(serial, stage, signatures),
+            Some(Err(liars)) => self.retry(serial, liars),
+            None if self.now >= deadline => {
+                let silent = self.silent(serial, stage);
+                self.retry(serial, silent);
+            }
+            None => {
+                for dm in self.silent(serial, stage) {
+                    self.fetch(Topic::Share { serial, attempt, stage, dm });
+                }
+            }
+        }
+    }
+
+    fn call_signers(&mut self, serial: u32, attempt: u8) {
+        let k = self.share.group().roster().threshold();
+        let mut able: BTreeMap<Dm, Hash> = BTreeMap::new();
+        for dm in self.settings.council.everyone() {
+            match self.nonces_of(serial, attempt, dm) {
+                Some((_, hash)) => drop(able.insert(dm, hash)),
+                None => self.fetch(Topic::Nonces { serial, attempt, dm }),
+            }
+        }
+        let left_out = self.ceremony.as_ref().map(|c| c.left_out.clone()).unwrap_or_default();
+        // Ourselves last: whoever combines is also the one that a late part would hold up least.
+        let signers = able.into_iter().filter(|(dm, _)| !left_out.contains(dm)).take(k);
+        let signers: BTreeMap<Dm, Hash> = signers.collect();
+        if signers.len() == k {
+            let value = SessionValue { signers }.to_bytes();
+            self.publish(Topic::Session { serial, attempt }, value);
+        }
+    }
+
+    fn write_signatures(&mut self, serial: u32, stage: u8, mut signatures: Vec<Vec<u8>>) {
+        if stage == 0 {
+            let value = SigsValue { sigs: signatures }.to_bytes();
+            return self.publish(Topic::Sigs { serial }, value);
+        }
+        let (Some(sigs), Some(ceremony)) = (self.sigs(serial), &self.ceremony) else { return };
+        let Some(signature) = signatures.pop() else { return };
+        match self.work.finish(&ceremony.plan, &sigs, &signature) {
+            Ok(zone) => {
+                let value = SignedValue { digest: zone.digest(), signature }.to_bytes();
+                self.publish(Topic::Signed { serial }, value);
+            }
+            Err(reason) => self.trouble = Some(format!("serial {serial}: {reason}")),
+        }
+    }
+
+    fn retry(&mut self, serial: u32, who: BTreeSet<Dm>) {
+        let attempt = self.attempt();
+        if let Some(ceremony) = &mut self.ceremony {
+            ceremony.left_out.extend(&who);
+        }
+        if usize::from(attempt) + 1 < self.settings.council.size() {
+            self.publish(Topic::Retry { serial, attempt }, retry_to_bytes(&who));
+        }
+    }
+
+    fn silent(&self, serial: u32, stage: u8) -> BTreeSet<Dm> {
+        let attempt = self.attempt();
+        let signers = self.session(serial, attempt).map(|session| session.signers);
+        let is_silent =
+            |dm: &Dm| !self.heard.contains_key(&Topic::Share { serial, attempt, stage, dm: *dm });
+        signers.unwrap_or_default().into_keys().filter(is_silent).collect()
+    }
+
+    /// Puts the parts together when all are there, once. An error names who lied; an empty one
+    /// means that it failed and nobody can be named.
+    fn combine(&mut self, serial: u32, stage: u8) -> Option<Result<Vec<Vec<u8>>, BTreeSet<Dm>>> {
+        let attempt = self.attempt();
+        if !self.silent(serial, stage).is_empty() {
+            return None;
+        }
+        let session = self.threshold_session(serial, attempt, stage)?;
+        let mut combiner = self.share.group().combiner(&session).ok()?;
+        if !self.ceremony.as_mut()?.combined.insert((attempt, stage)) {
+            return None;
+        }
+        for party in session.commitments().keys() {
+            let dm = Dm::new(party.number())?;
+            let share = self.heard.get(&Topic::Share { serial, attempt, stage, dm })?;
+            // A malformed part is noted by the combiner.
+            let _ = combiner.add(*party, share);
+        }
+        let step = combiner.step();
+        if let Ok(Step::Done(signatures)) = step {
+            return Some(Ok(signatures));
+        }
+        let mut liars = BTreeSet::new();
+        for (party, offence) in combiner.culprits() {
+            let dm = Dm::new(party.number())?;
+            liars.insert(dm);
+            self.culprits.insert(dm, format!("serial {serial}: {offence}"));
+        }
+        Some(Err(liars))
+    }
+
+    pub(super) fn sigs(&self, serial: u32) -> Option<Vec<Vec<u8>>> {
+        let bytes = self.heard.get(&Topic::Sigs { serial })?;
+        SigsValue::from_bytes(bytes).ok().map(|value| value.sigs)
+    }
+
+    pub(super) fn session(&self, serial: u32, attempt: u8) -> Option<SessionValue> {
+        let bytes = self.heard.get(&Topic::Session { serial, attempt })?;
+        SessionValue::from_bytes(bytes).ok()
+    }
+
+    pub(super) fn nonces_of(
+        &self,
+        serial: u32,
+        attempt: u8,
+        dm: Dm,
+    ) -> Option<(NoncesValue, Hash)> {
+        let bytes = self.heard.get(&Topic::Nonces { serial, attempt, dm })?;
+        Some((NoncesValue::from_bytes(bytes).ok()?, Hash::of(bytes)))
+    }
+
+    pub(super) fn judge_nonces(&self, dm: Dm, value: &NoncesValue) -> Result<(), Refusal> {
+        let never = |error: bftkv_threshold::Error| Refusal::Never(error.to_string());
+        let Some(ceremony) = &self.ceremony else {
+            return Err(Refusal::NotYet("the plan".into()));
+        };
+        let counts = [self.work.messages(&ceremony.plan).len(), 1];
+        let party = Party::new(dm.number()).map_err(never)?;
+        for (stage, count) in value.stages.iter().zip(counts) {
+            self.share.group().check_commitments(party, stage, count).map_err(never)?;
+        }
+        Ok(())
+    }
+
+    /// What is signed at this stage, with the commitments of the certified session.
+    fn threshold_session(&self, serial: u32, attempt: u8, stage: u8) -> Option<Session> {
+        let ceremony = self.ceremony.as_ref()?;
+        let messages = match stage {
+            0 => self.work.messages(&ceremony.plan).to_vec(),
+            _ => vec![ceremony.last.clone()?],
+        };
+        let mut commitments = BTreeMap::new();
+        for (dm, hash) in self.session(serial, attempt)?.signers {
+            let (nonces, have) = self.nonces_of(serial, attempt, dm)?;
+            let [zone, last] = nonces.stages;
+            if have != hash {
+                return None;
+            }
+            commitments.insert(Party::new(dm.number()).ok()?, if stage == 0 { zone } else { last });
+        }
+        Session::new(self.share.group().id(), messages, commitments).ok()
+    }
+
+    /// The manifest that is being signed, if any.
+    #[must_use]
+    pub fn manifest(&self) -> Option<&Arc<Manifest>> {
+        self.chain.tip().manifest.as_ref()
+    }
+}

@@ -1,0 +1,138 @@
+//! The values of the topics of signing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::codec::{Malformed, Reader, Writer};
+use super::content::Hash;
+use super::council::Dm;
+
+const NONCES: &[u8] = b"bftkv dm nonces 1";
+const SESSION: &[u8] = b"bftkv dm session 1";
+const SIGS: &[u8] = b"bftkv dm sigs 1";
+const SIGNED: &[u8] = b"bftkv dm signed 1";
+const RETRY: &[u8] = b"bftkv dm retry 1";
+
+/// A DM's commitments: for the zone's messages, and for the ZONEMD's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct NoncesValue {
+    pub(super) stages: [Vec<u8>; 2],
+}
+
+impl NoncesValue {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Writer::beginning(NONCES);
+        self.stages.iter().for_each(|stage| {
+            out.bytes(stage);
+        });
+        out.finish()
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut from = Reader::new(bytes, NONCES, "commitments")?;
+        let stages = [from.bytes()?.to_vec(), from.bytes()?.to_vec()];
+        from.end()?;
+        Ok(Self { stages })
+    }
+}
+
+/// Who signs, by the hashes of their [`NoncesValue`]s.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct SessionValue {
+    pub(super) signers: BTreeMap<Dm, Hash>,
+}
+
+impl SessionValue {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Writer::beginning(SESSION);
+        out.count(self.signers.len());
+        for (dm, hash) in &self.signers {
+            out.u8(dm.number()).raw(&hash.0);
+        }
+        out.finish()
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut from = Reader::new(bytes, SESSION, "session")?;
+        let mut signers = BTreeMap::new();
+        for _ in 0..from.count()? {
+            let dm = Dm::new(from.u8()?).ok_or(from.malformed())?;
+            if signers.last_key_value().is_some_and(|(last, _)| *last >= dm) {
+                return Err(from.malformed());
+            }
+            signers.insert(dm, Hash(from.array()?));
+        }
+        from.end()?;
+        Ok(Self { signers })
+    }
+}
+
+/// The signatures of a zone, in the order of its plan.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct SigsValue {
+    pub(super) sigs: Vec<Vec<u8>>,
+}
+
+impl SigsValue {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Writer::beginning(SIGS);
+        out.count(self.sigs.len());
+        self.sigs.iter().for_each(|sig| {
+            out.bytes(sig);
+        });
+        out.finish()
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut from = Reader::new(bytes, SIGS, "signatures")?;
+        let count = from.count()?;
+        let sigs: Result<_, _> = (0..count).map(|_| from.bytes().map(<[u8]>::to_vec)).collect();
+        let sigs = sigs?;
+        from.end()?;
+        Ok(Self { sigs })
+    }
+}
+
+/// The signed zone's hash, and the last signature.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct SignedValue {
+    pub(super) digest: Hash,
+    pub(super) signature: Vec<u8>,
+}
+
+impl SignedValue {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Writer::beginning(SIGNED);
+        out.raw(&self.digest.0).bytes(&self.signature);
+        out.finish()
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut from = Reader::new(bytes, SIGNED, "signed zone")?;
+        let value = Self { digest: Hash(from.array()?), signature: from.bytes()?.to_vec() };
+        from.end()?;
+        Ok(value)
+    }
+}
+
+pub(super) fn retry_to_bytes(left_out: &BTreeSet<Dm>) -> Vec<u8> {
+    let mut out = Writer::beginning(RETRY);
+    out.count(left_out.len());
+    left_out.iter().for_each(|dm| {
+        out.u8(dm.number());
+    });
+    out.finish()
+}
+
+pub(super) fn retry_from(bytes: &[u8]) -> Result<BTreeSet<Dm>, Malformed> {
+    let mut from = Reader::new(bytes, RETRY, "retry")?;
+    let mut left_out = BTreeSet::new();
+    for _ in 0..from.count()? {
+        let dm = Dm::new(from.u8()?).ok_or(from.malformed())?;
+        if left_out.last().is_some_and(|last| *last >= dm) {
+            return Err(from.malformed());
+        }
+        left_out.insert(dm);
+    }
+    from.end()?;
+    Ok(left_out)
+}

@@ -1,0 +1,22 @@
+//! Publication: an authoritative primary in the process.
+//!
+//! ```text
+//!   signed zone --Desk (checks, hold)--> Journal --+-- Responder --> Server   SOA, AXFR, IXFR
+//!                                                  +-- Notifier     NOTIFY to the secondaries
+//! ```
+//!
+//! RFC 1034, 1035, 1995 (IXFR), 1996 (NOTIFY), 5936 (AXFR), 8945 (TSIG).
+
+mod access;
+mod desk;
+mod journal;
+mod notify;
+mod respond;
+mod server;
+
+pub use access::{Access, Prefix, Rule, TsigError, TsigKey};
+pub use desk::{Desk, Offered};
+pub use journal::{Journal, Step};
+pub use notify::{Notified, Notifier, Secondary};
+pub use respond::{Reply, Responder, Via};
+pub use server::{Server, ServerLimits};

@@ -1,0 +1,205 @@
+//! Whole councils of DMs from one seed: crashed, slow and lying ones among them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::expect_used,
+    missing_docs,
+    unreachable_pub,
+    reason = "a test stops at the first surprise"
+)]
+
+mod work;
+mod world;
+
+use bftkv_dm::agree::{Change, Dm, Manifest, Topic};
+
+use self::work::{key, root};
+use self::world::{FIRST, Fault, World};
+
+fn dm(number: u8) -> Dm {
+    Dm::new(number).unwrap()
+}
+
+/// A council with b faults of kinds that the seed chooses, and three updates that each DM sees at a
+/// time of its own. At the end all honest DMs have the same zones, and the last one is right.
+fn story(n: u8, seed: u64) {
+    let b = usize::from((n - 1) / 3);
+    let k = b + 1 + seed as usize % (usize::from(n) - 2 * b);
+    let mut world = World::new(n, k.max(2), seed);
+    for _ in 0..b {
+        let who = dm(1 + u8::try_from(world.below(u64::from(n))).unwrap());
+        let which = usize::try_from(world.below(Fault::ALL.len() as u64)).unwrap();
+        let at = 200 + world.below(8_000);
+        let fault = match Fault::ALL[which] {
+            Fault::Crash(_) => Fault::Crash(at),
+            Fault::Restart(_) => Fault::Restart(at),
+            other => other,
+        };
+        world.faults.insert(who, fault);
+    }
+    let mut content = root();
+    let mut start = 0;
+    for update in 0..4u32 {
+        match update {
+            0 => {}
+            1 => content.insert(key("org", 43), b"new ds".to_vec()),
+            2 => {
+                content.remove(&key("ns.net", 1));
+                content.insert(key("a.net", 1), b"192.0.2.7".to_vec());
+                content.insert(key("net", 2), b"a.net".to_vec());
+            }
+            _ => content.insert(key("xyz", 2), b"ns.com".to_vec()),
+        }
+        for who in world.council.everyone() {
+            let at = start + world.below(2_500);
+            world.show(who, at, FIRST + update, content.clone());
+        }
+        start += world.below(6_000);
+    }
+    let is_right = world.run_until(&content, 120_000);
+    world.check();
+    assert!(is_right, "seed {seed}, n {n}: not right in time{}", world.explain());
+    world.run(3_000);
+    world.check();
+    for (who, fault) in &world.faults {
+        let is_named = world.members.values().any(|m| m.status().culprits.contains_key(who));
+        assert!(!is_named || *fault == Fault::WrongShare, "seed {seed}: {who} was framed");
+    }
+}
+
+fn stories(n: u8, seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        story(n, seed);
+    }
+}
+
+#[test]
+fn four_dms_with_a_fault_publish_one_right_zone() {
+    stories(4, 0..20);
+}
+
+#[test]
+fn five_dms_with_a_fault_publish_one_right_zone() {
+    stories(5, 100..110);
+}
+
+#[test]
+fn seven_dms_with_two_faults_publish_one_right_zone() {
+    stories(7, 200..212);
+}
+
+/// `SEEDS=10000 cargo test --release -p bftkv-dm --test agreement -- --ignored campaign`
+#[test]
+#[ignore = "long"]
+fn campaign() {
+    let count = std::env::var("SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000);
+    for seed in 1_000..1_000 + count {
+        story([4, 5, 7][seed as usize % 3], seed);
+    }
+}
+
+#[test]
+fn with_fewer_than_a_quorum_nothing_is_published() {
+    for (n, down) in [(4, 2), (5, 2), (7, 3)] {
+        let mut world = World::new(n, 2.max(usize::from((n - 1) / 3) + 1), 7);
+        for who in world.council.everyone() {
+            world.show(who, 0, FIRST, root());
+        }
+        assert!(world.run_until(&root(), 60_000));
+        for number in 1..=down {
+            world.faults.insert(dm(number), Fault::Crash(0));
+        }
+        let mut content = root();
+        content.insert(key("org", 43), b"new ds".to_vec());
+        let at = world.since_start() + 100;
+        for who in world.council.everyone() {
+            world.show(who, at, FIRST + 1, content.clone());
+        }
+        assert!(!world.run_until(&content, 60_000));
+        for who in world.honest() {
+            assert_eq!(world.zones[&who].len(), 1, "the last good zone stays the only one");
+            let status = world.members[&who].status();
+            assert!(status.views.len() < status.quorum, "the status says why: {status:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_seen_differently_keeps_its_last_value_and_is_reported() {
+    let mut world = World::new(7, 4, 3);
+    for who in world.council.everyone() {
+        world.show(who, 0, FIRST, root());
+    }
+    assert!(world.run_until(&root(), 60_000));
+    // All see the new DS of org; three see another NS and glue of net.
+    let mut content = root();
+    content.insert(key("org", 43), b"new ds".to_vec());
+    let mut other = content.clone();
+    other.insert(key("net", 2), b"elsewhere".to_vec());
+    other.insert(key("elsewhere.net", 1), b"192.0.2.66".to_vec());
+    let at = world.since_start() + 100;
+    for who in world.council.everyone() {
+        let seen = if who.number() <= 3 { &other } else { &content };
+        world.show(who, at, FIRST + 1, seen.clone());
+    }
+    assert!(world.run_until(&content, 60_000), "what all see is published");
+    world.check();
+    let reports: Vec<_> = world.members.values().flat_map(|m| m.status().dissent).collect();
+    let report = reports.first().expect("it is reported");
+    assert_eq!(report.delegation.to_string(), "net");
+    assert_eq!(report.seen.keys().map(|dm| dm.number()).collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+#[test]
+fn a_large_change_waits_for_an_operator() {
+    let mut world = World::new(4, 2, 5);
+    for who in world.council.everyone() {
+        world.show(who, 0, FIRST, root());
+    }
+    assert!(world.run_until(&root(), 60_000));
+    let mut content = root();
+    for tld in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+        content.insert(key(tld, 2), b"ns".to_vec());
+    }
+    let at = world.since_start() + 100;
+    for who in world.council.everyone() {
+        world.show(who, at, FIRST + 1, content.clone());
+    }
+    assert!(!world.run_until(&content, 20_000));
+    let held = world.honest().into_iter().filter(|who| world.members[who].status().held.is_some());
+    assert!(held.count() >= 2, "the status says that it is held");
+    for who in world.council.everyone() {
+        world.members.get_mut(&who).unwrap().release();
+    }
+    // Those that had not been asked before the release hold it at first.
+    for _ in 0..20 {
+        world.run(3_000);
+        for who in world.council.everyone() {
+            world.members.get_mut(&who).unwrap().release();
+        }
+    }
+    assert!(world.run_until(&content, 60_000), "{}", world.explain());
+    world.check();
+}
+
+/// Bytes that DMs of two versions must agree on.
+#[test]
+fn a_manifest_has_one_form() {
+    let mut world = World::new(4, 2, 1);
+    for who in world.council.everyone() {
+        world.show(who, 0, FIRST, root());
+    }
+    assert!(world.run_until(&root(), 60_000));
+    let (topic, bytes) =
+        world.certified.iter().find(|(t, _)| matches!(t, Topic::Manifest { .. })).unwrap();
+    let manifest = Manifest::from_bytes(bytes).unwrap();
+    assert_eq!(manifest.to_bytes(), *bytes);
+    assert!(matches!(&manifest.change, Change::Sets(delta) if delta.len() == 10));
+    assert_eq!(topic.to_string().parse(), Ok(*topic));
+    for length in 0..bytes.len() {
+        assert!(Manifest::from_bytes(&bytes[..length]).is_err());
+    }
+    assert!(Manifest::from_bytes(&[bytes.as_slice(), &[0]].concat()).is_err());
+}

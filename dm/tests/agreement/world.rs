@@ -1,0 +1,424 @@
+//! DMs, a store and a clock, all from one seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bftkv_dm::agree::{
+    Action, Change, Content, Council, Dm, Hash, Manifest, Member, Memory, Settings, SignedZone,
+    Topic,
+};
+use bftkv_threshold::{KeyShare, Roster, ed25519, key_share_from_bytes};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+use super::work::{Texts, Zone, key};
+
+/// What is wrong with a DM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    None,
+    /// Gone from this time on.
+    Crash(u64),
+    /// Forgets all but its memory at this time.
+    Restart(u64),
+    /// Everything takes it up to three seconds.
+    Slow,
+    /// Its source shows another DS.
+    ForgedDs,
+    /// It proposes another DS than all see.
+    ForgedManifest,
+    /// Its partial signatures are wrong.
+    WrongShare,
+    /// It gives none.
+    NoShare,
+    /// It proposes two things for one serial.
+    TwoManifests,
+    /// It writes under serials and names that are not its own.
+    OtherSerial,
+    /// It signs other bytes than those of the manifest, and calls them the zone's.
+    WrongSigs,
+}
+
+impl Fault {
+    pub const ALL: [Self; 10] = [
+        Self::Crash(0),
+        Self::Restart(0),
+        Self::Slow,
+        Self::ForgedDs,
+        Self::ForgedManifest,
+        Self::WrongShare,
+        Self::NoShare,
+        Self::TwoManifests,
+        Self::OtherSerial,
+        Self::WrongSigs,
+    ];
+
+    pub fn is_lie(self) -> bool {
+        !matches!(self, Self::None | Self::Crash(_) | Self::Restart(_) | Self::Slow)
+    }
+}
+
+struct Put {
+    claimed: Dm,
+    topic: Topic,
+    value: Vec<u8>,
+    next: u64,
+}
+
+enum Event {
+    Certified(Dm, Topic, Vec<u8>),
+    Source(Dm),
+}
+
+pub struct World {
+    pub council: Council,
+    pub now: u64,
+    pub members: BTreeMap<Dm, Member<Texts>>,
+    pub faults: BTreeMap<Dm, Fault>,
+    /// What was published, at each honest DM.
+    pub zones: BTreeMap<Dm, BTreeMap<u32, Arc<Zone>>>,
+    /// Every value that was certified, by topic.
+    pub certified: BTreeMap<Topic, Vec<u8>>,
+    /// What each DM's source shows from when on.
+    pub sources: BTreeMap<Dm, Vec<(u64, u32, Content)>>,
+    /// Why a DM last refused a value.
+    pub refusals: BTreeMap<(Topic, Dm), (u64, String)>,
+    shares: Vec<ed25519::Ed25519Share>,
+    voted: BTreeMap<(Dm, Topic), Hash>,
+    votes: BTreeMap<(Topic, Hash), BTreeSet<Dm>>,
+    puts: Vec<Put>,
+    events: BTreeMap<(u64, u64), Event>,
+    count: u64,
+    rng: ChaCha20Rng,
+    seed: u64,
+}
+
+pub const FIRST: u32 = 2_026_081_300;
+const START: u64 = 1_800_000_000_000;
+
+impl World {
+    pub fn new(n: u8, k: usize, seed: u64) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let council = Council::new(n).unwrap();
+        let shares = ed25519::deal(&Roster::first(n, k).unwrap(), &mut rng).unwrap();
+        let mut world = Self {
+            council,
+            now: START,
+            members: BTreeMap::new(),
+            faults: council.everyone().map(|dm| (dm, Fault::None)).collect(),
+            zones: council.everyone().map(|dm| (dm, BTreeMap::new())).collect(),
+            certified: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+            shares,
+            voted: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            puts: Vec::new(),
+            events: BTreeMap::new(),
+            count: 0,
+            rng,
+            seed,
+        };
+        for dm in council.everyone() {
+            world.start(dm, Memory::default());
+        }
+        world
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.rng.next_u64() % bound
+    }
+
+    pub fn since_start(&self) -> u64 {
+        self.now - START
+    }
+
+    pub fn start(&mut self, dm: Dm, memory: Memory) {
+        let settings = Settings {
+            grace: 500,
+            round: 3_000,
+            share_wait: 1_500,
+            again: 200,
+            ..Settings::new(dm, self.council, FIRST)
+        };
+        let share = self.shares[usize::from(dm.number()) - 1].to_secret_bytes();
+        let share = key_share_from_bytes(&share).unwrap();
+        let rng = Box::new(ChaCha20Rng::seed_from_u64(self.rng.next_u64()));
+        let member = Member::new(settings, Texts { limit: 6 }, share, rng, memory);
+        self.members.insert(dm, member);
+    }
+
+    /// From `at` milliseconds after the start, this DM's source shows this.
+    pub fn show(&mut self, dm: Dm, at: u64, serial: u32, mut content: Content) {
+        if self.faults[&dm] == Fault::ForgedDs {
+            content.insert(key("com", 43), b"forged".to_vec());
+        }
+        self.sources.entry(dm).or_default().push((START + at, serial, content));
+        self.push(START + at, Event::Source(dm));
+    }
+
+    fn push(&mut self, at: u64, event: Event) {
+        self.count += 1;
+        self.events.insert((at.max(self.now), self.count), event);
+    }
+
+    fn delay(&mut self, dm: Dm) -> u64 {
+        let most = if self.faults[&dm] == Fault::Slow { 3_000 } else { 80 };
+        1 + self.below(most)
+    }
+
+    pub fn honest(&self) -> Vec<Dm> {
+        let is_honest = |dm: &Dm| !self.faults[dm].is_lie();
+        self.members.keys().copied().filter(is_honest).collect()
+    }
+
+    /// Runs until all honest DMs have a zone with this content, or for so long.
+    pub fn run_until(&mut self, content: &Content, most: u64) -> bool {
+        let end = self.now + most;
+        while self.now < end {
+            self.run(100);
+            let has =
+                |dm: &Dm| self.members[dm].zone().is_some_and(|zone| zone.content() == *content);
+            if self.honest().iter().all(has) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Runs for so many milliseconds.
+    pub fn run(&mut self, time: u64) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now += 20;
+            self.fail();
+            while let Some(entry) = self.events.first_entry() {
+                if entry.key().0 > self.now {
+                    break;
+                }
+                let event = entry.remove();
+                self.happen(event);
+            }
+            self.try_puts();
+            if self.now % 100 > 0 {
+                continue;
+            }
+            for dm in self.council.everyone() {
+                if let Some(member) = self.members.get_mut(&dm) {
+                    member.handle_tick(self.now);
+                }
+                self.drain(dm);
+            }
+        }
+    }
+
+    fn fail(&mut self) {
+        for (dm, fault) in self.faults.clone() {
+            match fault {
+                Fault::Crash(at) if self.since_start() >= at => drop(self.members.remove(&dm)),
+                Fault::Restart(at) if self.since_start() >= at => {
+                    let memory = self.members[&dm].memory();
+                    self.start(dm, memory);
+                    self.faults.insert(dm, Fault::None);
+                    self.source(dm);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn source(&mut self, dm: Dm) {
+        let seen = self.sources.get(&dm).into_iter().flatten().rfind(|(at, ..)| *at <= self.now);
+        let Some((_, serial, content)) = seen.cloned() else { return };
+        if let Some(member) = self.members.get_mut(&dm) {
+            member.handle_source(serial, content, self.now);
+            self.drain(dm);
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Source(dm) => self.source(dm),
+            Event::Certified(dm, topic, value) => {
+                if let Some(member) = self.members.get_mut(&dm) {
+                    member.handle_certified(topic, value, self.now);
+                    self.drain(dm);
+                }
+            }
+        }
+    }
+
+    fn drain(&mut self, dm: Dm) {
+        while let Some(action) = self.members.get_mut(&dm).and_then(Member::poll) {
+            match action {
+                Action::Poll => {
+                    let at = self.now + self.delay(dm);
+                    self.push(at, Event::Source(dm));
+                }
+                Action::Fetch(topic) => {
+                    if let Some(value) = self.certified.get(&topic).cloned() {
+                        let at = self.now + self.delay(dm);
+                        self.push(at, Event::Certified(dm, topic, value));
+                    }
+                }
+                Action::Commit { manifest, zone } => {
+                    assert_eq!(zone.serial, manifest.serial);
+                    self.zones.get_mut(&dm).unwrap().insert(zone.serial, zone);
+                }
+                Action::Publish { topic, value } => self.write(dm, topic, value),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn write(&mut self, dm: Dm, topic: Topic, value: Vec<u8>) {
+        let next = self.now + self.delay(dm);
+        let mut put = |claimed, topic, value| self.puts.push(Put { claimed, topic, value, next });
+        match (self.faults[&dm], topic) {
+            (Fault::ForgedManifest, Topic::Manifest { .. }) => {
+                let mut manifest = Manifest::from_bytes(&value).unwrap();
+                let seen = &self.sources[&dm];
+                let honest = seen.iter().find(|(.., content)| content.root() == manifest.root);
+                if let (Change::Sets(delta), Some((.., content))) = (&mut manifest.change, honest) {
+                    let forged = (key("com", 43), b"forged".to_vec());
+                    let mut content = content.clone();
+                    content.insert(forged.0.clone(), forged.1.clone());
+                    delta.insert(forged.0, Some(forged.1));
+                    manifest.root = content.root();
+                }
+                put(dm, topic, manifest.to_bytes());
+            }
+            (Fault::TwoManifests, Topic::Manifest { .. }) => {
+                let mut manifest = Manifest::from_bytes(&value).unwrap();
+                manifest.inception += 1;
+                manifest.expiry += 1;
+                put(dm, topic, manifest.to_bytes());
+                put(dm, topic, value);
+                self.puts.reverse();
+            }
+            (Fault::WrongShare, Topic::Share { .. }) => {
+                let mut value = value;
+                value[0] ^= 1;
+                put(dm, topic, value);
+            }
+            (Fault::NoShare, Topic::Share { .. }) => {}
+            (Fault::WrongSigs, Topic::Sigs { .. } | Topic::Signed { .. }) => {
+                let mut value = value;
+                *value.last_mut().unwrap() ^= 1;
+                put(dm, topic, value);
+            }
+            (Fault::OtherSerial, Topic::Manifest { serial }) => {
+                let mut manifest = Manifest::from_bytes(&value).unwrap();
+                for ahead in [1, 1000] {
+                    manifest.serial = serial + ahead;
+                    put(dm, Topic::Manifest { serial: serial + ahead }, manifest.to_bytes());
+                }
+            }
+            (Fault::OtherSerial, Topic::View { serial, .. }) => {
+                put(dm, Topic::View { serial: serial + 100_000, dm }, value.clone());
+                put(dm, topic, value);
+            }
+            _ => put(dm, topic, value),
+        }
+    }
+
+    /// Every DM votes; a liar for everything.
+    fn try_puts(&mut self) {
+        let due: Vec<Put> = self.puts.extract_if(.., |put| put.next <= self.now).collect();
+        for mut put in due {
+            let hash = Hash::of(&put.value);
+            for dm in self.council.everyone() {
+                if self.votes_for(dm, &put, hash) {
+                    self.votes.entry((put.topic, hash)).or_default().insert(dm);
+                }
+            }
+            let votes = self.votes.get(&(put.topic, hash)).map_or(0, BTreeSet::len);
+            if votes >= self.council.quorum() {
+                self.certify(put.topic, put.value);
+            } else {
+                // As the real writer, it tries again for a while.
+                put.next = self.now + 100 + self.below(100);
+                let is_over = put.topic.serial() + 3 < self.newest();
+                if !is_over && self.count < 400_000 {
+                    self.puts.push(put);
+                }
+            }
+        }
+    }
+
+    fn newest(&self) -> u32 {
+        self.zones.values().filter_map(|zones| zones.keys().last()).max().copied().unwrap_or(0)
+    }
+
+    fn votes_for(&mut self, dm: Dm, put: &Put, hash: Hash) -> bool {
+        if self.faults[&dm].is_lie() {
+            return true;
+        }
+        if put.topic.writer(self.council) != put.claimed {
+            return false;
+        }
+        if let Some(before) = self.voted.get(&(dm, put.topic)) {
+            return *before == hash;
+        }
+        let Some(member) = self.members.get_mut(&dm) else { return false };
+        let judged = member.judge(put.topic, &put.value, self.now);
+        if let Err(refusal) = &judged {
+            self.refusals.insert((put.topic, dm), (self.now - START, refusal.to_string()));
+        }
+        let voted = judged.is_ok();
+        if voted {
+            self.voted.insert((dm, put.topic), hash);
+        }
+        self.drain(dm);
+        voted
+    }
+
+    fn certify(&mut self, topic: Topic, value: Vec<u8>) {
+        let before = self.certified.insert(topic, value.clone());
+        assert!(before.is_none_or(|before| before == value), "seed {}: {topic}", self.seed);
+        for dm in self.council.everyone() {
+            // Some are told later only when they ask.
+            if self.below(5) > 0 {
+                let at = self.now + self.delay(dm);
+                self.push(at, Event::Certified(dm, topic, value.clone()));
+            }
+        }
+    }
+
+    /// For whoever looks for what went wrong.
+    pub fn explain(&self) -> String {
+        let mut out = format!("\n{:?}\n", self.faults);
+        for ((topic, who), (at, why)) in &self.refusals {
+            out += &format!("{topic} refused by {who} at {at} ms: {why}\n");
+        }
+        for (who, member) in &self.members {
+            out += &format!("{who}: {:?}\n", member.status());
+        }
+        out
+    }
+
+    /// No serial has two manifests or zones, every later zone follows from the one before, and no
+    /// forged set is in any.
+    pub fn check(&self) {
+        let mut all: BTreeMap<u32, Hash> = BTreeMap::new();
+        for dm in self.honest() {
+            for (serial, zone) in &self.zones[&dm] {
+                let have = *all.entry(*serial).or_insert(zone.digest());
+                assert_eq!(have, zone.digest(), "seed {}: {dm} serial {serial}", self.seed);
+                let forged = zone.sets.values().any(|(value, _)| value == b"forged");
+                assert!(!forged, "seed {}: {dm} serial {serial} is forged", self.seed);
+                self.check_follows(*serial, &all);
+            }
+        }
+    }
+
+    fn check_follows(&self, serial: u32, published: &BTreeMap<u32, Hash>) {
+        let Some((below, _)) = published.range(..serial).next_back() else { return };
+        let mut at = serial;
+        while at > *below {
+            let bytes = &self.certified[&Topic::Manifest { serial: at }];
+            at = Manifest::from_bytes(bytes).unwrap().prev.serial;
+        }
+        assert_eq!(at, *below, "seed {}: {serial} does not follow from {below}", self.seed);
+    }
+}

@@ -1,0 +1,250 @@
+//! What is decided of one request, given what is stored.
+
+use bftkv_protocol::{
+    Address, CertifiedEntry, ElementBytes, Evaluated, Identities, LoginProof, NodeId, Nonce,
+    RecordBytes, Refusal, RoamingAnswer, RoamingRefusal, RoamingRequest, SecretShare, Vault,
+};
+use rand_core::CryptoRngCore;
+
+use super::ledger::{Class, Kept, Ledger, Session};
+use crate::oprf::evaluate;
+use crate::protected::Protected;
+use crate::record::Record;
+use crate::sharing::{Index, Share};
+use crate::{Error, group, login};
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "the driver fills it in")]
+pub struct Asker {
+    /// The certificate, as the transport has checked it.
+    pub id: NodeId,
+    /// The address in its user ID.
+    pub address: Option<Address>,
+}
+
+/// One request and its circumstances.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "the driver fills it in")]
+pub struct Asked {
+    /// Who asks.
+    pub asker: Asker,
+    /// What.
+    pub request: RoamingRequest,
+    /// The time, in seconds since 1970.
+    pub now: u64,
+    /// Which of its memories the node speaks from: one more each time it lost one.
+    pub memory: u64,
+    /// A random number, never used before.
+    pub nonce: Nonce,
+}
+
+/// What the store has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(clippy::exhaustive_structs, reason = "the driver fills it in")]
+pub struct Loaded {
+    /// The newest certified entry of the variable.
+    pub latest: Option<CertifiedEntry>,
+    /// The shares and counters.
+    pub vault: Option<Vault>,
+}
+
+/// What to answer once everything is on disk.
+#[derive(Debug)]
+#[allow(clippy::exhaustive_enums, reason = "the driver does all of them")]
+pub enum Reply {
+    /// This.
+    Plain(Result<RoamingAnswer, Refusal>),
+    /// What [`Evaluate::run`] gives. The attempt is counted.
+    Evaluate(Evaluate),
+}
+
+impl Reply {
+    pub(super) fn refuse(refusal: RoamingRefusal) -> Self {
+        Self::Plain(Err(Refusal::Roaming(refusal)))
+    }
+}
+
+/// An evaluation that may be made now: it is counted on disk.
+#[derive(Debug)]
+pub struct Evaluate {
+    share: Share,
+    element: ElementBytes,
+    nonce: Nonce,
+    left: u16,
+}
+
+impl Evaluate {
+    /// Computes the answer, with its proof: about 0.2 ms.
+    ///
+    /// # Errors
+    /// [`Refusal::Roaming`], never for one that was decided by [`super::Server`].
+    pub fn run(&self, rng: &mut dyn CryptoRngCore) -> Result<RoamingAnswer, Refusal> {
+        let evaluated = evaluate(&self.share, &self.element, rng);
+        let (element, proof) =
+            evaluated.map_err(|_| Refusal::Roaming(RoamingRefusal::BadElement))?;
+        let (nonce, left) = (self.nonce, self.left);
+        Ok(RoamingAnswer::Evaluated(Evaluated { element, proof: proof.to_bytes(), nonce, left }))
+    }
+}
+
+/// The decision: what to store first, if anything, and what to answer then.
+#[derive(Debug)]
+pub(super) struct Decision {
+    pub(super) vault: Option<Vault>,
+    pub(super) reply: Reply,
+}
+
+/// Decides.
+pub(super) fn decide(
+    me: &NodeId,
+    asked: Asked,
+    loaded: Loaded,
+    identities: &dyn Identities,
+) -> Decision {
+    let Some(ledger) = Ledger::open(loaded.vault.as_ref(), asked.memory, asked.now) else {
+        return Decision { vault: None, reply: Reply::Plain(Err(Refusal::StorageUnavailable)) };
+    };
+    let Asked { asker, request, now, nonce, .. } = asked;
+    let latest = loaded.latest;
+    let mut desk = Desk { me, ledger, asker, latest, now, nonce, identities };
+    let outcome = match request {
+        RoamingRequest::Deal { record, share, .. } => desk.deal(&record, &share),
+        RoamingRequest::Evaluate { record, element, .. } => desk.evaluate(record, element),
+        RoamingRequest::Prove { proof, .. } => desk.prove(&proof),
+        RoamingRequest::Reset { .. } => desk.reset(),
+        _ => Err(RoamingRefusal::BadProof),
+    };
+    let reply = outcome.unwrap_or_else(Reply::refuse);
+    let Some(vault) = desk.ledger.to_vault() else {
+        return Decision { vault: None, reply: Reply::Plain(Err(Refusal::StorageUnavailable)) };
+    };
+    // Nothing that was decided leaves before it is on disk; what did not change is there already.
+    let same = loaded.vault.as_ref() == Some(&vault);
+    let nothing = loaded.vault.is_none() && matches!(&reply, Reply::Plain(Err(_)));
+    Decision { vault: (!same && !nothing).then_some(vault), reply }
+}
+
+struct Desk<'a> {
+    me: &'a NodeId,
+    ledger: Ledger,
+    asker: Asker,
+    latest: Option<CertifiedEntry>,
+    now: u64,
+    nonce: Nonce,
+    identities: &'a dyn Identities,
+}
+
+impl Desk<'_> {
+    /// Whether the asker's certificate is one for the user ID that owns the variable.
+    fn is_owner(&self) -> bool {
+        let Some(latest) = &self.latest else { return false };
+        let (id, owner) = (&self.asker.id, &latest.entry().owner);
+        latest.entry().writer == *id || self.identities.has_quorum_certificate(id, owner)
+    }
+
+    /// Who may deal: the owner; where there is none yet, whoever could write.
+    fn may_deal(&self) -> bool {
+        match (&self.latest, &self.asker.address) {
+            (Some(_), _) => self.is_owner(),
+            (None, Some(address)) => {
+                self.identities.has_quorum_certificate(&self.asker.id, address)
+            }
+            (None, None) => false,
+        }
+    }
+
+    fn class(&self) -> Class {
+        if self.is_owner() { Class::Known } else { Class::Stranger }
+    }
+
+    /// The record that is certified now.
+    fn record(&self) -> Option<Record> {
+        let value = &self.latest.as_ref()?.entry().value;
+        Protected::from_value(value).ok().map(|protected| protected.record().clone())
+    }
+
+    fn deal(
+        &mut self,
+        record: &RecordBytes,
+        secret: &SecretShare,
+    ) -> Result<Reply, RoamingRefusal> {
+        let bad = |error: &Error| RoamingRefusal::BadRecord(error.to_string());
+        if !self.may_deal() {
+            return Err(RoamingRefusal::NotOwner);
+        }
+        let record = Record::from_bytes(record).map_err(|error| bad(&error))?;
+        let index = record.index_of(self.me);
+        let index = index.ok_or_else(|| bad(&Error::Record("it does not name this node")))?;
+        let share = Share::new(index, secret, record.commitments());
+        share.map_err(|_| RoamingRefusal::BadShare)?;
+        let kept = Kept {
+            record: record.id(),
+            epoch: record.epoch(),
+            index: index.get(),
+            share: secret.clone(),
+        };
+        self.ledger.keep_pending(&self.asker.id, kept)?;
+        Ok(Reply::Plain(Ok(RoamingAnswer::Done)))
+    }
+
+    fn evaluate(
+        &mut self,
+        wanted: bftkv_protocol::RecordId,
+        element: ElementBytes,
+    ) -> Result<Reply, RoamingRefusal> {
+        group::element(&element).map_err(|_| RoamingRefusal::BadElement)?;
+        let certified = self.record();
+        let record = certified.as_ref().filter(|record| record.id() == wanted);
+        let epoch = certified.as_ref().map(Record::epoch);
+        let record = record.ok_or(RoamingRefusal::OtherRecord { epoch })?;
+        let kept = self.ledger.switch_to(record.id()).ok_or(RoamingRefusal::NoShare)?;
+        let index = Index::new(kept.index).map_err(|_| RoamingRefusal::NoShare)?;
+        let share = Share::kept(index, &kept.share).map_err(|_| RoamingRefusal::NoShare)?;
+        let class = self.class();
+        let nonce = match self.ledger.repeated(&self.asker.id, &element) {
+            Some(session) => session.nonce,
+            None => {
+                let (requester, nonce, at) = (self.asker.id.clone(), self.nonce, self.now);
+                let session = Session { requester, element, nonce, class, at, proven: None };
+                self.ledger.begin(session)?;
+                nonce
+            }
+        };
+        let left = self.ledger.left(class);
+        Ok(Reply::Evaluate(Evaluate { share, element, nonce, left }))
+    }
+
+    fn prove(&mut self, proof: &LoginProof) -> Result<Reply, RoamingRefusal> {
+        let record = self.record().ok_or(RoamingRefusal::OtherRecord { epoch: None })?;
+        if record.id() != proof.record {
+            return Err(RoamingRefusal::OtherRecord { epoch: Some(record.epoch()) });
+        }
+        let session = self.ledger.session(&self.asker.id, proof.nonce);
+        let session = session.ok_or(RoamingRefusal::BadProof)?;
+        if self.now.saturating_sub(session.at) > u64::from(proof.seconds) {
+            return Err(RoamingRefusal::BadProof);
+        }
+        login::verify(&record, proof, &self.asker.id, self.me)
+            .map_err(|_| RoamingRefusal::BadProof)?;
+        match session.proven {
+            // The answer was lost on its way, and the proof comes again.
+            Some(purpose) if purpose == proof.purpose => {}
+            Some(_) => return Err(RoamingRefusal::BadProof),
+            None => {
+                session.proven = Some(proof.purpose);
+                let class = session.class;
+                self.ledger.give_back(class);
+            }
+        }
+        Ok(Reply::Plain(Ok(RoamingAnswer::Done)))
+    }
+
+    fn reset(&mut self) -> Result<Reply, RoamingRefusal> {
+        if !self.is_owner() {
+            return Err(RoamingRefusal::NotOwner);
+        }
+        self.ledger.reset(self.now)?;
+        Ok(Reply::Plain(Ok(RoamingAnswer::Done)))
+    }
+}

@@ -1,0 +1,168 @@
+//! The server's side: shares and attempts, without IO.
+//!
+//! Requests about one variable run one at a time. Each is decided on what is stored, what changes
+//! is made durable, and only then is it answered: so an attempt is on disk before the evaluation
+//! leaves, and no crash, and no number of questions at once, gives a free guess.
+//!
+//! ```text
+//!  Asked --> Load -> decide -> Persist -> Reply
+//! ```
+
+mod decide;
+mod ledger;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bftkv_protocol::{Identities, NodeId, Refusal, StoreError, Variable, Vault};
+
+pub use self::decide::{Asked, Asker, Evaluate, Loaded, Reply};
+use self::decide::{Decision, decide};
+
+/// L: how many attempts there are to begin with, for known keys and for strangers each.
+pub const ATTEMPTS: u16 = 10;
+
+/// How long it takes until a used attempt comes back, and until the owner may give all back again.
+pub const DAY_SECONDS: u64 = 24 * 60 * 60;
+
+/// How many records of different dealers may wait to be certified.
+pub const MAX_PENDING: usize = 4;
+
+/// How many attempts are remembered so that they can be repeated and proven.
+pub const MAX_SESSIONS: usize = 32;
+
+/// How many requests may wait for one variable; more are refused as busy.
+pub const MAX_QUEUE: usize = 256;
+
+/// Names a request between driver and machine.
+pub type Ticket = u64;
+
+/// What the driver is to do.
+#[derive(Debug)]
+#[allow(clippy::exhaustive_enums, reason = "the driver does all of them")]
+#[must_use]
+pub enum Action {
+    /// Load the newest certified entry and the vault; then call [`Server::handle_loaded`].
+    Load {
+        /// For which request.
+        ticket: Ticket,
+        /// Which variable.
+        variable: Variable,
+    },
+    /// Make the vault durable; then call [`Server::handle_persisted`]. The answer is held until
+    /// then.
+    Persist {
+        /// For which request.
+        ticket: Ticket,
+        /// Of which variable.
+        variable: Variable,
+        /// What to keep.
+        vault: Vault,
+    },
+    /// Send the answer.
+    Reply {
+        /// To which request.
+        ticket: Ticket,
+        /// What to answer.
+        reply: Reply,
+    },
+}
+
+/// One server. Call a `handle_*` method for everything that happens, then drain
+/// [`Server::poll`].
+#[derive(Debug)]
+pub struct Server {
+    me: NodeId,
+    /// The requests that wait, for every variable with one under way.
+    queues: BTreeMap<Variable, VecDeque<(Ticket, Asked)>>,
+    running: BTreeMap<Ticket, Running>,
+    actions: VecDeque<Action>,
+}
+
+#[derive(Debug)]
+enum Running {
+    Loading(Box<Asked>),
+    Persisting(Variable, Reply),
+}
+
+impl Server {
+    /// The server with this certificate.
+    #[must_use]
+    pub fn new(me: NodeId) -> Self {
+        Self { me, queues: BTreeMap::new(), running: BTreeMap::new(), actions: VecDeque::new() }
+    }
+
+    /// Takes a request. `ticket` must be new.
+    pub fn handle_request(&mut self, ticket: Ticket, asked: Asked) {
+        let variable = asked.request.variable().clone();
+        match self.queues.get_mut(&variable) {
+            None => {
+                self.queues.insert(variable.clone(), VecDeque::new());
+                self.start(ticket, asked, variable);
+            }
+            Some(queue) if queue.len() < MAX_QUEUE => queue.push_back((ticket, asked)),
+            Some(_) => {
+                let reply = Reply::Plain(Err(Refusal::Busy));
+                self.actions.push_back(Action::Reply { ticket, reply });
+            }
+        }
+    }
+
+    /// Takes what [`Action::Load`] asked for.
+    pub fn handle_loaded(
+        &mut self,
+        ticket: Ticket,
+        loaded: Result<Loaded, StoreError>,
+        identities: &dyn Identities,
+    ) {
+        let Some(Running::Loading(asked)) = self.running.remove(&ticket) else { return };
+        let variable = asked.request.variable().clone();
+        let decision = match loaded {
+            Ok(loaded) => decide(&self.me, *asked, loaded, identities),
+            Err(_) => {
+                let reply = Reply::Plain(Err(Refusal::StorageUnavailable));
+                Decision { vault: None, reply }
+            }
+        };
+        let Decision { vault, reply } = decision;
+        match vault {
+            None => self.finish(ticket, variable, reply),
+            Some(vault) => {
+                self.running.insert(ticket, Running::Persisting(variable.clone(), reply));
+                self.actions.push_back(Action::Persist { ticket, variable, vault });
+            }
+        }
+    }
+
+    /// Learns that the vault of [`Action::Persist`] is on disk, or that it may not be: then nothing
+    /// is given away.
+    pub fn handle_persisted(&mut self, ticket: Ticket, persisted: Result<(), StoreError>) {
+        let Some(Running::Persisting(variable, reply)) = self.running.remove(&ticket) else {
+            return;
+        };
+        let reply = match persisted {
+            Ok(()) => reply,
+            Err(_) => Reply::Plain(Err(Refusal::StorageUnavailable)),
+        };
+        self.finish(ticket, variable, reply);
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    fn start(&mut self, ticket: Ticket, asked: Asked, variable: Variable) {
+        self.running.insert(ticket, Running::Loading(Box::new(asked)));
+        self.actions.push_back(Action::Load { ticket, variable });
+    }
+
+    fn finish(&mut self, ticket: Ticket, variable: Variable, reply: Reply) {
+        self.actions.push_back(Action::Reply { ticket, reply });
+        match self.queues.get_mut(&variable).and_then(VecDeque::pop_front) {
+            Some((ticket, asked)) => self.start(ticket, asked, variable),
+            None => {
+                self.queues.remove(&variable);
+            }
+        }
+    }
+}
