@@ -6,6 +6,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod dm;
 #[path = "homes/signing.rs"]
 mod signing;
 mod support;
