@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    bench, cert, cluster, completions, demo, get, graph, history, init, join, member, put, repair,
-    revoked, serve, verify,
+    bench, cert, cluster, completions, demo, dm, get, graph, history, init, join, member, put,
+    repair, revoked, serve, verify,
 };
 use crate::context::Context;
 use crate::exit::{EXIT_CODES, Exit};
@@ -48,7 +48,7 @@ pub(crate) struct Global {
     #[arg(long, global = true)]
     pub(crate) log_json: bool,
 
-    /// Read the passphrase of the own key from this file descriptor instead of asking.
+    /// Read the passphrase of the own key, or of shares, from this file descriptor instead of asking.
     #[arg(long, value_name = "N", global = true)]
     pub(crate) passphrase_fd: Option<u32>,
 }
@@ -78,6 +78,9 @@ pub(crate) enum Command {
     /// Make and run a local cluster of processes.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// Sign zones with keys in shares: the distribution master of a DNS zone.
+    #[command(subcommand)]
+    Dm(dm::DmCommand),
     Bench(bench::BenchArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -100,6 +103,7 @@ impl Command {
             Self::Member(command) => member::run(&command, context),
             Self::Repair(args) => repair::run(&args, context),
             Self::Cluster(command) => cluster::run(&command, context),
+            Self::Dm(command) => dm::run(&command, context),
             Self::Bench(args) => bench::run(&args, context),
             Self::Completions(args) => completions::run(&args),
         }

@@ -16,7 +16,7 @@ const MAX_BYTES: u64 = 1024;
 /// Where passphrases come from.
 #[derive(Debug)]
 pub(crate) struct PassphraseSource {
-    from_fd: RefCell<Option<Passphrase>>,
+    from_fd: RefCell<Option<Zeroizing<Vec<u8>>>>,
     is_from_fd: bool,
 }
 
@@ -33,7 +33,7 @@ impl PassphraseSource {
     /// The passphrase of an existing key.
     pub(crate) fn ask(&self, key: &NodeId) -> Option<Passphrase> {
         if self.is_from_fd {
-            return self.from_fd.borrow().clone();
+            return self.from_fd.borrow().clone().map(Passphrase::new);
         }
         prompt(&format!("Passphrase for {key}: ")).ok()
     }
@@ -44,19 +44,29 @@ impl PassphraseSource {
     /// There is no terminal, or the two differ.
     pub(crate) fn choose(&self) -> Result<Option<Passphrase>, Failure> {
         if self.is_from_fd {
-            return Ok(self.from_fd.borrow().clone());
+            return Ok(self.from_fd.borrow().clone().map(Passphrase::new));
         }
-        let no_terminal = |error| {
-            Failure::failed(format!("cannot ask for a passphrase: {error}"))
-                .hint("hand it over with --passphrase-fd")
-        };
-        let ask = |text: &str| rpassword::prompt_password(text).map(Zeroizing::new);
-        let first = ask("New passphrase: ").map_err(no_terminal)?;
-        let again = ask("Once more: ").map_err(no_terminal)?;
-        if *first != *again {
-            return Err(Failure::failed("the two passphrases differ"));
+        Ok(Some(Passphrase::new(choose("New passphrase")?)))
+    }
+
+    /// The passphrase of something else than a certificate, as bytes.
+    pub(crate) fn bytes(&self, text: &str) -> Option<Zeroizing<Vec<u8>>> {
+        if self.is_from_fd {
+            return self.from_fd.borrow().clone();
         }
-        Ok(Some(Passphrase::new(first.as_bytes().to_vec())))
+        let typed = rpassword::prompt_password(text).ok().map(Zeroizing::new)?;
+        Some(Zeroizing::new(typed.as_bytes().to_vec()))
+    }
+
+    /// A new passphrase for something else than a certificate, typed twice.
+    ///
+    /// # Errors
+    /// There is no terminal, or the two differ.
+    pub(crate) fn choose_bytes(&self, what: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        match self.from_fd.borrow().clone() {
+            Some(bytes) => Ok(bytes),
+            None => choose(&format!("New passphrase for {what}")),
+        }
     }
 
     /// Whether a passphrase was handed over.
@@ -65,18 +75,32 @@ impl PassphraseSource {
     }
 }
 
+fn choose(what: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let no_terminal = |error| {
+        Failure::failed(format!("cannot ask for a passphrase: {error}"))
+            .hint("hand it over with --passphrase-fd")
+    };
+    let ask = |text: &str| rpassword::prompt_password(text).map(Zeroizing::new);
+    let first = ask(&format!("{what}: ")).map_err(no_terminal)?;
+    let again = ask("Once more: ").map_err(no_terminal)?;
+    if *first != *again {
+        return Err(Failure::failed("the two passphrases differ"));
+    }
+    Ok(Zeroizing::new(first.as_bytes().to_vec()))
+}
+
 fn prompt(text: &str) -> std::io::Result<Passphrase> {
     let typed = Zeroizing::new(rpassword::prompt_password(text)?);
     Ok(Passphrase::new(typed.as_bytes().to_vec()))
 }
 
 /// The first line of what is readable there.
-fn read_fd(fd: u32) -> Result<Passphrase, Failure> {
+fn read_fd(fd: u32) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let failed = |error| Failure::failed(format!("--passphrase-fd {fd}: {error}"));
     let file = File::open(format!("/dev/fd/{fd}")).map_err(failed)?;
     // Room for all of it, so that no copy is left behind by growing.
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::from(u16::MAX)));
     file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(failed)?;
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    Ok(Passphrase::new(line.to_vec()))
+    Ok(Zeroizing::new(line.to_vec()))
 }

@@ -10,7 +10,7 @@ mod support;
 
 use support::bftkv;
 
-const COMMANDS: [&[&str]; 23] = [
+const COMMANDS: [&[&str]; 29] = [
     &["demo"],
     &["init"],
     &["cert", "list"],
@@ -31,6 +31,12 @@ const COMMANDS: [&[&str]; 23] = [
     &["repair"],
     &["cluster", "create"],
     &["cluster", "run"],
+    &["dm", "keygen"],
+    &["dm", "ksk", "sign"],
+    &["dm", "sign"],
+    &["dm", "verify"],
+    &["dm", "export"],
+    &["dm", "forget"],
     &["bench"],
     &["bench", "store"],
     &["completions"],

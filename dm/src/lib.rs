@@ -3,7 +3,11 @@
 //! Source: `docs/dm.md`.
 
 pub mod agree;
+pub mod keys;
 pub mod publish;
 pub mod sample;
 pub mod sign;
+pub mod time;
 pub mod zone;
+
+pub use bftkv_threshold as threshold;

@@ -114,6 +114,10 @@ pub enum Refusal {
     /// stored here: it must be certified again first.
     #[error("too many of its signers were cut out: it must be certified again")]
     Lapsed,
+    /// The program in which this member runs does not want it to sign that value, at least not
+    /// now.
+    #[error("declined: {0}")]
+    Declined(#[serde(deserialize_with = "limited::reason")] String),
 }
 
 /// Why a member does not sign a change of members.
@@ -185,6 +189,7 @@ impl Refusal {
             Self::FinalStays => 406,
             Self::BadCollectiveSignature(_) => 500,
             Self::Lapsed => 502,
+            Self::Declined(_) => 206,
             Self::Equivocation(_) => 501,
             Self::Reserved(_) => 306,
             Self::Changing => 203,

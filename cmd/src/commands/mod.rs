@@ -5,6 +5,7 @@ pub(crate) mod cert;
 pub(crate) mod cluster;
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod dm;
 pub(crate) mod get;
 pub(crate) mod graph;
 pub(crate) mod history;

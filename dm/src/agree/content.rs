@@ -317,7 +317,10 @@ mod tests {
         fewer.remove(&key("a.nic.org", 1));
         assert!(roots.insert(fewer.root()));
         // A golden value: DMs of two versions must not disagree.
-        assert_eq!(root.to_string(), "80ec0a6abb4f43517e7c6993fc6d13667519fd7c2a7fb2913ad312d497e3810c");
+        assert_eq!(
+            root.to_string(),
+            "80ec0a6abb4f43517e7c6993fc6d13667519fd7c2a7fb2913ad312d497e3810c"
+        );
     }
 
     #[test]

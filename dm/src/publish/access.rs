@@ -196,7 +196,8 @@ mod tests {
         let key = TsigKey::new("a.", "hmac-sha256", &[1; 32]).unwrap();
         let other = TsigKey::new("b.", "hmac-sha256", &[1; 32]).unwrap();
         let here: IpAddr = "127.0.0.1".parse().unwrap();
-        let rule = |key: &TsigKey| Rule { from: "127.0.0.1".parse().unwrap(), key: Some(key.clone()) };
+        let rule =
+            |key: &TsigKey| Rule { from: "127.0.0.1".parse().unwrap(), key: Some(key.clone()) };
         assert!(!Access::default().may_transfer(here, None));
         let access = Access::new(vec![rule(&key)]);
         assert!(access.may_transfer(here, Some(key.as_ref())));

@@ -24,7 +24,8 @@ impl Step {
     fn between(from: &Arc<Zone>, to: &Arc<Zone>) -> Self {
         let soa = Key::new(to.apex().clone(), Rtype::SOA);
         let differ = |a: &Zone, b: &Zone| {
-            let sets = a.sets().iter().filter(|(key, set)| **key != soa && b.set(key) != Some(*set));
+            let sets =
+                a.sets().iter().filter(|(key, set)| **key != soa && b.set(key) != Some(*set));
             sets.filter_map(|(key, set)| Some((key.clone(), only_in(set, b.set(key), key)?)))
                 .collect::<Vec<_>>()
         };

@@ -17,6 +17,6 @@ mod server;
 pub use access::{Access, Prefix, Rule, TsigError, TsigKey};
 pub use desk::{Desk, Offered};
 pub use journal::{Journal, Step};
-pub use notify::{Notifier, Notified, Secondary};
+pub use notify::{Notified, Notifier, Secondary};
 pub use respond::{Reply, Responder, Via};
 pub use server::{Server, ServerLimits};

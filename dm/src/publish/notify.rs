@@ -67,11 +67,7 @@ const TRIES: u32 = 20;
 impl Notifier {
     /// For the DM at this place (from 0) of so many.
     #[must_use]
-    pub fn new(
-        secondaries: Vec<Secondary>,
-        place: (usize, usize),
-        takeover: Duration,
-    ) -> Self {
+    pub fn new(secondaries: Vec<Secondary>, place: (usize, usize), takeover: Duration) -> Self {
         Self { secondaries: secondaries.into(), place, takeover, state: Arc::default() }
     }
 

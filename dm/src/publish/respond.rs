@@ -79,9 +79,8 @@ impl Responder {
     /// Whether this looks like a request for a transfer, for whoever counts them.
     #[must_use]
     pub fn is_transfer(request: &[u8]) -> bool {
-        Message::from_octets(request).is_ok_and(|message| {
-            matches!(message.qtype(), Some(Rtype::AXFR | Rtype::IXFR))
-        })
+        Message::from_octets(request)
+            .is_ok_and(|message| matches!(message.qtype(), Some(Rtype::AXFR | Rtype::IXFR)))
     }
 
     /// Answers a request that came from there at this time (seconds since 1970).
@@ -233,8 +232,7 @@ fn push(answer: &mut AnswerBuilder<Target>, key: &Key, set: &RrSet) -> Result<()
     set.records().try_for_each(|rdata| answer.push(record(key, set.ttl(), rdata)))
 }
 
-type Composed<'a> =
-    (&'a domain::base::name::Name<[u8]>, Class, Ttl, UnknownRecordData<&'a [u8]>);
+type Composed<'a> = (&'a domain::base::name::Name<[u8]>, Class, Ttl, UnknownRecordData<&'a [u8]>);
 
 fn record<'a>(key: &'a Key, ttl: u32, rdata: &'a [u8]) -> Composed<'a> {
     // Data in a set have at most 65,000 bytes, so the empty ones never take their place.
@@ -248,10 +246,7 @@ fn record<'a>(key: &'a Key, ttl: u32, rdata: &'a [u8]) -> Composed<'a> {
 }
 
 /// AXFR: all records between two copies of the SOA (RFC 5936 section 2.2).
-fn whole(
-    message: &Message<Vec<u8>>,
-    zone: &Zone,
-) -> Result<Vec<AdditionalBuilder<Target>>, Rcode> {
+fn whole(message: &Message<Vec<u8>>, zone: &Zone) -> Result<Vec<AdditionalBuilder<Target>>, Rcode> {
     let mut out = Records::new(message)?;
     out.put_soa(zone)?;
     for (key, set) in zone.sets() {
@@ -302,10 +297,7 @@ impl<'a> Records<'a> {
         Ok(Self { request, full: Vec::new(), current })
     }
 
-    fn start(
-        request: &Message<Vec<u8>>,
-        limit: usize,
-    ) -> Result<AnswerBuilder<Target>, Rcode> {
+    fn start(request: &Message<Vec<u8>>, limit: usize) -> Result<AnswerBuilder<Target>, Rcode> {
         let started = builder(limit).start_answer(request, Rcode::NOERROR);
         let mut started = started.map_err(|_| Rcode::SERVFAIL)?;
         started.header_mut().set_aa(true);

@@ -52,8 +52,6 @@ impl Dnskey {
             }
             Scheme::EcdsaP256 => {
                 let point = ecdsa::EcdsaKey::from_bytes(&bytes)?.verifying_key();
-                // RFC 6605 section 4: without SEC1's first byte.
-                let point = point.get(1..).unwrap_or_default().to_vec();
                 (SecurityAlgorithm::ECDSAP256SHA256, point)
             }
             Scheme::Ed25519 => {
@@ -133,6 +131,14 @@ impl Dnskey {
         let head = self.tag().to_be_bytes();
         let kinds = [self.algorithm.to_int(), DigestAlgorithm::SHA256.to_int()];
         [&head, kinds.as_slice(), &digest].concat()
+    }
+
+    /// The DNSKEY record as a line of a zone file.
+    #[must_use]
+    pub fn line(&self, apex: &Name) -> String {
+        let (flags, algorithm) = (self.flags, self.algorithm.to_int());
+        let key = domain::utils::base64::encode_string(&self.public);
+        format!("{apex} IN DNSKEY {flags} 3 {algorithm} {key}")
     }
 
     /// The DS record as a line of a zone file.

@@ -1,6 +1,6 @@
 //! The DNSKEY set with the signatures over it.
 
-use crate::zone::{Key, Name, RrSet};
+use crate::zone::{Key, Limits, Lines, Name, RrSet, read_sets};
 
 use super::dnskey::{check_answer, dnskey_key};
 use super::rrsig::{Signature, Task, put_together};
@@ -56,6 +56,9 @@ impl KeySet {
         let key = dnskey_key(apex);
         for (place, rdata) in signatures.records().enumerate() {
             let signature = Signature::read(rdata).ok_or(Error::WrongSignature(place))?;
+            if signatures.ttl() != keys.ttl() {
+                return Err(Error::WrongSignature(place));
+            }
             let mut entries = Dnskey::all(&keys).filter(Dnskey::is_entry_point);
             if !entries.any(|by| signature.is_by(&by, apex, &key, &keys)) {
                 return Err(Error::WrongSignature(place));
@@ -92,6 +95,27 @@ impl KeySet {
                 if super::rrsig::is_after(b, d) { d } else { b },
             )
         })
+    }
+
+    /// As lines of a zone file.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        Lines(&self.sets()).to_string()
+    }
+
+    /// Reads what [`KeySet::to_text`] wrote, and checks it as [`KeySet::new`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Zone`]; [`Error::Terms`] for other sets than these two; as [`KeySet::new`].
+    pub fn from_text(text: &str, apex: &Name) -> Result<Self, Error> {
+        let key = dnskey_key(apex);
+        let mut sets = read_sets(text.as_bytes(), apex, Limits::default())?;
+        let found = (sets.remove(&key), sets.remove(&Key::signatures_over(&key)));
+        let (Some(keys), Some(signatures), true) = (found.0, found.1, sets.is_empty()) else {
+            return Err(Error::Terms("not one DNSKEY set with its signatures, and nothing else"));
+        };
+        Self::new(apex, keys, signatures)
     }
 
     /// The two sets with their keys, for a zone.

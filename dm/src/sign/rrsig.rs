@@ -5,6 +5,7 @@ use domain::base::iana::Rtype;
 use domain::rdata::ZoneRecordData;
 use domain::rdata::dnssec::{ProtoRrsig, Timestamp};
 
+pub(crate) use crate::zone::is_after;
 use crate::zone::{Key, Name, RrSet};
 
 use super::{Dnskey, Error, Terms};
@@ -123,12 +124,6 @@ impl Signature {
             == (key.rtype(), key.name().rrsig_labels(), set.ttl());
         about_key && about_set && self.signer == *apex
     }
-}
-
-/// Whether a time of 32 bits is after another (RFC 4034 section 3.1.5, RFC 1982).
-pub(crate) fn is_after(a: u32, b: u32) -> bool {
-    let ahead = a.wrapping_sub(b);
-    ahead != 0 && ahead < 1 << 31
 }
 
 /// One task in a batch of tasks, with the signature that was made for it.

@@ -72,7 +72,8 @@ impl ZoneBuilder {
             return Err(Fault::Class(class));
         }
         // Only servers read NSEC3PARAM, and some signers give it no time (RFC 5155 section 4).
-        if record.ttl == 0 && record.key.rtype() != Rtype::NSEC3PARAM {
+        let rtype = record.key.covered().unwrap_or(record.key.rtype());
+        if record.ttl == 0 && rtype != Rtype::NSEC3PARAM {
             return Err(Fault::ZeroTtl);
         }
         let limit = self.limits.ttl_secs;
@@ -99,6 +100,12 @@ impl ZoneBuilder {
     /// [`Fault::Duplicate`], [`Fault::OtherTtl`], [`Fault::Singleton`], [`Fault::CnameClash`],
     /// [`Fault::LargeSet`].
     pub fn finish(self) -> Result<Zone, Error> {
+        let (apex, sets) = self.finish_sets()?;
+        Zone::of(apex, sets)
+    }
+
+    /// The sets, whether they make a zone or not.
+    pub(super) fn finish_sets(self) -> Result<(Name, BTreeMap<Key, RrSet>), Error> {
         let apex = self.apex.ok_or(Fault::NoSoa)?;
         let mut sets = BTreeMap::<Key, (u32, Vec<Vec<u8>>)>::new();
         for record in self.records {
@@ -121,8 +128,7 @@ impl ZoneBuilder {
             let set = RrSet::sorted(ttl, &data).map_err(|fault| Error::new(fault).with(&key))?;
             Ok((key, set))
         };
-        let sets = sets.into_iter().map(one).collect::<Result<_, Error>>()?;
-        Zone::of(apex, sets)
+        Ok((apex, sets.into_iter().map(one).collect::<Result<_, Error>>()?))
     }
 }
 

@@ -32,5 +32,15 @@ pub use key::Key;
 pub use limits::Limits;
 pub use merkle::{ZoneRoot, set_hash};
 pub use name::Name;
+pub use read::read_sets;
 pub use rrset::{Data, MAX_SET_BYTES, Records, RrSet, parse};
+pub use write::Lines;
 pub use zone::{Soa, Zone};
+
+/// Whether a number of 32 bits comes after another: serials (RFC 1982), times of signatures (RFC
+/// 4034 section 3.1.5). Of two that are 2^31 apart, neither does.
+#[must_use]
+pub fn is_after(a: u32, b: u32) -> bool {
+    let ahead = a.wrapping_sub(b);
+    ahead != 0 && ahead < 1 << 31
+}

@@ -1,5 +1,6 @@
 //! Reading zone files.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -10,7 +11,7 @@ use domain::base::name::Name as AnyName;
 use domain::zonefile::inplace::{Entry, Zonefile};
 
 use super::rrset::canonical;
-use super::{Error, Fault, Limits, Name, Place, Zone, ZoneBuilder};
+use super::{Error, Fault, Key, Limits, Name, Place, RrSet, Zone, ZoneBuilder};
 
 impl Zone {
     /// Reads a zone file (RFC 1035 section 5) of the zone `apex`, which is also what relative
@@ -21,28 +22,7 @@ impl Zone {
     ///
     /// What is wrong, with line and record; see [`Fault`].
     pub fn read(text: &[u8], apex: Option<Name>, limits: Limits) -> Result<Self, Error> {
-        if text.len() > limits.bytes {
-            return Err(Fault::LargeFile(limits.bytes).into());
-        }
-        let mut lines = Lines::new(text);
-        let mut scanner = scanner(text, apex.as_ref());
-        let mut builder = ZoneBuilder::new(apex, limits);
-        loop {
-            let entry = next(&mut scanner).map_err(|fault| match fault {
-                Fault::Syntax(text) => syntax(&text),
-                fault => Error::new(fault).at(Some(Place::Line(lines.line))),
-            })?;
-            let place = Some(Place::Line(lines.line_of(scanner.current_offset())));
-            match entry {
-                None => return builder.finish(),
-                Some(Entry::Include { .. }) => return Err(Error::new(Fault::Include).at(place)),
-                Some(Entry::Record(record)) => {
-                    let (owner, data) = (Name::of(record.owner()), record.data());
-                    let (of, ttl) = ((record.rtype(), record.class()), record.ttl().as_secs());
-                    builder.add(place, owner, of, ttl, &canonical(data))?;
-                }
-            }
-        }
+        scan(text, apex, limits)?.finish()
     }
 
     /// Reads the zone file of this name in the file system.
@@ -58,6 +38,40 @@ impl Zone {
         let mut text = Vec::new();
         file.take(most).read_to_end(&mut text).map_err(unreadable)?;
         Self::read(&text, apex, limits)
+    }
+}
+
+/// Reads sets that need not make a zone: a DNSKEY set with its signatures, say.
+///
+/// # Errors
+///
+/// As [`Zone::read`].
+pub fn read_sets(text: &[u8], apex: &Name, limits: Limits) -> Result<BTreeMap<Key, RrSet>, Error> {
+    scan(text, Some(apex.clone()), limits)?.finish_sets().map(|(_, sets)| sets)
+}
+
+fn scan(text: &[u8], apex: Option<Name>, limits: Limits) -> Result<ZoneBuilder, Error> {
+    if text.len() > limits.bytes {
+        return Err(Fault::LargeFile(limits.bytes).into());
+    }
+    let mut lines = Lines::new(text);
+    let mut scanner = scanner(text, apex.as_ref());
+    let mut builder = ZoneBuilder::new(apex, limits);
+    loop {
+        let entry = next(&mut scanner).map_err(|fault| match fault {
+            Fault::Syntax(text) => syntax(&text),
+            fault => Error::new(fault).at(Some(Place::Line(lines.line))),
+        })?;
+        let place = Some(Place::Line(lines.line_of(scanner.current_offset())));
+        match entry {
+            None => return Ok(builder),
+            Some(Entry::Include { .. }) => return Err(Error::new(Fault::Include).at(place)),
+            Some(Entry::Record(record)) => {
+                let (owner, data) = (Name::of(record.owner()), record.data());
+                let (of, ttl) = ((record.rtype(), record.class()), record.ttl().as_secs());
+                builder.add(place, owner, of, ttl, &canonical(data))?;
+            }
+        }
     }
 }
 

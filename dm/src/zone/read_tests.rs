@@ -136,7 +136,7 @@ fn a_change_leads_from_one_version_to_the_next_and_nowhere_else() {
 #[test]
 fn a_change_cannot_break_a_zone() {
     let zone = read(SMALL).unwrap();
-    let key = |name: &str, rtype| crate::zone::Key::new(name.parse().unwrap(), rtype);
+    let key = |name: &str, rtype| Key::new(name.parse().unwrap(), rtype);
     let set = |rtype, data: &[u8]| Some(RrSet::new(rtype, 60, vec![data.to_vec()]).unwrap());
     let cases = [
         (key("example.", Rtype::SOA), None, Fault::NoSoa),

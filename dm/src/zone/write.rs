@@ -19,6 +19,21 @@ impl fmt::Display for Zone {
     }
 }
 
+/// Sets as lines of a zone file.
+pub struct Lines<'a>(pub &'a [(Key, RrSet)]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|(key, set)| write_set(f, key, set))
+    }
+}
+
+impl fmt::Debug for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 fn write_set(f: &mut fmt::Formatter<'_>, key: &Key, set: &RrSet) -> fmt::Result {
     let (name, ttl, class, rtype) = (key.name(), set.ttl(), key.class(), key.rtype());
     let mut text = String::new();

@@ -224,6 +224,7 @@ pub(crate) fn refusals() -> Vec<(&'static str, Refusal)> {
         ("CatchingUp", Refusal::CatchingUp),
         ("Outdated", Refusal::Outdated(Box::new(announcement()))),
         ("Lapsed", Refusal::Lapsed),
+        ("Declined", Refusal::Declined("not yet".to_owned())),
     ]
 }
 

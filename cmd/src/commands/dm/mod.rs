@@ -1,0 +1,108 @@
+//! `bftkv dm`: the distribution master.
+
+mod export;
+mod forget;
+mod keygen;
+mod ksk;
+mod sign;
+mod verify;
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bftkv_dm::keys::ShareFile;
+use bftkv_dm::sign::{Role, ShareSigner};
+use bftkv_dm::threshold::SecretBytes;
+use bftkv_dm::zone::{Limits, Name, Zone};
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// What to do with keys in shares, and the zones that they sign.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DmCommand {
+    Keygen(keygen::KeygenArgs),
+    /// Use the key that signs keys, off the machine that signs the zone.
+    #[command(subcommand)]
+    Ksk(ksk::KskCommand),
+    Sign(sign::SignArgs),
+    Verify(verify::VerifyArgs),
+    Export(export::ExportArgs),
+    Forget(forget::ForgetArgs),
+}
+
+pub(crate) fn run(command: &DmCommand, context: &Context) -> Result<Exit, Failure> {
+    match command {
+        DmCommand::Keygen(args) => keygen::run(args, context),
+        DmCommand::Ksk(command) => ksk::run(command, context),
+        DmCommand::Sign(args) => sign::run(args, context),
+        DmCommand::Verify(args) => verify::run(args, context),
+        DmCommand::Export(args) => export::run(args, context),
+        DmCommand::Forget(args) => forget::run(args, context),
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// The same as signatures have it.
+fn low(secs: u64) -> u32 {
+    u32::try_from(secs & u64::from(u32::MAX)).unwrap_or_default()
+}
+
+/// A day as it is typed, or now.
+fn time_of(date: Option<&str>) -> Result<u64, Failure> {
+    let Some(text) = date else { return Ok(now()) };
+    let wrong = || Failure::usage(format!("{text:?} is no day")).hint("write it as 2026-11-28");
+    bftkv_dm::time::read_date(text).ok_or_else(wrong)
+}
+
+/// A zone's name as it is typed.
+fn name_of(text: &str) -> Result<Name, String> {
+    text.parse().map_err(|error| format!("no name of a zone: {error}"))
+}
+
+fn read_zone(path: &Path, origin: Option<&Name>) -> Result<Zone, Failure> {
+    Zone::read_file(path, origin.cloned(), Limits::default())
+        .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
+}
+
+/// Shares from their files, each locked for as long as it is used.
+fn read_shares(
+    files: &[PathBuf],
+    (apex, role): (Option<&Name>, Role),
+    context: &Context,
+) -> Result<Vec<ShareFile>, Failure> {
+    let mut shares: Vec<ShareFile> = Vec::new();
+    for path in files {
+        let ask = || context.passphrase().bytes(&format!("Passphrase for {}: ", path.display()));
+        let failed = |error| Failure::failed(format!("{}: {error}", path.display()));
+        let share = ShareFile::open(path, &ask).map_err(failed)?;
+        let apex = apex.or(shares.first().map(ShareFile::apex)).unwrap_or(share.apex()).clone();
+        share.check(&apex, role).map_err(failed)?;
+        shares.push(share);
+    }
+    Ok(shares)
+}
+
+type Signer = ShareSigner<bftkv_dm::keys::SystemRng>;
+
+fn signer_of(shares: &[ShareFile]) -> Result<Signer, Failure> {
+    let bytes: Vec<SecretBytes> = shares.iter().map(ShareFile::to_secret_bytes).collect();
+    let rng = bftkv_dm::keys::system_rng().map_err(Failure::failed)?;
+    ShareSigner::new(&bytes, rng).map_err(Failure::failed)
+}
+
+/// Puts a file in place at once, so that nobody reads half of it.
+fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
+    let mut other = path.as_os_str().to_owned();
+    other.push(".new");
+    let other = PathBuf::from(other);
+    std::fs::write(&other, text)
+        .and_then(|()| std::fs::rename(&other, path))
+        .map_err(|error| Failure::file(path, &error))
+}

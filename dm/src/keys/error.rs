@@ -1,0 +1,67 @@
+//! What can be wrong with keys and their files.
+
+use std::path::{Path, PathBuf};
+
+use crate::{sign, zone};
+
+/// Why a key could not be made, read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The machine's fault, or a wrong name.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// Others than the owner can read a share.
+    #[error("{}: others can read this share; `chmod 600` it, and think about who did", .0.display())]
+    Readable(PathBuf),
+    /// Another process uses the share. Two of them could use one nonce twice, and that gives the
+    /// share away.
+    #[error("{}: another process uses this share", .0.display())]
+    InUse(PathBuf),
+    /// No file of this kind, or a damaged one.
+    #[error("malformed {0}")]
+    Malformed(&'static str),
+    /// The share is sealed.
+    #[error("the share is sealed with a passphrase")]
+    NeedsPassphrase,
+    /// Another passphrase, or a damaged file: nobody can tell which.
+    #[error("wrong passphrase, or the file is damaged")]
+    WrongPassphrase,
+    /// The file says other things of the share than the share does.
+    #[error("the file's head does not belong to the share")]
+    Mismatch,
+    /// A key of another zone, or in another role, than what it is used for.
+    #[error("the key is a {has} of {zone}, and a {wanted} is wanted")]
+    OtherRole {
+        /// What it is.
+        has: &'static str,
+        /// Of which zone.
+        zone: zone::Name,
+        /// What it should be.
+        wanted: String,
+    },
+    /// The system gives no randomness.
+    #[error("no randomness from the system")]
+    NoRandomness,
+    /// The key itself.
+    #[error(transparent)]
+    Threshold(#[from] bftkv_threshold::Error),
+    /// Signing with it.
+    #[error(transparent)]
+    Sign(#[from] sign::Error),
+    /// What was to be signed.
+    #[error(transparent)]
+    Zone(#[from] zone::Error),
+}
+
+impl Error {
+    pub(crate) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        |error| Self::File { path, error }
+    }
+}

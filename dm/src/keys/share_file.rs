@@ -1,0 +1,201 @@
+//! Files for shares.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+
+use bftkv_threshold::rand_core::CryptoRngCore;
+use bftkv_threshold::{KeyShare, Party, SecretBytes, key_share_from_bytes};
+use zeroize::Zeroizing;
+
+use crate::sign::Role;
+use crate::zone::Name;
+
+use super::key_file::{read_apex, read_role, role_word};
+use super::seal::{SALT_BYTES, open, seal};
+use super::text::{Text, from_hex, hex, write};
+use super::{Error, KeyFile};
+
+const TITLE: &str = "bftkv dm share 1";
+const NAMES: [&str; 5] = ["zone", "role", "key", "party", "sealed"];
+const SEALED: &str = "argon2id-64MiB-3 chacha20poly1305 ";
+/// Larger than any share's file.
+const MAX_BYTES: u64 = 64 * 1024;
+
+/// A share that was read from its file. While it lives, no other process can read the file as a
+/// share. Wiped when dropped.
+#[derive(Debug)]
+pub struct ShareFile {
+    share: Box<dyn KeyShare>,
+    apex: Name,
+    role: Role,
+    /// The lock.
+    _file: Option<File>,
+}
+
+impl ShareFile {
+    /// A share that is in no file yet.
+    #[must_use]
+    pub fn new(apex: Name, role: Role, share: Box<dyn KeyShare>) -> Self {
+        Self { share, apex, role, _file: None }
+    }
+
+    /// The share.
+    #[must_use]
+    pub fn share(&self) -> &dyn KeyShare {
+        &*self.share
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn party(&self) -> Party {
+        self.share.party()
+    }
+
+    /// The zone.
+    #[must_use]
+    pub fn apex(&self) -> &Name {
+        &self.apex
+    }
+
+    /// What the key is for.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The share's bytes: secret.
+    #[must_use]
+    pub fn to_secret_bytes(&self) -> SecretBytes {
+        self.share.to_secret_bytes()
+    }
+
+    /// The public part.
+    ///
+    /// # Errors
+    ///
+    /// Never in fact. [`Error::Threshold`].
+    pub fn key_file(&self) -> Result<KeyFile, Error> {
+        let key = bftkv_threshold::group_key_from_bytes(&self.share.group().to_bytes())?;
+        Ok(KeyFile::new(self.apex.clone(), self.role, key))
+    }
+
+    /// Whether it is a share for this zone in this role.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OtherRole`].
+    pub fn check(&self, apex: &Name, role: Role) -> Result<(), Error> {
+        if (&self.apex, self.role) == (apex, role) {
+            return Ok(());
+        }
+        let wanted = format!("{} of {apex}", role_word(role));
+        Err(Error::OtherRole { has: role_word(self.role), zone: self.apex.clone(), wanted })
+    }
+
+    /// As text for a file, sealed if there is a passphrase.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] for a passphrase that cannot be one.
+    pub fn to_text(
+        &self,
+        passphrase: Option<&[u8]>,
+        rng: &mut dyn CryptoRngCore,
+    ) -> Result<Zeroizing<String>, Error> {
+        let mut salt = [0; SALT_BYTES];
+        rng.fill_bytes(&mut salt);
+        let sealed = passphrase.map_or("no".to_owned(), |_| format!("{SEALED}{}", hex(&salt)));
+        let head = [
+            ("zone", self.apex.to_string()),
+            ("role", role_word(self.role).to_owned()),
+            ("key", hex(self.share.group().id().as_bytes())),
+            ("party", self.party().number().to_string()),
+            ("sealed", sealed),
+        ];
+        let secret = self.to_secret_bytes();
+        let Some(passphrase) = passphrase else { return Ok(write(TITLE, &head, &secret).1) };
+        let (top, _) = write(TITLE, &head, &[]);
+        Ok(write(TITLE, &head, &seal(&secret, &top, passphrase, &salt)?).1)
+    }
+
+    /// Reads what [`ShareFile::to_text`] wrote. The passphrase is asked for only if it is needed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`], [`Error::NeedsPassphrase`], [`Error::WrongPassphrase`],
+    /// [`Error::Mismatch`], [`Error::Threshold`].
+    pub fn from_text(
+        text: &str,
+        passphrase: &dyn Fn() -> Option<Zeroizing<Vec<u8>>>,
+    ) -> Result<Self, Error> {
+        let text = Text::read(text, TITLE, &NAMES)?;
+        let secret = match text.value(4).strip_prefix(SEALED) {
+            None if text.value(4) == "no" => text.body.clone(),
+            None => return Err(Error::Malformed(TITLE)),
+            Some(salt) => {
+                let salt = from_hex(salt).ok_or(Error::Malformed(TITLE))?;
+                let salt = salt.as_slice().try_into().map_err(|_| Error::Malformed(TITLE))?;
+                let passphrase = passphrase().ok_or(Error::NeedsPassphrase)?;
+                open(&text.body, text.top, &passphrase, &salt)?
+            }
+        };
+        let share = key_share_from_bytes(&secret)?;
+        let key = hex(share.group().id().as_bytes());
+        let party = share.party().number().to_string();
+        if (key.as_str(), party.as_str()) != (text.value(2), text.value(3)) {
+            return Err(Error::Mismatch);
+        }
+        let (apex, role) = (read_apex(text.value(0))?, read_role(text.value(1))?);
+        Ok(Self { share, apex, role, _file: None })
+    }
+
+    /// Writes a new file that only its owner can read. It is on disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`], also if there is a file of this name already.
+    pub fn create(
+        &self,
+        path: &Path,
+        passphrase: Option<&[u8]>,
+        rng: &mut dyn CryptoRngCore,
+    ) -> Result<(), Error> {
+        let text = self.to_text(passphrase, rng)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(path).map_err(Error::file(path))?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(Error::file(path))
+    }
+
+    /// Reads the file of this name and keeps every other process from doing so.
+    ///
+    /// # Errors
+    ///
+    /// As [`ShareFile::from_text`]; [`Error::File`], [`Error::InUse`], [`Error::Readable`].
+    pub fn open(
+        path: &Path,
+        passphrase: &dyn Fn() -> Option<Zeroizing<Vec<u8>>>,
+    ) -> Result<Self, Error> {
+        let file = File::open(path).map_err(Error::file(path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(Error::InUse(path.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(Error::file(path)(error)),
+        }
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = file.metadata().map_err(Error::file(path))?.permissions().mode();
+            if mode & 0o077 != 0 {
+                return Err(Error::Readable(path.to_owned()));
+            }
+        }
+        // Room for all of it, so that growing leaves no copy behind.
+        let mut text = Zeroizing::new(String::with_capacity(usize::from(u16::MAX)));
+        (&file).take(MAX_BYTES).read_to_string(&mut text).map_err(Error::file(path))?;
+        Ok(Self { _file: Some(file), ..Self::from_text(&text, passphrase)? })
+    }
+}

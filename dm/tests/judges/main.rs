@@ -1,0 +1,8 @@
+//! What other people's programs say of zones that we sign: `dnssec-verify` (BIND),
+//! `ldns-verify-zone` (NLnet Labs; with ZONEMD) and `kzonecheck` (CZ.NIC; with ZONEMD), and the
+//! other way round. With CI=true it is an error if one of them is missing.
+
+mod programs;
+mod root_zone;
+mod signers;
+mod small_zones;
