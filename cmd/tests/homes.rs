@@ -6,6 +6,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod dm;
 mod support;
 
 use std::os::unix::fs::PermissionsExt as _;

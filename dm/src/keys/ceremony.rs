@@ -8,7 +8,7 @@ use bftkv_threshold::rsa::{self, SafePrimes};
 use bftkv_threshold::{KeyShare, Roster, Scheme, ecdsa, ed25519};
 use sha2::{Digest as _, Sha256};
 
-use crate::sign::{MAX_DNSKEY_ANSWER, Role};
+use crate::sign::Role;
 use crate::time;
 use crate::zone::Name;
 
@@ -161,10 +161,7 @@ impl Ceremony {
                 text.push_str(&format!("{role} anchor: {}\n", dnskey.ds_line(&self.apex)));
             }
         }
-        text.push_str(&format!(
-            "an answer for DNSKEY must stay below {MAX_DNSKEY_ANSWER} bytes\n\
-             sha256 of the shares' files:\n{hashes}"
-        ));
+        text.push_str(&format!("sha256 of the shares' files:\n{hashes}"));
         Ok(text)
     }
 }

@@ -145,7 +145,8 @@ fn sets_signed_ahead_leave_no_hole() {
     let zsk = dealt[1].key_file().unwrap().dnskey().unwrap();
     let start = 1_801_123_200;
     let schedule = Schedule::usual(start);
-    let sets = schedule.sign(&Name::root(), &[zsk.clone()], 172_800, &mut ksk).unwrap();
+    let keys = std::slice::from_ref(&zsk);
+    let sets = schedule.sign(&Name::root(), keys, 172_800, &mut ksk).unwrap();
     assert_eq!(sets.len(), 9);
     for set in &sets {
         let read = KeySet::from_text(&set.to_text(), &Name::root()).unwrap();

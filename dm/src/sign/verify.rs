@@ -133,10 +133,10 @@ pub fn verify(zone: &Zone, now: u32) -> Report {
 fn keys(zone: &Zone, report: &mut Report) -> Option<Vec<Dnskey>> {
     let set = zone.apex_set(Rtype::DNSKEY)?;
     let key = super::dnskey::dnskey_key(zone.apex());
-    if let Some(signatures) = zone.set(&Key::signatures_over(&key)) {
-        if let Err(error) = check_answer(zone.apex(), set, signatures) {
-            report.problem(Problem::Impossible(error));
-        }
+    if let Some(signatures) = zone.set(&Key::signatures_over(&key))
+        && let Err(error) = check_answer(zone.apex(), set, signatures)
+    {
+        report.problem(Problem::Impossible(error));
     }
     let keys: Vec<_> = Dnskey::all(set).filter(|key| key.flags() & 0x0100 != 0).collect();
     if keys.len() > MAX_PER_SET {

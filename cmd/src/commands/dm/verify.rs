@@ -105,7 +105,8 @@ pub(crate) fn run(args: &VerifyArgs, context: &Context) -> Result<Exit, Failure>
         digest: match found.digest {
             Some(DigestCheck::Right) => "right",
             Some(DigestCheck::Absent) => "absent",
-            _ => "wrong",
+            Some(_) => "wrong",
+            None => "not checked",
         },
         denial: if found.nsec3 { "NSEC3" } else { "NSEC" },
         problem_count,
