@@ -9,9 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bftkv::protocol::Entry;
-use bftkv::{
-    CertifiedEntry, Client, GetOptions, NodeId, Policy, PutOptions, Value, Variable,
-};
+use bftkv::{CertifiedEntry, Client, GetOptions, NodeId, Policy, PutOptions, Value, Variable};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{interval, sleep};
 

@@ -158,9 +158,10 @@ fn renew_at(zone: &Zone) -> u32 {
         let bytes = rdata.get(at..)?.first_chunk()?;
         Some(u32::from_be_bytes(*bytes))
     };
-    let ours = zone.sets().iter().filter(|(key, _)| {
-        key.covered().is_some_and(|covered| covered != Rtype::DNSKEY)
-    });
+    let ours = zone
+        .sets()
+        .iter()
+        .filter(|(key, _)| key.covered().is_some_and(|covered| covered != Rtype::DNSKEY));
     let times = ours.flat_map(|(_, set)| set.records()).filter_map(|rdata| {
         let (until, from) = (field(rdata, 8)?, field(rdata, 12)?);
         Some(until.saturating_sub(until.saturating_sub(from) / 4))

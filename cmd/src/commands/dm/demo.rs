@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bftkv::protocol::Sign as _;
 use bftkv::{Client, Home, Node, NodeId, RunningNode};
 use bftkv_dm::agree::{Content, Council, Dm, Member, Memory, Settings};
 use bftkv_dm::node::{Committed, Driver, Source, ZoneWork, content_of, deal, generator};
-use bftkv_dm::publish::{
-    Access, Desk, Offered, Prefix, Responder, Rule, Server, ServerLimits,
-};
+use bftkv_dm::publish::{Access, Desk, Offered, Prefix, Responder, Rule, Server, ServerLimits};
 use bftkv_dm::sample;
 use bftkv_dm::sign::{BatchSigner as _, Dnskey, KeySet, Role, ShareSigner, Terms};
 use bftkv_dm::threshold::key_share_from_bytes;
@@ -107,14 +106,16 @@ async fn tell(args: &DemoArgs, output: Output) -> Result<(), Failure> {
     let (sets, seconds) = (zone.sets().len(), start.elapsed().as_secs_f32());
     say(
         output,
-        format_args!("The whole root zone, {sets} sets: agreed, signed, checked and the same at all seven after {seconds:.1} s."),
+        format_args!(
+            "The whole root zone, {sets} sets: agreed, signed, checked and the same at all seven after {seconds:.1} s."
+        ),
     )?;
     masters.values().for_each(|m| {
         let _ = say(output, format_args!("  served at {}", m.server.local_addr()));
     });
 
-    say(output, "DM 7 is stopped. DM 6 lies from now on: it shows a forged DS of com.")?;
-    if let Some(mut dead) = Dm::new(7).and_then(|dm| masters.remove(&dm)) {
+    say(output, "DM 3 is stopped. DM 4 lies from now on: it shows a forged DS of com.")?;
+    if let Some(mut dead) = Dm::new(3).and_then(|dm| masters.remove(&dm)) {
         dead.task.abort();
         if let Some(running) = dead.running.take() {
             running.shutdown().await?;
@@ -129,10 +130,10 @@ async fn tell(args: &DemoArgs, output: Output) -> Result<(), Failure> {
     let honest = content_of(&update).map_err(Failure::failed)?;
     let forged = forge(&honest)?;
     for (dm, master) in &masters {
-        let seen = if dm.number() == 6 { &forged } else { &honest };
+        let seen = if dm.number() == 4 { &forged } else { &honest };
         master.source.set(update.serial(), seen.clone());
     }
-    let liar = Dm::new(6).and_then(|dm| masters.remove(&dm));
+    let liar = Dm::new(4).and_then(|dm| masters.remove(&dm));
     let zone = gather(&mut masters, first.serial() + 1).await?;
     let is_right = content_of(&zone).is_ok_and(|content| content == honest);
     if !is_right {
@@ -184,10 +185,7 @@ fn forge(content: &Content) -> Result<Content, Failure> {
 }
 
 /// Waits until all have the zone of that serial, publishes it, and sees that all have the same.
-async fn gather(
-    masters: &mut BTreeMap<Dm, Master>,
-    least: u32,
-) -> Result<Arc<Zone>, Failure> {
+async fn gather(masters: &mut BTreeMap<Dm, Master>, least: u32) -> Result<Arc<Zone>, Failure> {
     let mut zones: Vec<Arc<Zone>> = Vec::new();
     for (dm, master) in masters.iter_mut() {
         let next = async {
