@@ -78,7 +78,7 @@ pub use config::{
 pub use error::Error;
 pub use home::{Home, HomeError, NewHome};
 pub use malice_file::{MaliceFile, MaliceFileError};
-pub use node::{Node, NodeParts, RunningNode};
+pub use node::{Node, NodeParts, Policy, RunningNode};
 pub use proof_file::{DetachedSignature, ProofFile, ProofFileError};
 pub use publish::publish;
 pub use revoked::{Cause, Revoked};

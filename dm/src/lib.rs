@@ -4,6 +4,7 @@
 
 pub mod agree;
 pub mod keys;
+pub mod node;
 pub mod publish;
 pub mod sample;
 pub mod sign;

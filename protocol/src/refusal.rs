@@ -117,6 +117,10 @@ pub enum Refusal {
     /// About a password.
     #[error("{0}")]
     Roaming(RoamingRefusal),
+    /// The program in which this member runs does not want it to sign that value, at least not
+    /// now.
+    #[error("declined: {0}")]
+    Declined(#[serde(deserialize_with = "limited::reason")] String),
 }
 
 /// Why a member does not sign a change of members.
@@ -188,6 +192,7 @@ impl Refusal {
             Self::FinalStays => 406,
             Self::BadCollectiveSignature(_) => 500,
             Self::Lapsed => 502,
+            Self::Declined(_) => 206,
             Self::Equivocation(_) => 501,
             Self::Reserved(_) => 306,
             Self::Changing => 203,

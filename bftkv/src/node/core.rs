@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use bftkv_protocol::server::{
     Admitted, Context, Loaded, Membership, Reply, Server, ServerAction, Standing, Ticket, admit,
@@ -19,6 +19,7 @@ use bftkv_wot::{OwnKey, QuorumCertificates};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::members::{Members, Serving};
+use super::policy::Policy;
 use super::revocation::Revocation;
 use crate::Certificates;
 
@@ -40,6 +41,7 @@ pub(super) struct Core {
     working: Semaphore,
     waiting: Mutex<BTreeMap<Ticket, (oneshot::Sender<Outcome>, Serving)>>,
     next_ticket: AtomicU64,
+    policy: OnceLock<Arc<dyn Policy>>,
 }
 
 impl Core {
@@ -66,6 +68,7 @@ impl Core {
             working: Semaphore::new(WORKING),
             waiting: Mutex::new(BTreeMap::new()),
             next_ticket: AtomicU64::new(0),
+            policy: OnceLock::new(),
         })
     }
 
@@ -90,12 +93,43 @@ impl Core {
 
     async fn answer_under(&self, serving: Serving, sender: NodeId, request: Request) -> Outcome {
         let (reply_to, reply) = oneshot::channel();
+        let stored = match (&request, self.policy.get()) {
+            (Request::Store { entry }, Some(policy)) => Some((entry.clone(), Arc::clone(policy))),
+            _ => None,
+        };
+        self.ask_policy(&sender, &request, &serving).await?;
         // The semaphore is never closed.
         let working = self.working.acquire().await.map_err(|_| Refusal::Busy)?;
         self.begin(&sender, request, reply_to, serving)?;
         drop(working);
         // It fails only if the thread that had the reply panicked.
-        reply.await.unwrap_or(Err(Refusal::Busy))
+        let outcome = reply.await.unwrap_or(Err(Refusal::Busy));
+        if let (Some((entry, policy)), Ok(Answer::Done)) = (stored, &outcome) {
+            tokio::task::spawn_blocking(move || policy.stored(&entry));
+        }
+        outcome
+    }
+
+    /// Lets the embedding program have its say about what is to be signed. A request that the rules
+    /// refuse anyway does not reach it.
+    async fn ask_policy(
+        &self,
+        sender: &NodeId,
+        request: &Request,
+        serving: &Serving,
+    ) -> Result<(), Refusal> {
+        let (Request::Sign { entry, .. }, Some(policy)) = (request, self.policy.get()) else {
+            return Ok(());
+        };
+        self.admit(sender, request.clone(), serving.configurations())?;
+        let (policy, entry) = (Arc::clone(policy), entry.entry.clone());
+        let asked = tokio::task::spawn_blocking(move || policy.may_sign(&entry));
+        asked.await.unwrap_or_else(|error| Err(error.to_string())).map_err(Refusal::Declined)
+    }
+
+    /// Lets the embedding program have its say from now on. False if there is one already.
+    pub(super) fn set_policy(&self, policy: Arc<dyn Policy>) -> bool {
+        self.policy.set(policy).is_ok()
     }
 
     /// Serves the newest of these configurations from now on. No request is under way.

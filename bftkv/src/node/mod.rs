@@ -5,6 +5,7 @@ mod catching_up;
 mod core;
 mod members;
 mod old_versions;
+mod policy;
 mod recovery;
 mod repairs;
 mod revocation;
@@ -28,6 +29,7 @@ use self::core::Core;
 pub(crate) use self::members::known_configurations;
 
 use self::members::Members;
+pub use self::policy::Policy;
 use self::recovery::{Gate, Recovery};
 use self::repairs::Repairs;
 use self::revocation::Revocation;
@@ -204,6 +206,12 @@ impl Node {
     /// read from them what it had lost. Until then it refuses as catching up.
     pub async fn ready(&self) {
         self.recovery.gate.opened().await;
+    }
+
+    /// Lets the embedding program have a say in what this node signs; to be called before it
+    /// serves. False, and nothing changes, if there is a policy already.
+    pub fn set_policy(&self, policy: Arc<dyn Policy>) -> bool {
+        self.core.set_policy(policy)
     }
 
     /// Ends what [`Node::begin`] began.

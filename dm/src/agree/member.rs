@@ -161,10 +161,14 @@ impl<W: Work> Member<W> {
     pub fn handle_source(&mut self, serial: u32, content: Content, now: u64) {
         self.now = now;
         let root = content.root();
-        if self.source.as_ref().is_none_or(|seen| seen.root != root) {
-            self.round.failures = 0;
+        match &mut self.source {
+            // What is the same stays in the same place, where it is quickly compared.
+            Some(seen) if seen.root == root => seen.serial = serial,
+            _ => {
+                self.round.failures = 0;
+                self.source = Some(Seen { serial, content: Arc::new(content), root });
+            }
         }
-        self.source = Some(Seen { serial, content: Arc::new(content), root });
         self.round.poll_until = None;
         self.advance();
     }

@@ -141,7 +141,9 @@ impl<W: Work> Member<W> {
     /// Whether there is something to agree on.
     fn wants(&self) -> bool {
         let tip = self.chain.tip();
-        let is_new = self.source.as_ref().is_some_and(|seen| *seen.content != *tip.content);
+        let is_new = self.source.as_ref().is_some_and(|seen| {
+            !Arc::ptr_eq(&seen.content, &tip.content) && *seen.content != *tip.content
+        });
         is_new || self.has_unfinished() || self.must_renew()
     }
 

@@ -13,6 +13,8 @@ mod journal;
 mod notify;
 mod respond;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use access::{Access, Prefix, Rule, TsigError, TsigKey};
 pub use desk::{Desk, Offered};

@@ -125,7 +125,7 @@ impl Recipe {
 }
 
 /// A zone that waits for its signatures: the first batch.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Signing {
     recipe: Recipe,
     zone: Zone,
@@ -172,7 +172,7 @@ impl Signing {
 }
 
 /// A zone that waits for the signature over its digest: the second batch, of one message or none.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Digesting {
     zone: Zone,
     task: Option<Task>,

@@ -279,6 +279,7 @@ pub(crate) fn refusals() -> Vec<(&'static str, Refusal)> {
         ("Outdated", Refusal::Outdated(Box::new(announcement()))),
         ("Lapsed", Refusal::Lapsed),
         ("Roaming", Refusal::Roaming(RoamingRefusal::NoShare)),
+        ("Declined", Refusal::Declined("not yet".to_owned())),
     ]
 }
 

@@ -32,6 +32,7 @@ impl ByzantineServer for ErrorSpam {
             Refusal::Equivocation(Vec::new()),
             Refusal::Reserved(me),
             Refusal::Lapsed,
+            Refusal::Declined("no".to_owned()),
         ];
         Some(Err(lair.rng.pick(&all)?.clone()))
     }

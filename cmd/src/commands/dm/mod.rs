@@ -1,5 +1,6 @@
 //! `bftkv dm`: the distribution master.
 
+mod demo;
 mod export;
 mod forget;
 mod keygen;
@@ -23,6 +24,7 @@ use crate::failure::Failure;
 /// What to do with keys in shares, and the zones that they sign.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DmCommand {
+    Demo(demo::DemoArgs),
     Keygen(keygen::KeygenArgs),
     /// Use the key that signs keys, off the machine that signs the zone.
     #[command(subcommand)]
@@ -35,6 +37,7 @@ pub(crate) enum DmCommand {
 
 pub(crate) fn run(command: &DmCommand, context: &Context) -> Result<Exit, Failure> {
     match command {
+        DmCommand::Demo(args) => demo::run(args, context),
         DmCommand::Keygen(args) => keygen::run(args, context),
         DmCommand::Ksk(command) => ksk::run(command, context),
         DmCommand::Sign(args) => sign::run(args, context),

@@ -1,0 +1,300 @@
+//! The agreement on the store.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bftkv::protocol::Entry;
+use bftkv::{CertifiedEntry, Client, GetOptions, NodeId, Policy, PutOptions, Value, Variable};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{interval, sleep};
+
+use crate::agree::{
+    Action, Content, Council, Dm, Hash, Link, Manifest, Member, Memory, Status, Topic,
+};
+
+use super::work::{Signed, ZoneWork};
+
+/// Where a DM sees the zone.
+pub trait Source: Send + Sync {
+    /// What the zone is now, under which serial of the source. May block.
+    ///
+    /// # Errors
+    /// Why it cannot be read; the last content stays.
+    fn read(&self) -> Result<(u32, Content), String>;
+}
+
+/// A zone that was agreed on, with what it was made of.
+pub type Committed = (Arc<Manifest>, Arc<Signed>);
+
+/// One DM on the store: votes as the node's policy, writes through a client.
+///
+/// Its variables are `dm/FINGERPRINT/ZONE/TOPIC`, where the fingerprint is the writer's.
+pub struct Driver {
+    member: Mutex<Member<ZoneWork>>,
+    writers: BTreeMap<NodeId, Dm>,
+    council: Council,
+    zone: String,
+    client: Client,
+    memory: PathBuf,
+    certified: mpsc::UnboundedSender<(Topic, Vec<u8>)>,
+    arriving: Mutex<Option<mpsc::UnboundedReceiver<(Topic, Vec<u8>)>>>,
+    committed: mpsc::UnboundedSender<Committed>,
+    awake: Notify,
+    /// The serial of the newest signed zone.
+    done: AtomicU32,
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver").field("zone", &self.zone).finish_non_exhaustive()
+    }
+}
+
+/// How often the member is told the time.
+const TICK: Duration = Duration::from_millis(50);
+/// How long one try to write may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is tried while its serial is not over.
+const TRIES: u32 = 60;
+
+impl Driver {
+    /// Puts it together. `writers` are the certificates with which the DMs write, `memory` is the
+    /// file in which votes are remembered; zones that are agreed on go to `committed`.
+    #[must_use]
+    pub fn new(
+        member: Member<ZoneWork>,
+        writers: BTreeMap<NodeId, Dm>,
+        council: Council,
+        zone: String,
+        client: Client,
+        memory: PathBuf,
+        committed: mpsc::UnboundedSender<Committed>,
+    ) -> Arc<Self> {
+        let (certified, arriving) = mpsc::unbounded_channel();
+        Arc::new(Self {
+            member: Mutex::new(member),
+            writers,
+            council,
+            zone,
+            client,
+            memory,
+            certified,
+            arriving: Mutex::new(Some(arriving)),
+            committed,
+            awake: Notify::new(),
+            done: AtomicU32::new(0),
+        })
+    }
+
+    /// What was remembered in this file; nothing if there is none.
+    ///
+    /// # Errors
+    /// It cannot be read, or is damaged: then this DM must not vote.
+    pub fn recall(path: &Path) -> io::Result<Memory> {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Memory::default()),
+            Err(error) => return Err(error),
+        };
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "damaged memory of votes");
+        let (body, sum) = bytes.split_last_chunk::<32>().ok_or_else(damaged)?;
+        let (serial, rest) = body.split_first_chunk().ok_or_else(damaged)?;
+        let (hash, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
+        let locked: &[u8; 4] = rest.try_into().map_err(|_| damaged())?;
+        if Hash::of(body).0 != *sum {
+            return Err(damaged());
+        }
+        let link = Link { serial: u32::from_be_bytes(*serial), hash: Hash(*hash) };
+        let voted = (link.serial > 0).then_some(link);
+        Ok(Memory { voted, locked: u32::from_be_bytes(*locked) })
+    }
+
+    /// How things stand.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.lock().status()
+    }
+
+    /// An operator stops voting, or (`None`) lets it go on.
+    pub fn hold(&self, reason: Option<String>) {
+        self.lock().hold(reason);
+    }
+
+    /// An operator lets the change pass that is held.
+    pub fn release(&self) -> Option<Hash> {
+        self.lock().release()
+    }
+
+    /// Takes part until it is dropped or aborted. To be called once.
+    pub async fn run(self: Arc<Self>, source: Arc<dyn Source>) {
+        let arriving = self.arriving.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut arriving) = arriving else { return };
+        let mut ticks = interval(TICK);
+        self.read(&source);
+        loop {
+            let mut certified = Vec::new();
+            tokio::select! {
+                _ = arriving.recv_many(&mut certified, 64) => {}
+                _ = ticks.tick() => {}
+                () = self.awake.notified() => {}
+            }
+            let this = Arc::clone(&self);
+            let actions = tokio::task::spawn_blocking(move || this.step(certified)).await;
+            for action in actions.unwrap_or_default() {
+                self.act(action, &source);
+            }
+        }
+    }
+
+    fn step(&self, certified: Vec<(Topic, Vec<u8>)>) -> Vec<Action<Signed>> {
+        let mut member = self.lock();
+        for (topic, value) in certified {
+            member.handle_certified(topic, value, now());
+        }
+        member.handle_tick(now());
+        std::iter::from_fn(|| member.poll()).collect()
+    }
+
+    fn act(self: &Arc<Self>, action: Action<Signed>, source: &Arc<dyn Source>) {
+        match action {
+            Action::Publish { topic, value } => {
+                tokio::spawn(Arc::clone(self).write(topic, value));
+            }
+            Action::Poll => self.read(source),
+            Action::Fetch(topic) => {
+                tokio::spawn(Arc::clone(self).fetch(topic));
+            }
+            Action::Commit { manifest, zone } => {
+                self.done.fetch_max(manifest.serial, Ordering::Relaxed);
+                // Without anybody who listens there is nothing to publish.
+                let _ = self.committed.send((manifest, zone));
+            }
+        }
+    }
+
+    fn read(self: &Arc<Self>, source: &Arc<dyn Source>) {
+        let (this, source) = (Arc::clone(self), Arc::clone(source));
+        tokio::task::spawn_blocking(move || match source.read() {
+            Ok((serial, content)) => {
+                this.lock().handle_source(serial, content, now());
+                this.awake.notify_one();
+            }
+            Err(error) => tracing::warn!(%error, "the source cannot be read"),
+        });
+    }
+
+    fn variable(&self, topic: Topic) -> Option<Variable> {
+        let writer = topic.writer(self.council);
+        let (id, _) = self.writers.iter().find(|(_, dm)| **dm == writer)?;
+        Variable::new(format!("dm/{id}/{}/{topic}", self.zone)).ok()
+    }
+
+    async fn write(self: Arc<Self>, topic: Topic, value: Vec<u8>) {
+        let Some(variable) = self.variable(topic) else { return };
+        let Ok(wrapped) = Value::new(value.clone()) else {
+            return tracing::error!(%topic, "too large for the store");
+        };
+        for _ in 0..TRIES {
+            let options = PutOptions { once: true, deadline: Some(PATIENCE) };
+            match self.client.put(&variable, wrapped.clone(), options).await {
+                Ok(_) => {
+                    let _ = self.certified.send((topic, value));
+                    return;
+                }
+                Err(error) => tracing::debug!(%topic, %error, "not certified yet"),
+            }
+            if topic.serial() <= self.done.load(Ordering::Relaxed) {
+                return;
+            }
+            sleep(TICK).await;
+        }
+    }
+
+    async fn fetch(self: Arc<Self>, topic: Topic) {
+        let Some(variable) = self.variable(topic) else { return };
+        let options = GetOptions { deadline: Some(PATIENCE), ..GetOptions::default() };
+        if let Ok(found) = self.client.get(&variable, options).await
+            && let Some(entry) = found.entry
+        {
+            self.take(&entry);
+        }
+    }
+
+    fn take(&self, entry: &CertifiedEntry) {
+        if let Ok(Some(topic)) = self.place(entry.entry()) {
+            let value = entry.entry().value.as_bytes().to_vec();
+            let _ = self.certified.send((topic, value));
+        }
+    }
+
+    /// Which topic an entry is about; `None` for one that is none of ours.
+    fn place(&self, entry: &Entry) -> Result<Option<Topic>, String> {
+        let name = String::from_utf8_lossy(entry.variable.as_bytes()).into_owned();
+        let Some(rest) = name.strip_prefix("dm/") else { return Ok(None) };
+        let mut parts = rest.splitn(3, '/');
+        let (writer, zone) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        if entry.writer.to_string() != writer {
+            return Err("under dm/ only the writer named there may write".to_owned());
+        }
+        if zone != self.zone {
+            return Err(format!("no zone {zone} is agreed on here"));
+        }
+        let topic: Topic = parts.next().unwrap_or_default().parse().map_err(|_| "no topic")?;
+        if self.writers.get(&entry.writer) != Some(&topic.writer(self.council)) {
+            return Err("that is for another DM to write".to_owned());
+        }
+        if !entry.is_final {
+            return Err("under dm/ values are written once".to_owned());
+        }
+        Ok(Some(topic))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Member<ZoneWork>> {
+        self.member.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Policy for Driver {
+    fn may_sign(&self, entry: &Entry) -> Result<(), String> {
+        let Some(topic) = self.place(entry)? else { return Ok(()) };
+        let mut member = self.lock();
+        let judged = member.judge(topic, entry.value.as_bytes(), now());
+        // The vote leaves after this, so what it promises is on disk before.
+        let kept = match &judged {
+            Ok(Some(memory)) => remember(&self.memory, memory).map_err(|error| error.to_string()),
+            _ => Ok(()),
+        };
+        drop(member);
+        self.awake.notify_one();
+        kept?;
+        judged.map(|_| ()).map_err(|refusal| refusal.to_string())
+    }
+
+    fn stored(&self, entry: &CertifiedEntry) {
+        self.take(entry);
+    }
+}
+
+fn remember(path: &Path, memory: &Memory) -> io::Result<()> {
+    let voted = memory.voted.unwrap_or(Link { serial: 0, hash: Hash([0; 32]) });
+    let body =
+        [&voted.serial.to_be_bytes()[..], &voted.hash.0, &memory.locked.to_be_bytes()].concat();
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(&body)?;
+    file.write_all(&Hash::of(&body).0)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    // The name must be on disk too.
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

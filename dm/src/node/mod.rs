@@ -1,0 +1,30 @@
+//! A distribution master in earnest: the agreement over the store, with real zones.
+
+mod driver;
+mod work;
+
+pub use driver::{Committed, Driver, Source};
+pub use work::{Signed, ZonePlan, ZoneWork, content_of, zone_of};
+
+use bftkv_threshold::{Error, KeyShare as _, Roster, SecretBytes, ed25519};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng as _;
+
+/// A generator with a seed of the operating system.
+///
+/// # Errors
+/// The system gives none.
+pub fn generator() -> Result<ChaCha20Rng, getrandom::Error> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)?;
+    Ok(ChaCha20Rng::from_seed(seed))
+}
+
+/// An Ed25519 key in shares for DMs 1 to n of which k sign, dealt in this process: for trying out.
+///
+/// # Errors
+/// There can be no such key.
+pub fn deal(n: u8, k: usize, rng: &mut ChaCha20Rng) -> Result<Vec<SecretBytes>, Error> {
+    let shares = ed25519::deal(&Roster::first(n, k)?, rng)?;
+    Ok(shares.iter().map(|share| share.to_secret_bytes()).collect())
+}
