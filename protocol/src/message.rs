@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::{Bytes32, hex};
 use crate::hash::digest;
 use crate::limited::{self, MAX_CERTIFICATES, MAX_LIST};
+use crate::many::{MAX_PARTS, Part, PartOutcome};
 use crate::{
     Abandon, Announcement, CertificateBytes, CertifiedEntry, Change, CollectiveSignature,
     ConfigurationDigest, EquivocationProof, Lineage, Marks, NodeId, Refusal, SignatureBytes,
@@ -155,6 +156,8 @@ pub enum Request {
         /// Whether it shall look at once for what is left.
         begin: bool,
     },
+    /// Many requests at once, each on its own.
+    Many(#[serde(deserialize_with = "limited::list::<_, _, MAX_PARTS>")] Vec<Part>),
 }
 
 impl Request {
@@ -183,6 +186,7 @@ impl Request {
             Self::RecallEntries { .. } => "recall entries",
             Self::Vouch { .. } => "vouch",
             Self::Repair { .. } => "repair",
+            Self::Many(_) => "many",
         }
     }
 }
@@ -260,6 +264,9 @@ pub enum Answer {
     Vouch(SignatureShare),
     /// To repair.
     Repair(RepairProgress),
+    /// To many: the outcome of each part, in the order of the question, from the first on as far
+    /// as they fit.
+    Many(#[serde(deserialize_with = "limited::list::<_, _, MAX_PARTS>")] Vec<PartOutcome>),
 }
 
 /// Names one version of a variable.

@@ -161,10 +161,9 @@ fn show_malice(
 fn export_malice(file: &MaliceFile, folder: &Path) -> Result<Vec<String>, Failure> {
     std::fs::create_dir(folder).map_err(|error| Failure::file(folder, &error))?;
     let mut commands = Vec::new();
-    for (name, (_, message, signature)) in ["first", "second"].iter().zip(file.proof().signatures())
-    {
-        write(&folder.join(format!("{name}.bin")), &message)?;
-        write(&folder.join(format!("{name}.sig")), signature.as_bytes())?;
+    for (name, one) in ["first", "second"].iter().zip(file.proof().signatures()) {
+        write(&folder.join(format!("{name}.bin")), &one.message)?;
+        write(&folder.join(format!("{name}.sig")), one.packet.as_bytes())?;
         let folder = folder.display();
         commands.push(format!("gpg --verify {folder}/{name}.sig {folder}/{name}.bin"));
     }

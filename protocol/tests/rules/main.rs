@@ -14,6 +14,7 @@
 
 mod announcing;
 mod arbitrary;
+mod batch_signatures;
 mod catch_up;
 mod changes;
 mod codec;

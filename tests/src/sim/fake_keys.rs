@@ -72,7 +72,7 @@ impl FakeKeys {
 
 /// Knows every certificate, as servers do: whoever writes has joined.
 impl Verify for FakeKeys {
-    fn verify(
+    fn verify_packet(
         &self,
         signer: &NodeId,
         purpose: Purpose,
@@ -88,7 +88,7 @@ impl Verify for FakeKeys {
     }
 
     /// Each subkey has a made-up fingerprint: that of the certificate with its number behind.
-    fn made_by(&self, signer: &NodeId, signature: &SignatureBytes) -> Option<NodeId> {
+    fn packet_made_by(&self, signer: &NodeId, signature: &SignatureBytes) -> Option<NodeId> {
         let subkey = *signature.as_bytes().first()?;
         let (_, most) = signer.as_bytes().split_last()?;
         let fingerprint = [most, &[signer.as_bytes().first()?.wrapping_add(subkey)]].concat();
@@ -114,7 +114,7 @@ pub(crate) struct View<'a> {
 }
 
 impl Verify for View<'_> {
-    fn verify(
+    fn verify_packet(
         &self,
         signer: &NodeId,
         purpose: Purpose,
@@ -124,11 +124,11 @@ impl Verify for View<'_> {
         if !self.keys.members.contains(signer) && !self.known.contains(signer) {
             return Err(VerifyError::UnknownCertificate(signer.clone()));
         }
-        self.keys.verify(signer, purpose, message, signature)
+        self.keys.verify_packet(signer, purpose, message, signature)
     }
 
-    fn made_by(&self, signer: &NodeId, signature: &SignatureBytes) -> Option<NodeId> {
-        self.keys.made_by(signer, signature)
+    fn packet_made_by(&self, signer: &NodeId, signature: &SignatureBytes) -> Option<NodeId> {
+        self.keys.packet_made_by(signer, signature)
     }
 }
 

@@ -31,7 +31,7 @@ fn hold(is_good: bool, what: &str) -> Result<(), String> {
 struct Gullible;
 
 impl Verify for Gullible {
-    fn verify(
+    fn verify_packet(
         &self,
         _: &NodeId,
         _: Purpose,
