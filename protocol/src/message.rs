@@ -29,6 +29,9 @@ pub struct Evidence {
     pub times: Vec<SignedTime>,
 }
 
+/// So many parts of [`Request::Many`] count as one request where requests are counted.
+const PARTS_OF_WEIGHT_ONE: usize = 16;
+
 /// What a client asks of a server. Paper: §4.1, §4.2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -161,6 +164,14 @@ pub enum Request {
 }
 
 impl Request {
+    /// How much a server has to do for it, in requests of ordinary size: many parts are less than
+    /// as many requests, and not for nothing.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        let parts = if let Self::Many(parts) = self { parts.len() } else { 0 };
+        u32::try_from(parts.div_ceil(PARTS_OF_WEIGHT_ONE)).unwrap_or(u32::MAX).max(1)
+    }
+
     /// The command's name, as in the paper where it has one.
     #[must_use]
     pub fn command(&self) -> &'static str {

@@ -236,7 +236,7 @@ impl WriterLog {
     /// Those of the disk.
     pub fn settled_many(&self, attempts: &[EntryId]) -> Result<(), WriterLogError> {
         self.with(|state| {
-            attempts.iter().for_each(|attempt| drop(state.active.remove(attempt)));
+            state.active.retain(|attempt| !attempts.contains(attempt));
             let known = |attempt: &&EntryId| state.file.index().attempts.contains_key(*attempt);
             let settled = attempts.iter().filter(known).cloned().map(Record::Settled);
             let records: Vec<Record> = settled.collect();

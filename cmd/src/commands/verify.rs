@@ -232,10 +232,18 @@ fn export(proof: &ProofFile, folder: &Path) -> Result<Vec<String>, Failure> {
     let mut commands = Vec::new();
     for detached in proof.detached_signatures() {
         let (message, signature) = match detached.domain {
-            Domain::Entry => ("entry.bin", "entry.sig".to_owned()),
-            _ => ("share.bin", format!("share-{}.sig", detached.signer)),
+            Domain::Entry => ("entry.bin".to_owned(), "entry.sig".to_owned()),
+            // Each signer has a root of its own; the writer's comes first.
+            Domain::Batch if commands.is_empty() => {
+                ("entries.bin".to_owned(), "entries.sig".to_owned())
+            }
+            Domain::Batch => {
+                let name = format!("shares-{}", detached.signer);
+                (format!("{name}.bin"), format!("{name}.sig"))
+            }
+            _ => ("share.bin".to_owned(), format!("share-{}.sig", detached.signer)),
         };
-        write(&folder.join(message), &detached.message)?;
+        write(&folder.join(&message), &detached.message)?;
         write(&folder.join(&signature), &detached.signature)?;
         let folder = folder.display();
         commands.push(format!("gpg --verify {folder}/{signature} {folder}/{message}"));

@@ -74,11 +74,20 @@ pub enum ManyAction {
 pub struct Many<M> {
     operations: Vec<M>,
     /// What was sent, to be given to its operation when the answer comes.
-    sent: BTreeMap<u64, Vec<Item>>,
+    sent: BTreeMap<u64, Sent>,
     messages: u64,
     actions: VecDeque<ManyAction>,
     /// Operations that may have something to do.
     touched: BTreeSet<usize>,
+}
+
+/// A message that was sent.
+#[derive(Debug, Clone)]
+enum Sent {
+    /// One with parts.
+    Parts(Vec<Item>),
+    /// What one operation asks by itself, in one of its rounds.
+    Alone(usize, Round),
 }
 
 /// A part of a message: whose it is, and of which of its rounds.
@@ -140,7 +149,16 @@ impl<M: Single> Many<M> {
         response: Result<Response, Lost>,
         keys: &dyn Verify,
     ) {
-        let Some(items) = self.sent.get(&message).cloned() else { return };
+        let items = match self.sent.get(&message) {
+            None => return,
+            Some(Sent::Alone(index, round)) => {
+                let (index, round) = (*index, *round);
+                return self.with(index, |operation| {
+                    operation.handle_response(now, round, from, response, keys);
+                });
+            }
+            Some(Sent::Parts(items)) => items.clone(),
+        };
         let (configuration, outcomes) = match response {
             Ok(Response { configuration, outcome: Ok(Answer::Many(list)) })
                 if !list.is_empty() && list.len() <= items.len() =>
@@ -259,8 +277,9 @@ impl<M: Single> Many<M> {
                             sends.entry(to).or_default().push(item);
                         }
                         None => {
-                            let action = Action::Send { round, to, request };
-                            self.actions.push_back(ManyAction::One(index, action));
+                            let message = next(&mut self.messages);
+                            self.sent.insert(message, Sent::Alone(index, round));
+                            self.actions.push_back(ManyAction::Send { message, to, request });
                         }
                     },
                     Action::Reserve(entry) => reserve.push((index, *entry)),
@@ -300,12 +319,16 @@ impl<M: Single> Many<M> {
         if items.is_empty() || to.is_empty() {
             return;
         }
-        self.messages = self.messages.saturating_add(1);
         let parts = items.iter().map(|item| item.part.clone()).collect();
-        let (message, request) = (self.messages, Box::new(Request::Many(parts)));
-        self.sent.insert(message, items);
+        let (message, request) = (next(&mut self.messages), Box::new(Request::Many(parts)));
+        self.sent.insert(message, Sent::Parts(items));
         self.actions.push_back(ManyAction::Send { message, to, request });
     }
+}
+
+fn next(messages: &mut u64) -> u64 {
+    *messages = messages.saturating_add(1);
+    *messages
 }
 
 impl Single for Write {
