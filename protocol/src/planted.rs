@@ -77,8 +77,6 @@ pub enum Bug {
     HintsUnclipped,
     /// Leaves of a Merkle tree are hashed like its inner nodes.
     LeavesLikeNodes,
-    /// A path may have any length.
-    PathsOfAnyLength,
     /// A signature over a root does not say for what.
     BatchForAnyPurpose,
 }
@@ -118,7 +116,7 @@ pub const fn is(_: Bug) -> bool {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 34] = [
         Self::SmallQuorums,
         Self::SmallCertificates,
         Self::AnyClique,
@@ -152,7 +150,6 @@ impl Bug {
         Self::UnknownIsLie,
         Self::HintsUnclipped,
         Self::LeavesLikeNodes,
-        Self::PathsOfAnyLength,
         Self::BatchForAnyPurpose,
     ];
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bftkv_protocol::{
     Address, Identities, NodeId, Purpose, Sign, SignError, SignatureBytes, Verify, VerifyError,
+    sign_batch,
 };
 
 /// A number that depends on every byte (a multiplication and a rotation for each word, with the
@@ -164,9 +165,23 @@ impl Sign for FakeSigner {
         &self.id
     }
 
+    /// A third of what may be signed in batches is signed under a root over up to nine messages,
+    /// by honest and by Byzantine keys alike. The message alone decides, so that nothing is drawn.
     fn sign(&self, purpose: Purpose, message: &[u8]) -> Result<SignatureBytes, SignError> {
-        SignatureBytes::new(tag(self.secret, self.subkey, purpose, message))
-            .map_err(|e| SignError(e.to_string()))
+        let sign = |purpose: Purpose, message: &[u8]| {
+            SignatureBytes::new(tag(self.secret, self.subkey, purpose, message))
+                .map_err(|e| SignError(e.to_string()))
+        };
+        let chance = Mix::new(0).bytes(message).finish();
+        if !purpose.may_be_batched() || !chance.is_multiple_of(3) {
+            return sign(purpose, message);
+        }
+        // The others differ from it behind their first two fields only.
+        let other = |number: u8| [message, &[number]].concat();
+        let mut messages: Vec<Vec<u8>> = (0..=(chance >> 8) as u8 % 8).map(other).collect();
+        let place = usize::try_from(chance >> 16).unwrap_or_default() % (messages.len() + 1);
+        messages.insert(place, message.to_vec());
+        Ok(sign_batch(purpose, &messages, sign)?.swap_remove(place))
     }
 }
 
