@@ -108,8 +108,7 @@ fn detach(
     message: &[u8],
     signature: &SignatureBytes,
 ) -> DetachedSignature {
-    let as_it_is =
-        Detached { purpose, message: message.to_vec(), packet: signature.clone() };
+    let as_it_is = Detached { purpose, message: message.to_vec(), packet: signature.clone() };
     let Detached { purpose, message, packet } =
         signature.detach(purpose, message).unwrap_or(as_it_is);
     DetachedSignature {

@@ -12,7 +12,11 @@ pub(crate) type Hash = [u8; 32];
 
 /// RFC 9162 section 2.1.1: the hash of a leaf.
 pub(crate) fn leaf(message: &[u8]) -> Hash {
-    if planted::is(Bug::LeavesLikeNodes) { sha256(&[&[1], message]) } else { sha256(&[&[0], message]) }
+    if planted::is(Bug::LeavesLikeNodes) {
+        sha256(&[&[1], message])
+    } else {
+        sha256(&[&[0], message])
+    }
 }
 
 fn node(left: &Hash, right: &Hash) -> Hash {

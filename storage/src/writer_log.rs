@@ -343,7 +343,10 @@ impl WriterLog {
         self.with(|state| {
             let mut found = Vec::new();
             for (id, attempt) in &state.file.index().attempts {
-                if wanted(id, attempt.stage) && !state.active.contains(id) && !self.is_others(*attempt)? {
+                if wanted(id, attempt.stage)
+                    && !state.active.contains(id)
+                    && !self.is_others(*attempt)?
+                {
                     found.push(id.clone());
                 }
             }

@@ -154,8 +154,7 @@ impl Inner {
             let chosen: Vec<&Entry> = free.iter().filter_map(|place| entries.get(*place)).collect();
             let messages: Vec<Vec<u8>> = chosen.iter().map(|entry| entry.signed_bytes()).collect();
             let sign = |purpose, bytes: &[u8]| self.key.sign(purpose, bytes);
-            let packets =
-                sign_batch(Purpose::Entry, &messages, sign).map_err(|e| e.to_string())?;
+            let packets = sign_batch(Purpose::Entry, &messages, sign).map_err(|e| e.to_string())?;
             let mut hashes = Vec::with_capacity(free.len());
             for ((place, entry), packet) in free.iter().zip(chosen).zip(packets) {
                 let signature = WriterSignature::new(packet);

@@ -160,9 +160,8 @@ impl Client {
             round_timeout: inner.settings.round(),
         };
         let (known, now) = (inner.configurations()?, inner.now());
-        let start = |name: &Variable| {
-            Read::start(now, Arc::clone(&known), name.clone(), options.clone())
-        };
+        let start =
+            |name: &Variable| Read::start(now, Arc::clone(&known), name.clone(), options.clone());
         let mut many = Many::start(group.iter().map(start).collect());
         drive(&mut many, inner).await;
         Ok(many.into_operations().into_iter().map(Read::into_result).collect())
@@ -177,7 +176,9 @@ fn may_help<T>(result: &Each<T>) -> bool {
 fn alone<T>(result: Result<T, Error>) -> Each<T> {
     result.map_err(|error| match error {
         Error::Operation(operation) => operation,
-        error => ClientError { problem: Problem::Own(error.to_string()), culprits: BTreeMap::new() },
+        error => {
+            ClientError { problem: Problem::Own(error.to_string()), culprits: BTreeMap::new() }
+        }
     })
 }
 

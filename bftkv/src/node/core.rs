@@ -231,10 +231,12 @@ impl Core {
         });
         let Some((tickets, signatures)) = signed else { return false };
         match signatures {
-            Ok(signatures) => tickets.into_iter().zip(signatures).for_each(|(ticket, signature)| {
-                let share = SignatureShare { signer: self.me.clone(), signature };
-                self.reply(ticket, Ok(Answer::Share(share)));
-            }),
+            Ok(signatures) => {
+                tickets.into_iter().zip(signatures).for_each(|(ticket, signature)| {
+                    let share = SignatureShare { signer: self.me.clone(), signature };
+                    self.reply(ticket, Ok(Answer::Share(share)));
+                })
+            }
             Err(refusal) => {
                 tickets.into_iter().for_each(|ticket| self.reply(ticket, Err(refusal.clone())));
             }

@@ -87,7 +87,10 @@ mod tests {
                 scope.spawn(|| {
                     for n in 0..500 {
                         together.add(n);
-                        while together.turn(|items| done.fetch_add(items.len(), Ordering::Relaxed)).is_some() {}
+                        while together
+                            .turn(|items| done.fetch_add(items.len(), Ordering::Relaxed))
+                            .is_some()
+                        {}
                     }
                 });
             }

@@ -72,7 +72,11 @@ impl fmt::Display for Report {
 /// A line of the file: its number, its variable, its value.
 type Entry = (usize, Variable, Value);
 
-pub(super) fn run(file: &Path, args: &PutArgs, context: &Context) -> std::result::Result<Exit, Failure> {
+pub(super) fn run(
+    file: &Path,
+    args: &PutArgs,
+    context: &Context,
+) -> std::result::Result<Exit, Failure> {
     let entries = parse(&limited_read::read(file, MAX_FILE_BYTES)?)?;
     let options = PutOptions { once: args.once, deadline: args.deadline };
     let home = context.open_home()?;

@@ -203,12 +203,7 @@ impl<M: Single> Many<M> {
     }
 
     /// Learns that an operation's [`Action::Fetch`] is done, and who answered.
-    pub fn handle_fetched(
-        &mut self,
-        index: usize,
-        answered: &BTreeSet<NodeId>,
-        keys: &dyn Verify,
-    ) {
+    pub fn handle_fetched(&mut self, index: usize, answered: &BTreeSet<NodeId>, keys: &dyn Verify) {
         self.with(index, |operation| operation.handle_fetched(answered, keys));
     }
 
@@ -304,7 +299,8 @@ impl<M: Single> Many<M> {
         let mut bytes = 0_usize;
         for item in items {
             let more = encode(&item.part).len();
-            let is_full = message.len() >= MAX_PARTS || bytes.saturating_add(more) > MAX_PARTS_BYTES;
+            let is_full =
+                message.len() >= MAX_PARTS || bytes.saturating_add(more) > MAX_PARTS_BYTES;
             if is_full && !message.is_empty() {
                 self.send_message(to.clone(), std::mem::take(&mut message));
                 bytes = 0;

@@ -42,7 +42,11 @@ fn a_batched_signature_is_good_for_its_own_entry_only() {
         let all = entries(ALICE, count);
         for (index, one) in all.iter().enumerate() {
             assert!(one.signature.packet().is_batched());
-            assert_eq!(verify_writer(one, &realm(), &Keys::default()), Ok(()), "{index} of {count}");
+            assert_eq!(
+                verify_writer(one, &realm(), &Keys::default()),
+                Ok(()),
+                "{index} of {count}"
+            );
             let next = &all[(index + 1) % count];
             let mixed = SignedEntry { entry: next.entry.clone(), ..one.clone() };
             assert!(verify_writer(&mixed, &realm(), &Keys::default()).is_err());
@@ -111,9 +115,12 @@ fn only_entries_and_shares_are_signed_in_batches() {
     }
     let shares = batch(Purpose::Share, 1, &messages("bftkv 1 share"));
     assert!(shares.iter().all(SignatureBytes::is_batched));
-    let of_two_realms = [messages("bftkv 1 share"), vec![share_of("x", 1, 1).signed_bytes()]].concat();
+    let of_two_realms =
+        [messages("bftkv 1 share"), vec![share_of("x", 1, 1).signed_bytes()]].concat();
     let mut other = of_two_realms;
-    other[0] = [&13_u64.to_be_bytes(), b"bftkv 1 share".as_slice(), &[0, 0, 0, 0, 0, 0, 0, 1, b'q']].concat();
+    other[0] =
+        [&13_u64.to_be_bytes(), b"bftkv 1 share".as_slice(), &[0, 0, 0, 0, 0, 0, 0, 1, b'q']]
+            .concat();
     assert!(batch(Purpose::Share, 1, &other).iter().all(|signature| !signature.is_batched()));
 }
 

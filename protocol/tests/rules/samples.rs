@@ -3,9 +3,9 @@
 use bftkv_protocol::server::{self};
 use bftkv_protocol::{
     Announcement, Answer, CertificateBytes, Change, ChangeKind, CollectiveSignature, Configuration,
-    EquivocationProof, Evidence, Groups, Lineage, Marks, Objection, Part, PartAnswer, PartOutcome, Purpose, Recalled, Refusal,
-    RepairProgress, Request, Response, SignatureShare, SignedChange, Slot, StoreAge, VersionId,
-    VouchStatement, encode,
+    EquivocationProof, Evidence, Groups, Lineage, Marks, Objection, Part, PartAnswer, PartOutcome,
+    Purpose, Recalled, Refusal, RepairProgress, Request, Response, SignatureShare, SignedChange,
+    Slot, StoreAge, VersionId, VouchStatement, encode,
 };
 
 use crate::fixtures::{

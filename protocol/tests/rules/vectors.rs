@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use bftkv_protocol::{
-    Abandon, Answer, Configuration, Entry, Group, NodeId, Purpose, Refusal, Request, Response, SignedEntry,
-    TimeStatement, Value, ValueDigest, VouchStatement, decode, encode, sign_batch,
+    Abandon, Answer, Configuration, Entry, Group, NodeId, Purpose, Refusal, Request, Response,
+    SignedEntry, TimeStatement, Value, ValueDigest, VouchStatement, decode, encode, sign_batch,
 };
 
 use crate::fixtures::{
