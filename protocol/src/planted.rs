@@ -81,6 +81,10 @@ pub enum Bug {
     LoneVouch,
     /// b vouches certify an entry, instead of q.
     SmallVouches,
+    /// Leaves of a Merkle tree are hashed like its inner nodes.
+    LeavesLikeNodes,
+    /// A signature over a root does not say for what.
+    BatchForAnyPurpose,
 }
 
 #[cfg(feature = "planted")]
@@ -118,7 +122,7 @@ pub const fn is(_: Bug) -> bool {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 37] = [
         Self::SmallQuorums,
         Self::SmallCertificates,
         Self::AnyClique,
@@ -154,5 +158,7 @@ impl Bug {
         Self::LapsedStored,
         Self::LoneVouch,
         Self::SmallVouches,
+        Self::LeavesLikeNodes,
+        Self::BatchForAnyPurpose,
     ];
 }

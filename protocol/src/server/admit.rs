@@ -164,7 +164,9 @@ pub fn admit(
         | Request::Change(_)
         | Request::Announce(_)
         | Request::Repair { .. }
-        | Request::Roaming(_) => return Err(Refusal::Malformed),
+        | Request::Roaming(_)
+        // The driver has each part admitted by itself.
+        | Request::Many(_) => return Err(Refusal::Malformed),
     };
     Ok(Admitted(task))
 }

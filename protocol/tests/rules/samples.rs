@@ -4,9 +4,10 @@ use bftkv_protocol::server::{self};
 use bftkv_protocol::{
     Announcement, Answer, CertificateBytes, Change, ChangeKind, CollectiveSignature, Configuration,
     ElementBytes, EquivocationProof, Evaluated, Evidence, Groups, Lineage, LoginProof,
-    LoginPurpose, Marks, Nonce, Objection, ProofBytes, Purpose, Recalled, RecordBytes, RecordId,
-    Refusal, RepairProgress, Request, Response, RoamingAnswer, RoamingRefusal, RoamingRequest,
-    SecretShare, SignatureShare, SignedChange, Slot, StoreAge, VersionId, VouchStatement, encode,
+    LoginPurpose, Marks, Nonce, Objection, Part, PartAnswer, PartOutcome, ProofBytes, Purpose,
+    Recalled, RecordBytes, RecordId, Refusal, RepairProgress, Request, Response, RoamingAnswer,
+    RoamingRefusal, RoamingRequest, SecretShare, SignatureShare, SignedChange, Slot, StoreAge,
+    VersionId, VouchStatement, encode,
 };
 
 use crate::fixtures::{
@@ -199,6 +200,30 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("Roaming evaluate", Request::Roaming(evaluate())),
         ("Roaming prove", Request::Roaming(prove())),
         ("Roaming reset", Request::Roaming(RoamingRequest::Reset { variable: x() })),
+        ("Many", Request::Many(parts())),
+    ]
+}
+
+fn parts() -> Vec<Part> {
+    let configuration = one_group();
+    let mine = || signed(entry(ALICE, 7, "mine"));
+    vec![
+        Part::Time { variable: variable("x"), evidence: false },
+        Part::Sign { entry: mine(), evidence: Evidence::default() },
+        Part::Store { entry: certified(entry(ALICE, 7, "mine"), &configuration) },
+        Part::Read { variable: variable("x"), at: None },
+    ]
+}
+
+fn part_outcomes() -> Vec<PartOutcome> {
+    let configuration = one_group();
+    let attempt = signed(entry(ALICE, 7, "mine"));
+    vec![
+        Ok(PartAnswer::Time { seen: t(7), latest: None, signature: None }),
+        Ok(PartAnswer::Share(share(&attempt, 0xa1, &configuration))),
+        Ok(PartAnswer::Done),
+        Ok(PartAnswer::Entry(None)),
+        Err(Refusal::OldTimestamp { seen: t(7) }),
     ]
 }
 
@@ -240,6 +265,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("Repair", Answer::Repair(repair_progress())),
         ("Roaming done", Answer::Roaming(RoamingAnswer::Done)),
         ("Roaming evaluated", Answer::Roaming(RoamingAnswer::Evaluated(evaluated()))),
+        ("Many", Answer::Many(part_outcomes())),
     ]
 }
 

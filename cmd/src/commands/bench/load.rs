@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::ClusterArgs;
 use super::phase::{Outcome, Phase};
 use super::worker::Worker;
 use super::workload::Clients;
@@ -20,17 +21,17 @@ impl Load {
     /// Those of [`Clients::open`], or a process cannot be started.
     pub(super) async fn start(
         homes: &[PathBuf],
-        clients: u16,
-        value_bytes: u32,
+        args: &ClusterArgs,
     ) -> Result<Self, Failure> {
+        let ClusterArgs { clients, value_bytes, batch, .. } = *args;
         if let [home] = homes {
             let size = usize::try_from(value_bytes).map_err(Failure::failed)?;
-            return Ok(Self::Here(Box::new(Clients::open(home, clients, size).await?)));
+            return Ok(Self::Here(Box::new(Clients::open(home, clients, size, batch).await?)));
         }
         let count = u16::try_from(homes.len()).map_err(Failure::usage)?;
         let (each, more) = (clients / count.max(1), clients % count.max(1));
         let workers = (0..count).zip(homes).map(|(number, home)| {
-            Worker::start(home, each.saturating_add(u16::from(number < more)), value_bytes)
+            Worker::start(home, each.saturating_add(u16::from(number < more)), value_bytes, batch)
         });
         Ok(Self::Elsewhere(workers.collect::<Result<_, _>>()?))
     }

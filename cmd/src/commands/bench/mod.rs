@@ -44,6 +44,7 @@ use crate::public_home::PublicHome;
 ///   bftkv bench --sealed                              # keys without TLS, to compare
 ///   bftkv bench --clients 32 --processes 4 --reads 95 # many programs, mostly reading
 ///   bftkv bench --rate 50 --clients 16                # 50 operations a second, come what may
+///   bftkv bench --clients 1 --batch 256               # puts and gets of 256 at once
 ///   bftkv bench store --backend leveldb
 ///   bftkv bench check docs/benchmarks/instructions.json
 #[derive(Debug, Args)]
@@ -112,6 +113,12 @@ struct ClusterArgs {
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     reads: Option<u8>,
 
+    /// Variables in each put and get: with more than one, clients put and get many at once, and
+    /// the figures are those of one variable.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
+    batch: u16,
+
     /// How long to put, and how long to get.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = parse_seconds)]
     seconds: Duration,
@@ -156,7 +163,7 @@ async fn measure_running(
         None => return Err(Failure::failed("no home of a user")),
     };
     let nodes: Vec<Process> = processes.pids().into_iter().map(Process::other).collect();
-    let mut load = Load::start(&homes.users, args.clients, args.value_bytes).await?;
+    let mut load = Load::start(&homes.users, args).await?;
     let mut progress = Progress::new("measuring", 4);
     load.warm_up().await?;
     progress.step();

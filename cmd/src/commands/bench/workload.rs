@@ -32,6 +32,8 @@ pub(super) struct Clients {
     value: Value,
     /// For each client at once, how many variables it has put.
     written: Vec<usize>,
+    /// How many variables each operation is about.
+    batch: usize,
 }
 
 impl Clients {
@@ -43,6 +45,7 @@ impl Clients {
         home: &Path,
         clients: u16,
         value_bytes: usize,
+        batch: u16,
     ) -> Result<Self, Failure> {
         let home = Home::open(home)?;
         let (certificates, key) = (home.certificates()?, home.key());
@@ -64,7 +67,8 @@ impl Clients {
         };
         let client = Client::assemble(parts).await?;
         let value = Value::new(vec![b'v'; value_bytes]).map_err(Failure::usage)?;
-        Ok(Self { client, transport, value, written: vec![0; usize::from(clients)] })
+        let (written, batch) = (vec![0; usize::from(clients)], usize::from(batch.max(1)));
+        Ok(Self { client, transport, value, written, batch })
     }
 
     /// Opens connections and fills caches.
@@ -126,6 +130,7 @@ impl Clients {
             at_once: self.written.len(),
             written: *written,
             work,
+            batch: self.batch,
         };
         self.written.iter().enumerate().map(worker).collect()
     }
@@ -139,10 +144,12 @@ struct Worker {
     at_once: usize,
     written: usize,
     work: Work,
+    batch: usize,
 }
 
 impl Worker {
-    /// Works until the time is over; gives itself back and how long each operation took.
+    /// Works until the time is over; gives itself back and how long each operation took: for each of
+    /// a batch, as long as the whole batch.
     async fn work_until(
         mut self,
         began: Instant,
@@ -150,16 +157,17 @@ impl Worker {
     ) -> Result<(Self, Vec<Duration>), Failure> {
         let mut latencies = Vec::new();
         loop {
+            let n = latencies.len() / self.batch;
             let due = match phase.every {
                 None => Instant::now(),
-                Some(every) => began + every.mul_f64(self.turns(latencies.len())),
+                Some(every) => began + every.mul_f64(self.turns(n)),
             };
             if due.saturating_duration_since(began) >= phase.time {
                 break;
             }
             tokio::time::sleep_until(due.into()).await;
-            self.operation(latencies.len()).await?;
-            latencies.push(due.elapsed());
+            self.operation(n).await?;
+            latencies.extend(std::iter::repeat_n(due.elapsed(), self.batch));
         }
         Ok((self, latencies))
     }
@@ -177,11 +185,37 @@ impl Worker {
             Work::Mix { reads } => n.wrapping_mul(MIX_STEP) % 100 < usize::from(reads),
         };
         if gets {
-            let n = n.checked_rem(self.written).unwrap_or_default();
-            return self.get(&name("bench", self.number, n)?).await;
+            let first = n.saturating_mul(self.batch).checked_rem(self.written).unwrap_or_default();
+            return match self.names(first)?.as_slice() {
+                [one] => self.get(one).await,
+                many => self.get_many(many.to_vec()).await,
+            };
         }
-        self.put(&name("bench", self.number, self.written)?).await?;
-        self.written = self.written.saturating_add(1);
+        match self.names(self.written)?.as_slice() {
+            [one] => self.put(one).await?,
+            many => self.put_many(many.to_vec()).await?,
+        }
+        self.written = self.written.saturating_add(self.batch);
+        Ok(())
+    }
+
+    fn names(&self, first: usize) -> Result<Vec<Variable>, Failure> {
+        (0..self.batch).map(|n| name("bench", self.number, first.saturating_add(n))).collect()
+    }
+
+    async fn put_many(&self, names: Vec<Variable>) -> Result<(), Failure> {
+        let entries = names.into_iter().map(|name| (name, self.value.clone())).collect();
+        let written = self.client.put_many(entries, PutOptions::default()).await?;
+        written.into_iter().try_for_each(|one| one.map(drop)).map_err(Failure::failed)
+    }
+
+    async fn get_many(&self, names: Vec<Variable>) -> Result<(), Failure> {
+        for found in self.client.get_many(names, GetOptions::default()).await? {
+            match found.map_err(Failure::failed)?.entry {
+                Some(entry) if entry.entry().value == self.value => {}
+                _ => return Err(Failure::failed("a variable is not what was put")),
+            }
+        }
         Ok(())
     }
 
