@@ -4,6 +4,7 @@ mod drive;
 mod inner;
 mod members;
 mod pace;
+mod passwords;
 mod refresh;
 mod repair;
 
@@ -24,6 +25,7 @@ use self::drive::drive;
 use self::inner::Inner;
 pub use self::members::{ChangeFailure, ChangeProgress, MemberStatus, Place};
 use self::pace::Pace;
+pub use self::passwords::{Opened, PasswordOptions, PutProtected};
 pub use self::repair::RepairStatus;
 use crate::config::{ClientConfig, RealmConfig};
 use crate::peers::Peers;

@@ -5,6 +5,7 @@ mod catching_up;
 mod core;
 mod members;
 mod old_versions;
+mod passwords;
 mod recovery;
 mod repairs;
 mod revocation;
@@ -24,6 +25,7 @@ use bftkv_wot::OwnKey;
 use self::announced::Announced;
 use self::core::Core;
 use self::members::Members;
+use self::passwords::Passwords;
 use self::recovery::{Gate, Recovery};
 use self::repairs::Repairs;
 use self::revocation::Revocation;
@@ -163,8 +165,10 @@ impl Node {
         };
         let core = Arc::new(Core::new(revocation.clone(), store)?);
         let repairs = Arc::new(Repairs::new(recovery.clone()));
+        let passwords = Passwords::new(Arc::clone(&core), recovery.clone());
         let service = Service::new(
             Arc::clone(&core),
+            passwords,
             recovery.clone(),
             Arc::clone(&members),
             Arc::clone(&repairs),
