@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bftkv_protocol::client::{ClientError, Fault};
 use bftkv_protocol::{NodeId, SignError, StoreError};
+use bftkv_roaming::client::Failure;
 
 use crate::{ConfigError, HomeError};
 
@@ -55,6 +56,12 @@ pub enum Error {
     /// The store cannot be opened.
     #[error(transparent)]
     OpenStore(#[from] bftkv_storage::OpenError),
+    /// A login failed, or shares of a password could not be dealt.
+    #[error(transparent)]
+    Password(Box<Failure>),
+    /// A value under a password cannot be made or opened.
+    #[error(transparent)]
+    Roaming(#[from] bftkv_roaming::Error),
     /// The node cannot listen.
     #[error(transparent)]
     Listen(#[from] bftkv_transport::ServeError),
@@ -66,6 +73,7 @@ impl Error {
     pub fn culprits(&self) -> BTreeMap<NodeId, Fault> {
         match self {
             Self::Operation(error) => error.culprits.clone(),
+            Self::Password(failure) => failure.culprits.clone(),
             _ => BTreeMap::new(),
         }
     }

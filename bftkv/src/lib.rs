@@ -53,11 +53,13 @@ mod node;
 mod peers;
 mod proof_file;
 mod publish;
+mod random;
 mod record_file;
 mod revoked;
 mod signed_file;
 
 pub use bftkv_protocol as protocol;
+pub use bftkv_roaming as roaming;
 pub use bftkv_storage as storage;
 pub use bftkv_transport as transport;
 pub use bftkv_wot as wot;
@@ -69,7 +71,7 @@ pub use bftkv_protocol::{
 pub use certificates::{Certificates, Reloaded};
 pub use client::{
     ChangeFailure, ChangeProgress, Client, ClientParts, GetOptions, JoinReport, MemberStatus,
-    Place, PutOptions, RepairStatus, Version,
+    Opened, PasswordOptions, Place, PutOptions, PutProtected, RepairStatus, Version,
 };
 pub use config::{
     ClientConfig, Config, ConfigError, ConfiguredConsistency, LogConfig, NodeConfig, RealmConfig,

@@ -5,6 +5,7 @@ mod inner;
 mod many;
 mod members;
 mod pace;
+mod passwords;
 mod refresh;
 mod repair;
 
@@ -27,6 +28,7 @@ pub(crate) use self::refresh::known_configurations;
 
 pub use self::members::{ChangeFailure, ChangeProgress, MemberStatus, Place};
 use self::pace::Pace;
+pub use self::passwords::{Opened, PasswordOptions, PutProtected};
 pub use self::repair::RepairStatus;
 use crate::config::{ClientConfig, RealmConfig};
 use crate::peers::Peers;

@@ -5,6 +5,7 @@ mod catching_up;
 mod core;
 mod members;
 mod old_versions;
+mod passwords;
 mod policy;
 mod recovery;
 mod repairs;
@@ -30,6 +31,7 @@ use self::core::Core;
 pub(crate) use self::members::known_configurations;
 
 use self::members::Members;
+use self::passwords::Passwords;
 pub use self::policy::Policy;
 use self::recovery::{Gate, Recovery};
 use self::repairs::Repairs;
@@ -171,8 +173,10 @@ impl Node {
         };
         let core = Arc::new(Core::new(revocation.clone(), store)?);
         let repairs = Arc::new(Repairs::new(recovery.clone()));
+        let passwords = Passwords::new(Arc::clone(&core), recovery.clone());
         let service = Service::new(
             Arc::clone(&core),
+            passwords,
             recovery.clone(),
             Arc::clone(&members),
             Arc::clone(&repairs),

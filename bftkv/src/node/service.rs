@@ -9,6 +9,7 @@ use bftkv_transport::{BoxFuture, Handler};
 
 use super::core::Core;
 use super::members::Members;
+use super::passwords::Passwords;
 use super::recovery::Recovery;
 use super::repairs::Repairs;
 use crate::Certificates;
@@ -26,6 +27,7 @@ const MAX_PROOFS_BYTES: usize = 2 * 1024 * 1024;
 /// What stands behind the transport.
 pub(super) struct Service {
     core: Arc<Core>,
+    passwords: Passwords,
     recovery: Recovery,
     certificates: Certificates,
     members: Arc<Members>,
@@ -35,11 +37,19 @@ pub(super) struct Service {
 impl Service {
     pub(super) fn new(
         core: Arc<Core>,
+        passwords: Passwords,
         recovery: Recovery,
         members: Arc<Members>,
         repairs: Arc<Repairs>,
     ) -> Self {
-        Self { core, certificates: recovery.certificates.clone(), recovery, members, repairs }
+        Self {
+            core,
+            passwords,
+            certificates: recovery.certificates.clone(),
+            recovery,
+            members,
+            repairs,
+        }
     }
 
     /// Answers under the configuration that is in force by then; what is about a variable, under
@@ -60,6 +70,10 @@ impl Service {
             }
             Request::Change(change) => self.members.answer_change(&self.core, *change).await,
             Request::Accuse(_) => return self.core.answer(sender, request).await,
+            Request::Roaming(request) => match self.recovery.gate.pass().await {
+                Ok(()) => self.passwords.answer(sender, request).await,
+                Err(refusal) => Err(refusal),
+            },
             other => match self.recovery.gate.pass().await {
                 Ok(()) => return self.core.answer(sender, other).await,
                 Err(refusal) => Err(refusal),

@@ -19,10 +19,7 @@ impl Load {
     ///
     /// # Errors
     /// Those of [`Clients::open`], or a process cannot be started.
-    pub(super) async fn start(
-        homes: &[PathBuf],
-        args: &ClusterArgs,
-    ) -> Result<Self, Failure> {
+    pub(super) async fn start(homes: &[PathBuf], args: &ClusterArgs) -> Result<Self, Failure> {
         let ClusterArgs { clients, value_bytes, batch, .. } = *args;
         if let [home] = homes {
             let size = usize::try_from(value_bytes).map_err(Failure::failed)?;

@@ -75,7 +75,12 @@ impl Worker {
     ///
     /// # Errors
     /// The program cannot be started.
-    pub(super) fn start(home: &Path, clients: u16, value_bytes: u32, batch: u16) -> Result<Self, Failure> {
+    pub(super) fn start(
+        home: &Path,
+        clients: u16,
+        value_bytes: u32,
+        batch: u16,
+    ) -> Result<Self, Failure> {
         let program = std::env::current_exe().map_err(Failure::failed)?;
         let mut command = Command::new(program);
         command.arg("--home").arg(home).args(["bench", "worker"]);
