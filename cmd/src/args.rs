@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    bench, cert, cluster, completions, demo, dm, get, graph, history, init, join, member, put,
-    repair, revoked, serve, sign, verify,
+    bench, cert, cluster, completions, demo, dm, get, graph, history, init, join, member, password,
+    put, repair, revoked, serve, sign, verify,
 };
 use crate::context::Context;
 use crate::exit::{EXIT_CODES, Exit};
@@ -65,6 +65,9 @@ pub(crate) enum Command {
     Serve(serve::ServeArgs),
     Put(put::PutArgs),
     Get(get::GetArgs),
+    /// Change the password of a value, or have used attempts given back.
+    #[command(subcommand)]
+    Password(password::PasswordCommand),
     History(history::HistoryArgs),
     Sign(sign::SignArgs),
     Verify(verify::VerifyArgs),
@@ -97,6 +100,7 @@ impl Command {
             Self::Serve(args) => serve::run(&args, context),
             Self::Put(args) => put::run(&args, context),
             Self::Get(args) => get::run(&args, context),
+            Self::Password(command) => password::run(&command, context),
             Self::History(args) => history::run(&args, context),
             Self::Sign(args) => sign::run(&args, context),
             Self::Verify(args) => verify::run(&args, context),

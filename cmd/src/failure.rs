@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use bftkv::protocol::StoreError;
+use bftkv::roaming::client::Problem as Login;
 use bftkv::storage::OpenError;
 use bftkv::{Error, Fault, HomeError, NodeId, Problem};
 use serde::Serialize;
@@ -127,10 +128,24 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What to do about a password that did not open.
+fn from_password(problem: &Login) -> Failure {
+    let message = problem.to_string();
+    match problem {
+        Login::WrongPassword { .. } => Failure::new(Exit::Refused, message),
+        Login::NoAttempts { .. } => Failure::new(Exit::Refused, message)
+            .hint("wait, or have the owner's key give attempts back: `bftkv password reset`"),
+        Login::TooFew { .. } | Login::Outdated => Failure::new(Exit::TryAgain, message)
+            .hint("try again when more nodes can be reached: `bftkv graph` lists them"),
+        _ => Failure::failed(message),
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match &error {
             Error::Operation(operation) => from_problem(&operation.problem),
+            Error::Password(failure) => from_password(&failure.problem),
             Error::Home(home) => from_home(home),
             Error::Quorum(_) | Error::NotConfigured => Self::failed(&error)
                 .hint("`bftkv graph` shows the certificates and which certifications lack"),

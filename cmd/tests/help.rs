@@ -10,7 +10,7 @@ mod support;
 
 use support::bftkv;
 
-const COMMANDS: [&[&str]; 31] = [
+const COMMANDS: [&[&str]; 33] = [
     &["demo"],
     &["init"],
     &["cert", "list"],
@@ -22,6 +22,8 @@ const COMMANDS: [&[&str]; 31] = [
     &["serve"],
     &["put"],
     &["get"],
+    &["password", "change"],
+    &["password", "reset"],
     &["history"],
     &["sign"],
     &["verify"],

@@ -7,6 +7,7 @@ use bftkv::{CertifiedEntry, Client, Consistency, Found, GetOptions, ProofFile, T
 use clap::Args;
 use serde::Serialize;
 
+use super::password::{self, PasswordArgs};
 use super::put::{BACKGROUND, parse_seconds};
 use crate::context::Context;
 use crate::exit::Exit;
@@ -25,6 +26,7 @@ use crate::variable::{ShownVariable, VariableArgs};
 ///   bftkv get photo > portrait.jpg
 ///   bftkv get greeting --at 1                    # an old version, see `bftkv history`
 ///   bftkv get greeting --proof greeting.proof    # and check it anywhere: `bftkv verify`
+///   bftkv get notes --password                   # what was put under a password
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct GetArgs {
@@ -43,6 +45,9 @@ pub(crate) struct GetArgs {
     /// new value first and the old one after.
     #[arg(long)]
     regular: bool,
+
+    #[command(flatten)]
+    password: PasswordArgs,
 
     /// Give up after so many seconds [default: client.deadline_ms in the settings].
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
@@ -93,6 +98,13 @@ struct Report {
 
 pub(crate) fn run(args: &GetArgs, context: &Context) -> Result<Exit, Failure> {
     let variable = args.variable.variable()?;
+    if args.password.is_given() {
+        if args.at.is_some() || args.proof.is_some() || args.regular {
+            return Err(Failure::usage("--password goes with none of --at, --proof, --regular"));
+        }
+        let password = args.password.ask(&format!("Password of {variable}: "))?;
+        return password::get(&variable, &password, args.deadline, context);
+    }
     let options = GetOptions {
         at: args.at.map(Timestamp::new),
         consistency: args.regular.then_some(Consistency::Regular),

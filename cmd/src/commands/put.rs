@@ -6,10 +6,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bftkv::{Client, PutOptions, Value};
+use bftkv::{Client, PasswordOptions, PutOptions, Value, Variable};
 use clap::Args;
 use serde::Serialize;
+use zeroize::Zeroizing;
 
+use super::password::{self, PasswordArgs, Protecting};
 use super::put_batch;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -26,7 +28,7 @@ pub(crate) const BACKGROUND: Duration = Duration::from_secs(2);
 /// again. Names that begin with a full fingerprint and `/` are reserved for that certificate, so
 /// that nobody can be faster. When this command is done, a quorum of nodes has signed the value and has it on disk.
 ///
-/// Values are not secret: the nodes see them. Encrypt before you put.
+/// Values are not secret: the nodes see them, unless they are put under a password.
 ///
 /// Examples:
 ///
@@ -35,6 +37,7 @@ pub(crate) const BACKGROUND: Duration = Duration::from_secs(2);
 ///   tar c folder | bftkv put backup -
 ///   bftkv put --batch phones.tsv                 # many, one in each line: variable, tab, value
 ///   bftkv put --once motto 'trust, but verify'   # nothing may ever follow
+///   bftkv put --password notes --file notes.txt  # secret: `bftkv get --password notes`
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct PutArgs {
@@ -71,6 +74,9 @@ pub(crate) struct PutArgs {
     #[arg(long)]
     pub(super) once: bool,
 
+    #[command(flatten)]
+    password: PasswordArgs,
+
     /// Give up after so many seconds [default: client.deadline_ms in the settings].
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub(super) deadline: Option<Duration>,
@@ -105,12 +111,18 @@ impl fmt::Display for Report {
 }
 
 pub(crate) fn run(args: &PutArgs, context: &Context) -> Result<Exit, Failure> {
+    if args.password.is_given() && (args.once || args.batch.is_some()) {
+        return Err(Failure::usage("--password goes with neither --once nor --batch"));
+    }
     if let Some(file) = &args.batch {
         return put_batch::run(file, args, context);
     }
     let name = args.name.clone().unwrap_or_default();
     let variable = VariableArgs::new(name, args.hex).variable()?;
     let value = value(args)?;
+    if args.password.is_given() {
+        return put_with_password(args, variable, value, context);
+    }
     let bytes = value.as_bytes().len();
     let options = PutOptions { once: args.once, deadline: args.deadline };
     let home = context.open_home()?;
@@ -137,6 +149,18 @@ pub(crate) fn run(args: &PutArgs, context: &Context) -> Result<Exit, Failure> {
         client.finish(BACKGROUND).await;
         Ok(Exit::Done)
     })
+}
+
+fn put_with_password(
+    args: &PutArgs,
+    variable: Variable,
+    value: Value,
+    context: &Context,
+) -> Result<Exit, Failure> {
+    let password = args.password.choose(&variable.to_string())?;
+    let options = PasswordOptions { deadline: args.deadline, ..PasswordOptions::default() };
+    let value = Zeroizing::new(value.as_bytes().to_vec());
+    password::put(&Protecting { variable, value, password, options }, context)
 }
 
 fn value(args: &PutArgs) -> Result<Value, Failure> {
