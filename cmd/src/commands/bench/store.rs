@@ -126,6 +126,7 @@ fn batch(writer: u64, n: u64) -> Result<Batch, Failure> {
         entries: vec![CertifiedEntry { signed, collective }],
         marks: vec![(variable, marks)],
         proofs: Vec::new(),
+        vaults: Vec::new(),
     })
 }
 
