@@ -101,8 +101,8 @@ async fn a_node_that_sees_no_clique_begins_as_a_guest() {
     assert_eq!(told, Err(Refusal::NotMember), "nor told to others");
 
     let read = bftkv::protocol::Request::Read { variable: variable("x"), at: None };
-    let asked = tokio::time::timeout(Duration::from_secs(5), node.handler().handle(sender, read));
-    assert!(asked.await.is_ok_and(|answer| answer.outcome.is_err()), "a guest answers no reads");
+    let answer = node.handler().handle(sender, read).await.outcome;
+    assert!(answer.is_err(), "a guest answers no reads: {answer:?}");
     for running in nodes {
         running.shutdown().await.unwrap();
     }
