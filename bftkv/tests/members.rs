@@ -70,7 +70,7 @@ async fn change(client: &Client, kind: ChangeKind, cluster: &Cluster, who: usize
 }
 
 /// The web of trust of a new node shows no clique: three of the four members have withdrawn their
-/// certification of the fourth, and two have certified the new one. It waits as a guest, answers nothing, and hears what the realm has.
+/// certification of the fourth, and two have certified the new one. It waits as a guest and answers nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_sees_no_clique_begins_as_a_guest() {
     let mut cluster = Cluster::new(4, &["Alice <alice@example.org>"]);
@@ -100,19 +100,12 @@ async fn a_node_that_sees_no_clique_begins_as_a_guest() {
     let told = node.handler().handle(sender.clone(), above).await.outcome;
     assert_eq!(told, Err(Refusal::NotMember), "nor told to others");
 
-    let running = node.serve().await.unwrap();
-    let begun = Instant::now();
-    while node.is_waiting() && begun.elapsed() < PATIENCE {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert!(!node.is_waiting(), "a quorum tells it what the realm has");
-    assert_eq!(node.configuration().digest(), alice.configuration().unwrap().digest());
-    assert_eq!(node.standing(), Standing::Guest);
     let read = bftkv::protocol::Request::Read { variable: variable("x"), at: None };
     let answer = node.handler().handle(sender, read).await.outcome;
     assert!(answer.is_err(), "a guest answers no reads: {answer:?}");
-    assert!(file.exists());
-    running.shutdown().await.unwrap();
+    for running in nodes {
+        running.shutdown().await.unwrap();
+    }
 }
 
 async fn read(client: &Client, x: &Variable) -> Option<Value> {

@@ -212,7 +212,7 @@ fn expired_keys_stop_no_read_no_write_back_and_no_repair() {
             let entry = client.get(&variable(), options).await.unwrap().entry.unwrap();
             bftkv::protocol::Backing::of(&entry, &known, &cut)
         };
-        let status = client.repair(Duration::from_secs(60), |_| {}).await.unwrap();
+        let status = client.repair(Duration::from_secs(15), |_| {}).await.unwrap();
         let rest = status.iter().filter(|(id, _)| **id != homes.ids[0]);
         let done = rest.filter(|(_, said)| said.is_some_and(|said| said.done)).count();
         assert_eq!(done, 3, "{status:?}");
