@@ -57,6 +57,8 @@ impl std::fmt::Debug for Driver {
 
 /// How often the member is told the time.
 const TICK: Duration = Duration::from_millis(50);
+/// How often the source is read, whether or not anything is under way.
+const POLL: Duration = Duration::from_secs(1);
 /// How long one try to write may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is tried while its serial is not over.
@@ -134,13 +136,13 @@ impl Driver {
     pub async fn run(self: Arc<Self>, source: Arc<dyn Source>) {
         let arriving = self.arriving.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut arriving) = arriving else { return };
-        let mut ticks = interval(TICK);
-        self.read(&source);
+        let (mut ticks, mut polls) = (interval(TICK), interval(POLL));
         loop {
             let mut certified = Vec::new();
             tokio::select! {
                 _ = arriving.recv_many(&mut certified, 64) => {}
                 _ = ticks.tick() => {}
+                _ = polls.tick() => self.read(&source),
                 () = self.awake.notified() => {}
             }
             let this = Arc::clone(&self);
