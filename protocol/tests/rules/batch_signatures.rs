@@ -10,7 +10,7 @@ use bftkv_protocol::{
 
 use crate::fixtures::{
     ALICE, BOB, CLIQUE, Keys, Person, entry, node, one_group, realm, share_statement, sign,
-    sign_by_subkey, t, variable,
+    sign_by_subkey, variable,
 };
 
 fn batch(purpose: Purpose, signer: u8, messages: &[Vec<u8>]) -> Vec<SignatureBytes> {
@@ -226,5 +226,4 @@ fn entries_are_certified_by_shares_under_roots_and_distinct_signers_count() {
     let unknown = Keys(BTreeSet::from([node(CLIQUE[1])]));
     let invalid = verify_certified(&certified(&CLIQUE[..3], 0), &known, &unknown).unwrap_err();
     assert_eq!(invalid.missing_certificate(), Some(&node(CLIQUE[1])));
-    let _ = t(1);
 }
