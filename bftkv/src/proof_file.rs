@@ -1,8 +1,8 @@
 //! A certified entry in a file, to be checked by anybody, offline.
 
 use bftkv_protocol::{
-    CertifiedEntry, Configurations, DecodeError, Domain, Invalid, NodeId, Purpose, ShareStatement,
-    Verify, certified_bytes, decode, encode, verify_certified,
+    CertifiedEntry, Configurations, DecodeError, Detached, Domain, Invalid, NodeId, Purpose,
+    ShareStatement, SignatureBytes, Verify, certified_bytes, decode, encode, verify_certified,
 };
 
 /// The first bytes of a proof file: its kind and version.
@@ -38,7 +38,8 @@ pub enum ProofFileError {
 pub struct DetachedSignature {
     /// Who signed.
     pub signer: NodeId,
-    /// What was signed: an entry (by its writer), a share statement or a vouch (by a member).
+    /// What was signed: an entry (by its writer), a share statement or a vouch (by a member), or the
+    /// root of many entries or shares.
     pub domain: Domain,
     /// The signed bytes.
     pub message: Vec<u8>,
@@ -84,24 +85,36 @@ impl ProofFile {
     }
 
     /// Every signature of the proof as an ordinary OpenPGP detached signature: the writer's first.
-    /// Those of the members are taken for shares unless the proof was checked.
+    /// Those of the members are taken for shares unless the proof was checked. One that was made for
+    /// many messages at once is shown over their root.
     #[must_use]
     pub fn detached_signatures(&self) -> Vec<DetachedSignature> {
         let signed = &self.entry.signed;
-        let writer = DetachedSignature {
-            signer: signed.entry.writer.clone(),
-            domain: Domain::Entry,
-            message: signed.entry.signed_bytes(),
-            signature: signed.signature.packet().as_bytes().to_vec(),
-        };
+        let (id, bytes) = (&signed.entry.writer, signed.entry.signed_bytes());
+        let writer = detach(id, Purpose::Entry, &bytes, signed.signature.packet());
         let of_shares = || (Purpose::Share, ShareStatement::of(&self.entry).signed_bytes());
         let (purpose, statement) = self.signed.clone().unwrap_or_else(of_shares);
-        let shares = self.entry.collective.shares().iter().map(|share| DetachedSignature {
-            signer: share.signer.clone(),
-            domain: purpose.domain(),
-            message: statement.clone(),
-            signature: share.signature.as_bytes().to_vec(),
-        });
+        let shares = self.entry.collective.shares().iter();
+        let shares =
+            shares.map(|share| detach(&share.signer, purpose, &statement, &share.signature));
         std::iter::once(writer).chain(shares).collect()
+    }
+}
+
+/// A signature whose form is wrong is shown as it is: then it is not valid either.
+fn detach(
+    signer: &NodeId,
+    purpose: Purpose,
+    message: &[u8],
+    signature: &SignatureBytes,
+) -> DetachedSignature {
+    let as_it_is = Detached { purpose, message: message.to_vec(), packet: signature.clone() };
+    let Detached { purpose, message, packet } =
+        signature.detach(purpose, message).unwrap_or(as_it_is);
+    DetachedSignature {
+        signer: signer.clone(),
+        domain: purpose.domain(),
+        message,
+        signature: packet.as_bytes().to_vec(),
     }
 }

@@ -31,8 +31,8 @@ impl MaliceView {
     /// What this proof shows.
     pub(crate) fn of(proof: &EquivocationProof, certificates: &Certificates) -> Self {
         let offence = proof.offence();
-        let [(_, _, signature), _] = proof.signatures();
-        let key = certificates.keyring().made_by(proof.guilty(), signature);
+        let [one, _] = proof.signatures();
+        let key = certificates.keyring().made_by(proof.guilty(), &one.packet);
         Self {
             guilty: proof.guilty().to_string(),
             address: certificates.names().remove(proof.guilty()),

@@ -2,8 +2,8 @@
 //!
 //! `docs/wire.md` describes them for other implementations; `testdata/canonical.txt` pins them.
 
-use crate::Realm;
 use crate::planted::{self, Bug};
+use crate::{Purpose, Realm};
 
 /// What a signature is for. The domain string begins the signed bytes, so that a signature made
 /// for one purpose is worthless for another.
@@ -32,6 +32,8 @@ pub enum Domain {
     Vouch,
     /// The name under which vouches of a configuration's members certify.
     Vouched,
+    /// Many messages of one purpose are signed by one signature.
+    Batch,
 }
 
 impl Domain {
@@ -50,6 +52,7 @@ impl Domain {
             Self::Announcement => "bftkv 1 announcement",
             Self::Vouch => "bftkv 1 vouch",
             Self::Vouched => "bftkv 1 vouched",
+            Self::Batch => "bftkv 1 batch",
         }
     }
 }
@@ -91,4 +94,46 @@ impl Canonical {
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.0
     }
+}
+
+/// The first two fields of signed bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head<'a> {
+    domain: &'a [u8],
+    realm: &'a [u8],
+}
+
+impl<'a> Head<'a> {
+    /// Those of this message; `None` if it does not begin with two fields.
+    pub(crate) fn of(message: &'a [u8]) -> Option<Self> {
+        let (domain, rest) = first_field(message)?;
+        if planted::is(Bug::NoDomain) {
+            return Some(Self { domain: &[], realm: domain });
+        }
+        let (realm, _) = first_field(rest)?;
+        Some(Self { domain, realm })
+    }
+
+    /// Whether the message is for this purpose.
+    pub(crate) fn is_of(&self, purpose: Purpose) -> bool {
+        self.domain == purpose.domain().as_str().as_bytes() || planted::is(Bug::NoDomain)
+    }
+}
+
+fn first_field(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<8>()?;
+    rest.split_at_checked(usize::try_from(u64::from_be_bytes(*length)).ok()?)
+}
+
+/// The bytes that are signed for many messages with this head at once: what they are for, how many
+/// they are, and the root over them.
+pub(crate) fn batch_bytes(head: &Head<'_>, count: usize, root: &[u8; 32]) -> Vec<u8> {
+    let domain = if planted::is(Bug::BatchForAnyPurpose) { &[] } else { head.domain };
+    Canonical(Vec::with_capacity(MOST_SIGNED))
+        .field(Domain::Batch.as_str().as_bytes())
+        .field(head.realm)
+        .field(domain)
+        .number(u64::try_from(count).unwrap_or(u64::MAX))
+        .field(root)
+        .into_bytes()
 }

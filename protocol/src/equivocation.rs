@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::planted::{self, Bug};
 use crate::{
-    CertifiedEntry, Configurations, EntryHash, Invalid, NodeId, Purpose, ShareStatement,
+    CertifiedEntry, Configurations, Detached, EntryHash, Invalid, NodeId, Purpose, ShareStatement,
     SignatureBytes, Timestamp, Variable, Verify, VerifyError, verify_certified,
 };
 
@@ -140,11 +140,17 @@ impl EquivocationProof {
         }
     }
 
-    /// The two signatures, each with its purpose and the bytes that it signs, so that any OpenPGP
-    /// program can judge them.
+    /// The two signatures, each with its purpose and the bytes that it signs (the root, if it was
+    /// made for many), so that any OpenPGP program can judge them.
     #[must_use]
-    pub fn signatures(&self) -> [(Purpose, Vec<u8>, &SignatureBytes); 2] {
-        [self.first.signed(), self.second.signed()]
+    pub fn signatures(&self) -> [Detached; 2] {
+        let of = |count: &Count| {
+            let (purpose, message, signature) = count.signed();
+            let as_it_is =
+                Detached { purpose, message: message.clone(), packet: signature.clone() };
+            signature.detach(purpose, &message).unwrap_or(as_it_is)
+        };
+        [of(&self.first), of(&self.second)]
     }
 
     /// Checks a proof that came from outside. It counts only in the realm of `known`, and

@@ -26,19 +26,43 @@ pub enum VerifyError {
 /// what was certified stays valid everywhere (rule R4). Implementations must not remember
 /// verified signatures without bound.
 pub trait Verify {
-    /// Checks that `signature` is an OpenPGP detached signature by `signer` over `message` whose
-    /// hashed area names `purpose`, in canonical form.
+    /// Checks that `packet` is an OpenPGP detached signature by `signer` over `message` whose
+    /// hashed area names `purpose`, in canonical form. The rules call [`Verify::verify`].
     ///
     /// # Errors
     /// [`VerifyError::UnknownCertificate`] can be mended by fetching the certificate; anything
     /// else is the signer's or the sender's fault.
+    fn verify_packet(
+        &self,
+        signer: &NodeId,
+        purpose: Purpose,
+        message: &[u8],
+        packet: &SignatureBytes,
+    ) -> Result<(), VerifyError>;
+
+    /// Checks that `signature` is `signer`'s over `message`, for `purpose`: an OpenPGP packet over
+    /// the message itself, or one over a root to which the message's path leads.
+    ///
+    /// # Errors
+    /// As [`Verify::verify_packet`].
     fn verify(
         &self,
         signer: &NodeId,
         purpose: Purpose,
         message: &[u8],
         signature: &SignatureBytes,
-    ) -> Result<(), VerifyError>;
+    ) -> Result<(), VerifyError> {
+        if !signature.is_batched() {
+            return self.verify_packet(signer, purpose, message, signature);
+        }
+        match signature.detach(purpose, message) {
+            Ok(one) => self.verify_packet(signer, one.purpose, &one.message, &one.packet),
+            Err(reason) => {
+                let (signer, reason) = (signer.clone(), reason.to_owned());
+                Err(VerifyError::Bad { signer, reason })
+            }
+        }
+    }
 
     /// The fingerprint of the key that a signature names as its maker: the certificate's primary
     /// key or one of its subkeys. It is worth something only for a signature that
@@ -48,7 +72,12 @@ pub trait Verify {
     /// Conviction is per key (rule R6): a member that lost its memory comes back with a fresh
     /// subkey of the same certificate. Where certificates have one key each this need not be said.
     fn made_by(&self, signer: &NodeId, signature: &SignatureBytes) -> Option<NodeId> {
-        let _ = signature;
+        self.packet_made_by(signer, &signature.packet()?)
+    }
+
+    /// The same for a packet without a path.
+    fn packet_made_by(&self, signer: &NodeId, packet: &SignatureBytes) -> Option<NodeId> {
+        let _ = packet;
         Some(signer.clone())
     }
 }
@@ -91,18 +120,18 @@ pub trait Identities {
 macro_rules! delegate_references {
     ($($pointer:ty),*) => {$(
         impl<T: Verify + ?Sized> Verify for $pointer {
-            fn verify(
+            fn verify_packet(
                 &self,
                 signer: &NodeId,
                 purpose: Purpose,
                 message: &[u8],
-                signature: &SignatureBytes,
+                packet: &SignatureBytes,
             ) -> Result<(), VerifyError> {
-                (**self).verify(signer, purpose, message, signature)
+                (**self).verify_packet(signer, purpose, message, packet)
             }
 
-            fn made_by(&self, signer: &NodeId, signature: &SignatureBytes) -> Option<NodeId> {
-                (**self).made_by(signer, signature)
+            fn packet_made_by(&self, signer: &NodeId, packet: &SignatureBytes) -> Option<NodeId> {
+                (**self).packet_made_by(signer, packet)
             }
         }
     )*};

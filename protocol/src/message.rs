@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::{Bytes32, hex};
 use crate::hash::digest;
 use crate::limited::{self, MAX_CERTIFICATES, MAX_LIST};
+use crate::many::{MAX_PARTS, Part, PartOutcome};
 use crate::{
     Abandon, Announcement, CertificateBytes, CertifiedEntry, Change, CollectiveSignature,
     ConfigurationDigest, EquivocationProof, Lineage, Marks, NodeId, Refusal, SignatureBytes,
@@ -27,6 +28,9 @@ pub struct Evidence {
     #[serde(deserialize_with = "limited::list::<_, _, MAX_LIST>")]
     pub times: Vec<SignedTime>,
 }
+
+/// So many parts of [`Request::Many`] count as one request where requests are counted.
+const PARTS_OF_WEIGHT_ONE: usize = 16;
 
 /// What a client asks of a server. Paper: §4.1, §4.2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,9 +159,19 @@ pub enum Request {
         /// Whether it shall look at once for what is left.
         begin: bool,
     },
+    /// Many requests at once, each on its own.
+    Many(#[serde(deserialize_with = "limited::list::<_, _, MAX_PARTS>")] Vec<Part>),
 }
 
 impl Request {
+    /// How much a server has to do for it, in requests of ordinary size: many parts are less than
+    /// as many requests, and not for nothing.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        let parts = if let Self::Many(parts) = self { parts.len() } else { 0 };
+        u32::try_from(parts.div_ceil(PARTS_OF_WEIGHT_ONE)).unwrap_or(u32::MAX).max(1)
+    }
+
     /// The command's name, as in the paper where it has one.
     #[must_use]
     pub fn command(&self) -> &'static str {
@@ -183,6 +197,7 @@ impl Request {
             Self::RecallEntries { .. } => "recall entries",
             Self::Vouch { .. } => "vouch",
             Self::Repair { .. } => "repair",
+            Self::Many(_) => "many",
         }
     }
 }
@@ -260,6 +275,9 @@ pub enum Answer {
     Vouch(SignatureShare),
     /// To repair.
     Repair(RepairProgress),
+    /// To many: the outcome of each part, in the order of the question, from the first on as far
+    /// as they fit.
+    Many(#[serde(deserialize_with = "limited::list::<_, _, MAX_PARTS>")] Vec<PartOutcome>),
 }
 
 /// Names one version of a variable.

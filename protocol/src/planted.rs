@@ -75,6 +75,10 @@ pub enum Bug {
     UnknownIsLie,
     /// A refusal pushes a writer's timestamp as far as it likes.
     HintsUnclipped,
+    /// Leaves of a Merkle tree are hashed like its inner nodes.
+    LeavesLikeNodes,
+    /// A signature over a root does not say for what.
+    BatchForAnyPurpose,
 }
 
 #[cfg(feature = "planted")]
@@ -112,7 +116,7 @@ pub const fn is(_: Bug) -> bool {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::SmallQuorums,
         Self::SmallCertificates,
         Self::AnyClique,
@@ -145,5 +149,7 @@ impl Bug {
         Self::AnyTwoShares,
         Self::UnknownIsLie,
         Self::HintsUnclipped,
+        Self::LeavesLikeNodes,
+        Self::BatchForAnyPurpose,
     ];
 }

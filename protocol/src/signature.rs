@@ -25,6 +25,8 @@ pub enum Purpose {
     Announcement,
     /// A member's word that it stores an entry.
     Vouch,
+    /// One signature for many messages of another purpose, which the signed bytes name.
+    Batch,
 }
 
 impl Purpose {
@@ -40,11 +42,20 @@ impl Purpose {
             Self::Change => Domain::Change,
             Self::Announcement => Domain::Announcement,
             Self::Vouch => Domain::Vouch,
+            Self::Batch => Domain::Batch,
         }
+    }
+
+    /// Whether many messages of this purpose may be signed at once (docs/adr/0016): entries by
+    /// their writer, and shares. Whatever else is signed is signed by itself.
+    #[must_use]
+    pub const fn may_be_batched(self) -> bool {
+        matches!(self, Self::Entry | Self::Share)
     }
 }
 
-/// The paper's s_C: the writer's OpenPGP detached signature over an entry's canonical bytes.
+/// The paper's s_C: the writer's OpenPGP detached signature over an entry's canonical bytes, or over
+/// the root of many entries with the path of this one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriterSignature(SignatureBytes);
 
@@ -55,7 +66,7 @@ impl WriterSignature {
         Self(bytes)
     }
 
-    /// The signature packet.
+    /// The signature packet, with its path if it is a batched one.
     #[must_use]
     pub fn packet(&self) -> &SignatureBytes {
         &self.0

@@ -454,7 +454,7 @@ impl Keyring {
 }
 
 impl Verify for Keyring {
-    fn verify(
+    fn verify_packet(
         &self,
         signer: &NodeId,
         purpose: Purpose,
@@ -474,7 +474,7 @@ impl Verify for Keyring {
             })
     }
 
-    fn made_by(&self, _: &NodeId, signature: &SignatureBytes) -> Option<NodeId> {
+    fn packet_made_by(&self, _: &NodeId, signature: &SignatureBytes) -> Option<NodeId> {
         node_id(&maker(signature)?).ok()
     }
 }

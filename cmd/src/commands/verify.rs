@@ -161,10 +161,9 @@ fn show_malice(
 fn export_malice(file: &MaliceFile, folder: &Path) -> Result<Vec<String>, Failure> {
     std::fs::create_dir(folder).map_err(|error| Failure::file(folder, &error))?;
     let mut commands = Vec::new();
-    for (name, (_, message, signature)) in ["first", "second"].iter().zip(file.proof().signatures())
-    {
-        write(&folder.join(format!("{name}.bin")), &message)?;
-        write(&folder.join(format!("{name}.sig")), signature.as_bytes())?;
+    for (name, one) in ["first", "second"].iter().zip(file.proof().signatures()) {
+        write(&folder.join(format!("{name}.bin")), &one.message)?;
+        write(&folder.join(format!("{name}.sig")), one.packet.as_bytes())?;
         let folder = folder.display();
         commands.push(format!("gpg --verify {folder}/{name}.sig {folder}/{name}.bin"));
     }
@@ -233,10 +232,18 @@ fn export(proof: &ProofFile, folder: &Path) -> Result<Vec<String>, Failure> {
     let mut commands = Vec::new();
     for detached in proof.detached_signatures() {
         let (message, signature) = match detached.domain {
-            Domain::Entry => ("entry.bin", "entry.sig".to_owned()),
-            _ => ("share.bin", format!("share-{}.sig", detached.signer)),
+            Domain::Entry => ("entry.bin".to_owned(), "entry.sig".to_owned()),
+            // Each signer has a root of its own; the writer's comes first.
+            Domain::Batch if commands.is_empty() => {
+                ("entries.bin".to_owned(), "entries.sig".to_owned())
+            }
+            Domain::Batch => {
+                let name = format!("shares-{}", detached.signer);
+                (format!("{name}.bin"), format!("{name}.sig"))
+            }
+            _ => ("share.bin".to_owned(), format!("share-{}.sig", detached.signer)),
         };
-        write(&folder.join(message), &detached.message)?;
+        write(&folder.join(&message), &detached.message)?;
         write(&folder.join(&signature), &detached.signature)?;
         let folder = folder.display();
         commands.push(format!("gpg --verify {folder}/{signature} {folder}/{message}"));

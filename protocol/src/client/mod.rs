@@ -18,6 +18,7 @@ mod catch_up;
 mod error;
 mod hedge;
 mod jitter;
+mod many;
 mod read;
 mod refused;
 mod repair;
@@ -32,6 +33,7 @@ pub use catch_up::{
 };
 pub use error::{ClientError, Fault, Phase, Problem};
 pub use hedge::Hedge;
+pub use many::{Many, ManyAction, Single};
 pub use read::{Found, Read, ReadOptions};
 pub use repair::{Repair, RepairOptions, Repaired};
 pub use versions::ListVersions;

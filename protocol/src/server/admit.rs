@@ -163,7 +163,9 @@ pub fn admit(
         | Request::Propose { .. }
         | Request::Change(_)
         | Request::Announce(_)
-        | Request::Repair { .. } => return Err(Refusal::Malformed),
+        | Request::Repair { .. }
+        // The driver has each part admitted by itself.
+        | Request::Many(_) => return Err(Refusal::Malformed),
     };
     Ok(Admitted(task))
 }

@@ -14,12 +14,14 @@
 
 mod announcing;
 mod arbitrary;
+mod batch_signatures;
 mod catch_up;
 mod changes;
 mod codec;
 mod desk;
 mod fixtures;
 mod hedge;
+mod many;
 mod member;
 mod old_versions;
 mod quorum;

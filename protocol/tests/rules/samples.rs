@@ -3,9 +3,9 @@
 use bftkv_protocol::server::{self};
 use bftkv_protocol::{
     Announcement, Answer, CertificateBytes, Change, ChangeKind, CollectiveSignature, Configuration,
-    EquivocationProof, Evidence, Groups, Lineage, Marks, Objection, Purpose, Recalled, Refusal,
-    RepairProgress, Request, Response, SignatureShare, SignedChange, Slot, StoreAge, VersionId,
-    VouchStatement, encode,
+    EquivocationProof, Evidence, Groups, Lineage, Marks, Objection, Part, PartAnswer, PartOutcome,
+    Purpose, Recalled, Refusal, RepairProgress, Request, Response, SignatureShare, SignedChange,
+    Slot, StoreAge, VersionId, VouchStatement, encode,
 };
 
 use crate::fixtures::{
@@ -147,6 +147,30 @@ fn requests() -> Vec<(&'static str, Request)> {
             },
         ),
         ("Repair", Request::Repair { begin: true }),
+        ("Many", Request::Many(parts())),
+    ]
+}
+
+fn parts() -> Vec<Part> {
+    let configuration = one_group();
+    let mine = || signed(entry(ALICE, 7, "mine"));
+    vec![
+        Part::Time { variable: variable("x"), evidence: false },
+        Part::Sign { entry: mine(), evidence: Evidence::default() },
+        Part::Store { entry: certified(entry(ALICE, 7, "mine"), &configuration) },
+        Part::Read { variable: variable("x"), at: None },
+    ]
+}
+
+fn part_outcomes() -> Vec<PartOutcome> {
+    let configuration = one_group();
+    let attempt = signed(entry(ALICE, 7, "mine"));
+    vec![
+        Ok(PartAnswer::Time { seen: t(7), latest: None, signature: None }),
+        Ok(PartAnswer::Share(share(&attempt, 0xa1, &configuration))),
+        Ok(PartAnswer::Done),
+        Ok(PartAnswer::Entry(None)),
+        Err(Refusal::OldTimestamp { seen: t(7) }),
     ]
 }
 
@@ -186,6 +210,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("RecalledEntries", Answer::RecalledEntries(vec![*stored()])),
         ("Vouch", Answer::Vouch(vouch(0xa1))),
         ("Repair", Answer::Repair(repair_progress())),
+        ("Many", Answer::Many(part_outcomes())),
     ]
 }
 

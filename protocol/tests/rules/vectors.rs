@@ -9,12 +9,12 @@
 use std::collections::BTreeMap;
 
 use bftkv_protocol::{
-    Abandon, Answer, Configuration, Entry, Group, NodeId, Refusal, Request, Response, SignedEntry,
-    TimeStatement, Value, ValueDigest, VouchStatement, decode, encode,
+    Abandon, Answer, Configuration, Entry, Group, NodeId, Purpose, Refusal, Request, Response,
+    SignedEntry, TimeStatement, Value, ValueDigest, VouchStatement, decode, encode, sign_batch,
 };
 
 use crate::fixtures::{
-    ALICE, CLIQUE, STORE, abandon, final_entry, nodes, realm, share_statement, signed, t,
+    ALICE, CLIQUE, STORE, abandon, final_entry, nodes, realm, share_statement, sign, signed, t,
     two_groups, variable,
 };
 use crate::samples::{announcement, refusals, samples};
@@ -192,6 +192,32 @@ fn announcement_vector() -> Vector {
     Vector { domain: "announcement", fields, made: Made::Bytes(announcement.signed_bytes()) }
 }
 
+/// Three entries of one writer under one root: what stands in its packet.
+fn batch_vector() -> Vector {
+    let entries = [7, 8, 9].map(|at| Entry { timestamp: t(at), ..example() });
+    let messages = entries.map(|entry| entry.signed_bytes());
+    let mut made = Vec::new();
+    let by = |purpose: Purpose, message: &[u8]| {
+        made = message.to_vec();
+        Ok::<_, ()>(sign(&ALICE.id(), purpose, message))
+    };
+    sign_batch(Purpose::Entry, &messages, by).unwrap();
+    // RFC 9162 section 2.1.1, by hand.
+    let leaf = |message: &[u8]| ValueDigest::of(&[&[0], message].concat());
+    let node = |a: ValueDigest, b: ValueDigest| {
+        ValueDigest::of(&[&[1], a.as_bytes().as_slice(), b.as_bytes()].concat())
+    };
+    let [a, b, c] = messages.map(|message| leaf(&message));
+    let fields = vec![
+        text("domain", "bftkv 1 batch"),
+        text("realm", "example"),
+        text("domain of the messages", "bftkv 1 entry"),
+        number("how many", 3),
+        bytes("root", node(node(a, b), c).as_bytes()),
+    ];
+    Vector { domain: "batch", fields, made: Made::Bytes(made) }
+}
+
 fn configuration_vector(configuration: &Configuration) -> Vector {
     let mut fields = vec![
         text("domain", "bftkv 1 configuration"),
@@ -219,6 +245,7 @@ fn vectors() -> Vec<Vector> {
         announcement_vector(),
         vouch_vector(&signed, &configuration),
         vouched_vector(&configuration),
+        batch_vector(),
     ]
 }
 

@@ -91,7 +91,7 @@ pub fn mark(variable: &Variable, seen: u64) -> Batch {
 struct Everything;
 
 impl Verify for Everything {
-    fn verify(
+    fn verify_packet(
         &self,
         _: &NodeId,
         _: Purpose,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bftkv_protocol::{
     Address, Identities, NodeId, Purpose, Sign, SignError, SignatureBytes, Verify, VerifyError,
+    sign_batch,
 };
 
 /// A number that depends on every byte (a multiplication and a rotation for each word, with the
@@ -72,7 +73,7 @@ impl FakeKeys {
 
 /// Knows every certificate, as servers do: whoever writes has joined.
 impl Verify for FakeKeys {
-    fn verify(
+    fn verify_packet(
         &self,
         signer: &NodeId,
         purpose: Purpose,
@@ -88,7 +89,7 @@ impl Verify for FakeKeys {
     }
 
     /// Each subkey has a made-up fingerprint: that of the certificate with its number behind.
-    fn made_by(&self, signer: &NodeId, signature: &SignatureBytes) -> Option<NodeId> {
+    fn packet_made_by(&self, signer: &NodeId, signature: &SignatureBytes) -> Option<NodeId> {
         let subkey = *signature.as_bytes().first()?;
         let (_, most) = signer.as_bytes().split_last()?;
         let fingerprint = [most, &[signer.as_bytes().first()?.wrapping_add(subkey)]].concat();
@@ -114,7 +115,7 @@ pub(crate) struct View<'a> {
 }
 
 impl Verify for View<'_> {
-    fn verify(
+    fn verify_packet(
         &self,
         signer: &NodeId,
         purpose: Purpose,
@@ -124,11 +125,11 @@ impl Verify for View<'_> {
         if !self.keys.members.contains(signer) && !self.known.contains(signer) {
             return Err(VerifyError::UnknownCertificate(signer.clone()));
         }
-        self.keys.verify(signer, purpose, message, signature)
+        self.keys.verify_packet(signer, purpose, message, signature)
     }
 
-    fn made_by(&self, signer: &NodeId, signature: &SignatureBytes) -> Option<NodeId> {
-        self.keys.made_by(signer, signature)
+    fn packet_made_by(&self, signer: &NodeId, signature: &SignatureBytes) -> Option<NodeId> {
+        self.keys.packet_made_by(signer, signature)
     }
 }
 
@@ -164,9 +165,23 @@ impl Sign for FakeSigner {
         &self.id
     }
 
+    /// A third of what may be signed in batches is signed under a root over up to nine messages,
+    /// by honest and by Byzantine keys alike. The message alone decides, so that nothing is drawn.
     fn sign(&self, purpose: Purpose, message: &[u8]) -> Result<SignatureBytes, SignError> {
-        SignatureBytes::new(tag(self.secret, self.subkey, purpose, message))
-            .map_err(|e| SignError(e.to_string()))
+        let sign = |purpose: Purpose, message: &[u8]| {
+            SignatureBytes::new(tag(self.secret, self.subkey, purpose, message))
+                .map_err(|e| SignError(e.to_string()))
+        };
+        let chance = Mix::new(0).bytes(message).finish();
+        if !purpose.may_be_batched() || !chance.is_multiple_of(3) {
+            return sign(purpose, message);
+        }
+        // The others differ from it behind their first two fields only.
+        let other = |number: u8| [message, &[number]].concat();
+        let mut messages: Vec<Vec<u8>> = (0..=(chance >> 8) as u8 % 8).map(other).collect();
+        let place = usize::try_from(chance >> 16).unwrap_or_default() % (messages.len() + 1);
+        messages.insert(place, message.to_vec());
+        Ok(sign_batch(purpose, &messages, sign)?.swap_remove(place))
     }
 }
 

@@ -82,7 +82,7 @@ fn signature() -> SignatureBytes {
 struct Honest;
 
 impl Verify for Honest {
-    fn verify(
+    fn verify_packet(
         &self,
         _: &NodeId,
         _: Purpose,

@@ -140,6 +140,14 @@ fn of_rules(bug: Bug) -> Case {
         Bug::AnyTwoShares => rule(bug, "2.4, A14", with("false-accusation", "lurk")),
         Bug::UnknownIsLie => rule(bug, "1.17, R6", any),
         Bug::HintsUnclipped => rule(bug, "1.12, A7", with("maximum-timestamp", "park")),
+        Bug::LeavesLikeNodes => {
+            let name = "roots are those of RFC 9162";
+            rule(bug, "ADR 0016", check(name, checks::roots_are_those_of_rfc_9162))
+        }
+        Bug::BatchForAnyPurpose => {
+            let name = "a root over entries certifies nothing";
+            rule(bug, "ADR 0016", check(name, checks::a_root_over_entries_certifies_nothing))
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use bftkv_protocol::{
     Abandon, Address, CertifiedEntry, CollectiveSignature, Configuration, ConfigurationDigest,
     Configurations, Domain, Entry, Evidence, Group, Identities, NodeId, Purpose, Realm, Refusal,
     Request, SignatureBytes, SignatureShare, SignedEntry, Slot, TimeStatement, Timestamp, Value,
-    Variable, VariableState, Verify, VerifyError, WriterSignature, decode, encode,
-    verify_certified,
+    ValueDigest, Variable, VariableState, Verify, VerifyError, WriterSignature, decode, encode,
+    sign_batch, verify_certified,
 };
 use bftkv_tests::detection::{Collusion, Draw};
 
@@ -31,7 +31,7 @@ fn hold(is_good: bool, what: &str) -> Result<(), String> {
 struct Gullible;
 
 impl Verify for Gullible {
-    fn verify(
+    fn verify_packet(
         &self,
         _: &NodeId,
         _: Purpose,
@@ -97,6 +97,36 @@ pub(crate) fn signed_bytes_name_their_purpose() -> Result<(), String> {
     let entry = signed("x")?.entry.signed_bytes();
     let good = begins(&statement.signed_bytes(), Domain::Time) && begins(&entry, Domain::Entry);
     hold(good, "signed bytes do not begin with their domain")
+}
+
+/// Two entries under one root: their messages, what was signed, and the first one's signature.
+fn two_under_one_root() -> Made<([Vec<u8>; 2], Vec<u8>, SignatureBytes)> {
+    let messages = [signed("x")?.entry.signed_bytes(), signed("y")?.entry.signed_bytes()];
+    let mut root = Vec::new();
+    let sign = |_: Purpose, bytes: &[u8]| {
+        root = bytes.to_vec();
+        SignatureBytes::new([0xc2; 8]).map_err(say)
+    };
+    let mut signatures = sign_batch(Purpose::Entry, &messages, sign)?;
+    Ok((messages, root, signatures.swap_remove(0)))
+}
+
+/// A leaf is hashed otherwise than a node.
+pub(crate) fn roots_are_those_of_rfc_9162() -> Result<(), String> {
+    let ([x, y], signed, _) = two_under_one_root()?;
+    let leaf = |message: &[u8]| ValueDigest::of(&[&[0], message].concat());
+    let (x, y) = (leaf(&x), leaf(&y));
+    let root = ValueDigest::of(&[&[1], x.as_bytes().as_slice(), y.as_bytes()].concat());
+    hold(signed.ends_with(root.as_bytes()), "the root is another")
+}
+
+/// A writer's signature over many entries is no member's share, and says what it is for.
+pub(crate) fn a_root_over_entries_certifies_nothing() -> Result<(), String> {
+    let ([x, _], root, signature) = two_under_one_root()?;
+    let taken = Gullible.verify(&node(9)?, Purpose::Share, &x, &signature).is_ok();
+    let domain = Domain::Entry.as_str().as_bytes();
+    let is_named = root.windows(domain.len()).any(|window| window == domain);
+    hold(!taken && is_named, "a root over entries was taken for one over shares")
 }
 
 /// Every list in a message has a limit.
