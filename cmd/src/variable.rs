@@ -23,6 +23,11 @@ pub(crate) struct VariableArgs {
 }
 
 impl VariableArgs {
+    /// This name, in hexadecimal or as it is.
+    pub(crate) fn new(name: OsString, hex: bool) -> Self {
+        Self { name, hex }
+    }
+
     /// The name, checked.
     ///
     /// # Errors

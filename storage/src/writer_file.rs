@@ -103,7 +103,15 @@ impl WriterFile {
 
     /// Appends a record; durable on return.
     pub(crate) fn append_synced(&mut self, record: Record) -> Result<(), WriterLogError> {
-        self.append(record)?.sync().map_err(|e| self.failed(&e))?;
+        self.append_all_synced(vec![record])
+    }
+
+    /// Appends records and syncs them once. After a crash in between, the first few may be there.
+    pub(crate) fn append_all_synced(&mut self, records: Vec<Record>) -> Result<(), WriterLogError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        self.append_all(records)?.sync().map_err(|e| self.failed(&e))?;
         let written = self.head.map_or(0, |head| head.before).saturating_add(self.records);
         let anchor = Anchor::open_again(&*self.disk, &self.anchor_path, self.anchored)
             .map_err(|e| self.damaged(&e.to_string()))?;
@@ -114,12 +122,20 @@ impl WriterFile {
 
     /// Appends a record; durable with the next one that is synced.
     pub(crate) fn append(&mut self, record: Record) -> Result<Box<dyn DiskFile>, WriterLogError> {
-        let bytes = frame(&record);
+        self.append_all(vec![record])
+    }
+
+    /// Appends records, in one piece.
+    pub(crate) fn append_all(
+        &mut self,
+        records: Vec<Record>,
+    ) -> Result<Box<dyn DiskFile>, WriterLogError> {
+        let bytes: Vec<u8> = records.iter().flat_map(frame).collect();
         let file = self.open_log()?;
         file.write_at(self.offset, &bytes).map_err(|e| self.failed(&e))?;
         self.offset += bytes.len() as u64;
-        self.records += 1;
-        self.index.apply(record);
+        self.records += records.len() as u64;
+        records.into_iter().for_each(|record| self.index.apply(record));
         Ok(file)
     }
 

@@ -1,6 +1,6 @@
 //! A writer's own memory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -172,6 +172,81 @@ impl WriterLog {
         })?
     }
 
+    /// Reserves timestamps for many entries that `make` signs together: calls it with the places of
+    /// those whose timestamps are free, and takes a hash for each of them. All are on disk when it
+    /// returns, with one sync. The lock is held while `make` runs.
+    ///
+    /// # Errors
+    /// For one entry: [`ReserveError::Used`] or [`ReserveError::Unusable`]. For all of them: the
+    /// others.
+    pub fn reserve_many<E: Debug>(
+        &self,
+        wanted: &[(Variable, Timestamp)],
+        make: impl FnOnce(&[usize]) -> Result<Vec<EntryHash>, E>,
+    ) -> Result<Vec<Result<EntryId, ReserveError<E>>>, ReserveError<E>> {
+        self.with(|state| {
+            let (free, mut outcomes) = free_places(state, wanted);
+            let hashes = match make(&free) {
+                Ok(hashes) => hashes,
+                Err(error) => return Ok(Err(ReserveError::Make(error))),
+            };
+            let mut attempts = Vec::new();
+            for (place, hash) in free.into_iter().zip(hashes) {
+                let Some((variable, timestamp)) = wanted.get(place) else { continue };
+                let (variable, timestamp) = (variable.clone(), *timestamp);
+                attempts.push((place, EntryId { variable, timestamp, hash }));
+            }
+            let record = |(_, id): &(usize, EntryId)| Record::Reserved(id.clone(), self.session);
+            state.file.append_all_synced(attempts.iter().map(record).collect())?;
+            for (place, attempt) in attempts {
+                state.active.insert(attempt.clone());
+                outcomes.insert(place, Ok(attempt));
+            }
+            Ok(Ok(outcomes.into_values().collect()))
+        })?
+    }
+
+    /// As [`WriterLog::assembled`] for many attempts, with one sync: for each whether S may be used.
+    ///
+    /// # Errors
+    /// Those of the disk: then none may be.
+    pub fn assembled_many(
+        &self,
+        attempts: &[EntryId],
+    ) -> Result<Vec<Result<(), WriterLogError>>, WriterLogError> {
+        self.with(|state| {
+            let mut records = Vec::new();
+            let outcomes = attempts.iter().map(|attempt| match state.stage(attempt)? {
+                Stage::Assembled => Ok(()),
+                Stage::Abandoned => Err(WriterLogError::NotOpen(attempt.timestamp)),
+                Stage::Reserved => {
+                    records.push(Record::Assembled(attempt.clone()));
+                    Ok(())
+                }
+            });
+            let outcomes = outcomes.collect();
+            state.file.append_all_synced(records)?;
+            Ok(outcomes)
+        })
+    }
+
+    /// As [`WriterLog::settled`] for many attempts.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn settled_many(&self, attempts: &[EntryId]) -> Result<(), WriterLogError> {
+        self.with(|state| {
+            state.active.retain(|attempt| !attempts.contains(attempt));
+            let known = |attempt: &&EntryId| state.file.index().attempts.contains_key(*attempt);
+            let settled = attempts.iter().filter(known).cloned().map(Record::Settled);
+            let records: Vec<Record> = settled.collect();
+            if !records.is_empty() {
+                state.file.append_all(records)?;
+            }
+            Ok(())
+        })
+    }
+
     /// The attempt has S now. On return that is on disk, and only then may the store phase begin.
     ///
     /// # Errors
@@ -230,7 +305,18 @@ impl WriterLog {
     /// # Errors
     /// Those of the disk.
     pub fn abandonable(&self, variable: &Variable) -> Result<Vec<EntryId>, WriterLogError> {
-        self.left_behind(variable, |stage| stage != Stage::Assembled)
+        self.left_behind(|id, stage| id.variable == *variable && stage != Stage::Assembled)
+    }
+
+    /// As [`WriterLog::abandonable`], of many variables.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn abandonable_of(
+        &self,
+        variables: &BTreeSet<Variable>,
+    ) -> Result<Vec<EntryId>, WriterLogError> {
+        self.left_behind(|id, stage| variables.contains(&id.variable) && stage != Stage::Assembled)
     }
 
     /// Attempts whose outcome is unknown: they have S, are not settled, and no living process
@@ -239,7 +325,7 @@ impl WriterLog {
     /// # Errors
     /// Those of the disk.
     pub fn unknown(&self, variable: &Variable) -> Result<Vec<EntryId>, WriterLogError> {
-        self.left_behind(variable, |stage| stage == Stage::Assembled)
+        self.left_behind(|id, stage| id.variable == *variable && stage == Stage::Assembled)
     }
 
     /// The largest timestamp that was ever reserved for the variable, 0 if none.
@@ -252,14 +338,15 @@ impl WriterLog {
 
     fn left_behind(
         &self,
-        variable: &Variable,
-        wanted: impl Fn(Stage) -> bool,
+        wanted: impl Fn(&EntryId, Stage) -> bool,
     ) -> Result<Vec<EntryId>, WriterLogError> {
         self.with(|state| {
             let mut found = Vec::new();
             for (id, attempt) in &state.file.index().attempts {
-                let is_wanted = id.variable == *variable && wanted(attempt.stage);
-                if is_wanted && !state.active.contains(id) && !self.is_others(*attempt)? {
+                if wanted(id, attempt.stage)
+                    && !state.active.contains(id)
+                    && !self.is_others(*attempt)?
+                {
                     found.push(id.clone());
                 }
             }
@@ -313,6 +400,31 @@ impl State {
     fn stage(&self, id: &EntryId) -> Result<Stage, WriterLogError> {
         self.attempt(id).map(|attempt| attempt.stage)
     }
+}
+
+/// What came of each place that is known before anything is signed.
+type Outcomes<E> = BTreeMap<usize, Result<EntryId, ReserveError<E>>>;
+
+/// The places whose timestamps are free, and what is wrong with the others. A timestamp must also be
+/// above those of the same variable before it.
+fn free_places<E: Debug>(
+    state: &State,
+    wanted: &[(Variable, Timestamp)],
+) -> (Vec<usize>, Outcomes<E>) {
+    let (mut free, mut outcomes) = (Vec::new(), BTreeMap::new());
+    let mut marks: BTreeMap<&Variable, Timestamp> = BTreeMap::new();
+    for (place, (variable, timestamp)) in wanted.iter().enumerate() {
+        let mark = marks.entry(variable).or_insert_with(|| state.file.index().mark(variable));
+        if !timestamp.is_usable() {
+            outcomes.insert(place, Err(ReserveError::Unusable(*timestamp)));
+        } else if timestamp <= mark {
+            outcomes.insert(place, Err(ReserveError::Used { mark: *mark }));
+        } else {
+            *mark = *timestamp;
+            free.push(place);
+        }
+    }
+    (free, outcomes)
 }
 
 /// Holds the lock of the home until it is dropped.

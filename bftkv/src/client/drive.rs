@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::client::{Action, ListVersions, Lost, Read, Reserve, Round, Write};
-use bftkv_protocol::{Configurations, NodeId, Request, Response, SignedEntry};
+use bftkv_protocol::{Configurations, NodeId, Part, Request, Response, SignedEntry};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -54,7 +54,8 @@ fn perform(action: Action, inner: &Arc<Inner>, events: &mpsc::UnboundedSender<Ev
     let (inner, events) = (Arc::clone(inner), events.clone());
     match action {
         Action::Send { round, to, request } => {
-            tokio::spawn(send(round, to, *request, inner, events));
+            let event = move |node, response| Event::Response(round, node, response);
+            tokio::spawn(send(event, to, *request, inner, events));
         }
         Action::Post { to, request } => inner.peers.post(to, *request),
         Action::Reserve(entry) => {
@@ -92,17 +93,26 @@ fn perform(action: Action, inner: &Arc<Inner>, events: &mpsc::UnboundedSender<Ev
     }
 }
 
+/// Whether it goes on in the background when nobody waits any more.
+fn is_store(request: &Request) -> bool {
+    match request {
+        Request::Store { .. } => true,
+        Request::Many(parts) => parts.iter().any(|part| matches!(part, Part::Store { .. })),
+        _ => false,
+    }
+}
+
 /// Asks nodes, hands their answers on, and notes how soon they came.
-async fn send(
-    round: Round,
+pub(super) async fn send<E>(
+    event: impl Fn(NodeId, Result<Response, Lost>) -> E,
     to: BTreeSet<NodeId>,
     request: Request,
     inner: Arc<Inner>,
-    events: mpsc::UnboundedSender<Event>,
+    events: mpsc::UnboundedSender<E>,
 ) {
     let asked = Instant::now().into_std();
     let mut waiting = to.clone();
-    let lingers = matches!(request, Request::Store { .. });
+    let lingers = is_store(&request);
     let mut answers = inner.ask(to, request, lingers);
     loop {
         let next = tokio::select! {
@@ -121,7 +131,7 @@ async fn send(
             Err(_) => inner.pace.failed(&node, None, now),
         }
         waiting.remove(&node);
-        let _ = events.send(Event::Response(round, node, response));
+        let _ = events.send(event(node, response));
     }
 }
 

@@ -8,7 +8,7 @@ use bftkv_protocol::client::Reserve;
 use bftkv_protocol::{
     Abandon, Address, Answer, Configuration, Configurations, Entry, EntryId, EquivocationProof,
     Evidence, Group, NodeId, ProofError, Purpose, Request, Response, Sign, SignedEntry, Verify,
-    WriterSignature,
+    WriterSignature, sign_batch,
 };
 use bftkv_storage::{ReserveError, WriterLog};
 use bftkv_wot::OwnKey;
@@ -139,10 +139,64 @@ impl Inner {
         };
         match self.memory.reserve(&variable, timestamp, make) {
             Ok(_) => signed.ok_or_else(|| Reserve::Failed("nothing was signed".to_owned())),
-            Err(ReserveError::Used { mark }) => Err(Reserve::Used { mark }),
-            Err(ReserveError::Make(reason)) => Err(Reserve::Failed(reason)),
-            Err(error) => Err(Reserve::Failed(error.to_string())),
+            Err(error) => Err(not_reserved(error)),
         }
+    }
+
+    /// As [`Inner::reserve`] for many entries, all under one signature of theirs.
+    pub(super) fn reserve_many(
+        &self,
+        entries: Vec<Entry>,
+    ) -> Result<Vec<Result<SignedEntry, Reserve>>, Reserve> {
+        let wanted: Vec<_> = entries.iter().map(|e| (e.variable.clone(), e.timestamp)).collect();
+        let mut signed: BTreeMap<usize, SignedEntry> = BTreeMap::new();
+        let make = |free: &[usize]| -> Result<_, String> {
+            let chosen: Vec<&Entry> = free.iter().filter_map(|place| entries.get(*place)).collect();
+            let messages: Vec<Vec<u8>> = chosen.iter().map(|entry| entry.signed_bytes()).collect();
+            let sign = |purpose, bytes: &[u8]| self.key.sign(purpose, bytes);
+            let packets = sign_batch(Purpose::Entry, &messages, sign).map_err(|e| e.to_string())?;
+            let mut hashes = Vec::with_capacity(free.len());
+            for ((place, entry), packet) in free.iter().zip(chosen).zip(packets) {
+                let signature = WriterSignature::new(packet);
+                let made = SignedEntry { entry: entry.clone(), signature };
+                hashes.push(made.hash());
+                signed.insert(*place, made);
+            }
+            Ok(hashes)
+        };
+        let reserved = self.memory.reserve_many(&wanted, make).map_err(not_reserved)?;
+        let each = reserved.into_iter().enumerate().map(|(place, one)| match one {
+            Ok(_) => signed
+                .remove(&place)
+                .ok_or_else(|| Reserve::Failed("nothing was signed".to_owned())),
+            Err(error) => Err(not_reserved(error)),
+        });
+        Ok(each.collect())
+    }
+
+    /// As [`Inner::record_assembled`] for many attempts.
+    pub(super) fn record_all_assembled(&self, attempts: &[EntryId]) -> Vec<Result<(), String>> {
+        match self.memory.assembled_many(attempts) {
+            Ok(each) => each.into_iter().map(|one| one.map_err(|e| e.to_string())).collect(),
+            Err(error) => attempts.iter().map(|_| Err(error.to_string())).collect(),
+        }
+    }
+
+    pub(super) fn settle_all(&self, attempts: &[EntryId]) {
+        if let Err(error) = self.memory.settled_many(attempts) {
+            tracing::warn!(%error, "cannot note that attempts are settled");
+        }
+    }
+
+    /// As [`Inner::leftovers`], of many variables.
+    pub(super) fn leftovers_of(
+        &self,
+        variables: &BTreeSet<bftkv_protocol::Variable>,
+    ) -> Vec<EntryId> {
+        self.memory.abandonable_of(variables).unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot look for abandoned attempts");
+            Vec::new()
+        })
     }
 
     pub(super) fn record_assembled(&self, attempt: &EntryId) -> Result<(), String> {
@@ -276,6 +330,14 @@ impl Inner {
     /// When an operation that begins now gives up.
     pub(super) fn deadline(&self, wanted: Option<Duration>) -> Duration {
         self.now() + wanted.unwrap_or_else(|| self.settings.deadline())
+    }
+}
+
+fn not_reserved(error: ReserveError<String>) -> Reserve {
+    match error {
+        ReserveError::Used { mark } => Reserve::Used { mark },
+        ReserveError::Make(reason) => Reserve::Failed(reason),
+        error => Reserve::Failed(error.to_string()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod drive;
 mod inner;
+mod many;
 mod members;
 mod pace;
 mod refresh;
@@ -352,14 +353,13 @@ impl Client {
     /// who lies can make a client do this more than once for an operation.
     async fn joining_may_help(&self, error: &Error) -> bool {
         let Error::Operation(operation) = error else { return false };
-        let may = matches!(
-            operation.problem,
-            Problem::OtherConfiguration { .. } | Problem::NoQuorumCertificate { .. }
-        );
-        if may {
-            self.join().await;
-        }
-        may && self.reconfigure().await.is_ok()
+        wants_to_join(&operation.problem) && self.join_again().await
+    }
+
+    /// Joins, and finds out which configuration the realm has; tells whether it is known.
+    async fn join_again(&self) -> bool {
+        self.join().await;
+        self.reconfigure().await.is_ok()
     }
 
     /// Waits, at most so long, for what goes on in the background: storing at the last nodes,
@@ -385,4 +385,9 @@ impl Client {
     pub fn names(&self) -> BTreeMap<NodeId, String> {
         self.inner.certificates.names()
     }
+}
+
+/// Whether a failure may come from certificates or configurations that one side lacks.
+fn wants_to_join(problem: &Problem) -> bool {
+    matches!(problem, Problem::OtherConfiguration { .. } | Problem::NoQuorumCertificate { .. })
 }

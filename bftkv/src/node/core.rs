@@ -11,8 +11,9 @@ use bftkv_protocol::server::{
     page,
 };
 use bftkv_protocol::{
-    Answer, CertifiedEntry, Configurations, NodeId, Outcome, Purpose, Refusal, Request, Response,
-    Sign, SignatureShare, Store, StoreError, Variable,
+    Answer, Batch, CertifiedEntry, Configurations, MAX_BATCH, NodeId, Outcome, Part, Purpose,
+    Refusal, Request, Response, ShareStatement, Sign, SignatureBytes, SignatureShare, Store,
+    StoreError, Variable, answer_many, sign_batch,
 };
 use bftkv_wot::{OwnKey, QuorumCertificates};
 
@@ -20,11 +21,15 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::members::{Members, Serving};
 use super::revocation::Revocation;
+use super::together::Together;
 use crate::Certificates;
 
 /// How many requests work at once, each with a value of up to a MiB in its hands; the others wait
 /// with what they brought. Enough that commits are grouped well.
 const WORKING: usize = 32;
+
+/// How many changes go into one commit.
+const MAX_COMMIT: usize = 512;
 
 /// The rules, a store and a key.
 pub(super) struct Core {
@@ -38,8 +43,12 @@ pub(super) struct Core {
     members: Arc<Members>,
     server: Mutex<Server>,
     working: Semaphore,
-    waiting: Mutex<BTreeMap<Ticket, (oneshot::Sender<Outcome>, Serving)>>,
+    waiting: Mutex<BTreeMap<Ticket, (oneshot::Sender<Outcome>, Arc<Serving>)>>,
     next_ticket: AtomicU64,
+    /// Changes that wait for the disk: those of all requests under way share a commit.
+    commits: Together<(Ticket, Batch)>,
+    /// Shares that wait for the key: they share a signature.
+    shares: Together<(Ticket, ShareStatement)>,
 }
 
 impl Core {
@@ -66,6 +75,8 @@ impl Core {
             working: Semaphore::new(WORKING),
             waiting: Mutex::new(BTreeMap::new()),
             next_ticket: AtomicU64::new(0),
+            commits: Together::new(MAX_COMMIT),
+            shares: Together::new(MAX_BATCH),
         })
     }
 
@@ -89,13 +100,27 @@ impl Core {
     }
 
     async fn answer_under(&self, serving: Serving, sender: NodeId, request: Request) -> Outcome {
-        let (reply_to, reply) = oneshot::channel();
+        let serving = Arc::new(serving);
         // The semaphore is never closed.
         let working = self.working.acquire().await.map_err(|_| Refusal::Busy)?;
-        self.begin(&sender, request, reply_to, serving)?;
-        drop(working);
-        // It fails only if the thread that had the reply panicked.
-        reply.await.unwrap_or(Err(Refusal::Busy))
+        let Request::Many(parts) = request else {
+            let begun = self.begin(&sender, request, &serving);
+            self.work();
+            drop((working, serving));
+            return reply_of(begun).await;
+        };
+        if parts.is_empty() {
+            return Err(Refusal::Malformed);
+        }
+        let begin = |part: Part| self.begin(&sender, part.into(), &serving);
+        let begun: Vec<Begun> = parts.into_iter().map(begin).collect();
+        self.work();
+        drop((working, serving));
+        let mut outcomes = Vec::with_capacity(begun.len());
+        for one in begun {
+            outcomes.push(reply_of(one).await);
+        }
+        Ok(answer_many(outcomes))
     }
 
     /// Serves the newest of these configurations from now on. No request is under way.
@@ -110,22 +135,16 @@ impl Core {
         self.writers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Checks the request, hands it to the machine, and does what there is to do.
-    fn begin(
-        &self,
-        sender: &NodeId,
-        request: Request,
-        reply_to: oneshot::Sender<Outcome>,
-        serving: Serving,
-    ) -> Result<(), Refusal> {
+    /// Checks the request and hands it to the machine; [`Core::work`] does what there is to do.
+    fn begin(&self, sender: &NodeId, request: Request, serving: &Arc<Serving>) -> Begun {
         let writers = writers_of(&request);
         let admitted = self.admit(sender, request, serving.configurations())?;
         writers.iter().try_for_each(|writer| self.keep_certificate(writer))?;
+        let (reply_to, reply) = oneshot::channel();
         let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
-        lock(&self.waiting).insert(ticket, (reply_to, serving));
+        lock(&self.waiting).insert(ticket, (reply_to, Arc::clone(serving)));
         lock(&self.server).handle_request(ticket, admitted);
-        self.work();
-        Ok(())
+        Ok(reply)
     }
 
     fn admit(
@@ -154,15 +173,83 @@ impl Core {
         })
     }
 
-    /// Performs actions until there are none. Every thread that brings work takes part, so commits
-    /// of different variables run at once and the store can group them.
+    /// Performs actions until there are none. Every thread that brings work takes part; what waits
+    /// for the key or the disk is done by one of them for all.
     fn work(&self) {
         loop {
             let action = lock(&self.server).poll();
-            match action {
-                Some(action) => self.perform(action),
-                None => return,
+            let is_done = match action {
+                Some(action) => {
+                    self.perform(action);
+                    false
+                }
+                None => !self.sign_waiting() && !self.commit_waiting(),
+            };
+            if is_done {
+                return;
             }
+        }
+    }
+
+    /// Commits what waits for the disk. Tells whether there was anything to do.
+    fn commit_waiting(&self) -> bool {
+        let committed = self.commits.turn(|waiting| self.commit(waiting));
+        for (ticket, persisted) in committed.iter().flatten() {
+            note_failure(persisted);
+            lock(&self.server).handle_persisted(*ticket, persisted.clone());
+        }
+        committed.is_some()
+    }
+
+    /// The changes are of different variables: the machine runs one for each at a time.
+    fn commit(&self, waiting: Vec<(Ticket, Batch)>) -> Vec<(Ticket, Result<(), StoreError>)> {
+        let mut all = Batch::default();
+        for (_, batch) in &waiting {
+            all.entries.extend(batch.entries.iter().cloned());
+            all.marks.extend(batch.marks.iter().cloned());
+            all.proofs.extend(batch.proofs.iter().cloned());
+        }
+        match self.store.commit(all) {
+            // One damaged record must not keep the others from being changed.
+            Err(StoreError::Corrupt { .. }) if waiting.len() > 1 => {
+                waiting.into_iter().map(|(ticket, one)| (ticket, self.store.commit(one))).collect()
+            }
+            outcome => waiting.iter().map(|(ticket, _)| (*ticket, outcome.clone())).collect(),
+        }
+    }
+
+    /// Signs the shares that wait: the slots behind them are durable by now. Tells whether there
+    /// was anything to do.
+    fn sign_waiting(&self) -> bool {
+        let signed = self.shares.turn(|waiting| {
+            let (tickets, statements): (Vec<Ticket>, Vec<ShareStatement>) =
+                waiting.into_iter().unzip();
+            let messages: Vec<Vec<u8>> =
+                statements.iter().map(ShareStatement::signed_bytes).collect();
+            let sign = |purpose, bytes: &[u8]| self.signed(purpose, bytes);
+            (tickets, sign_batch(Purpose::Share, &messages, sign))
+        });
+        let Some((tickets, signatures)) = signed else { return false };
+        match signatures {
+            Ok(signatures) => {
+                tickets.into_iter().zip(signatures).for_each(|(ticket, signature)| {
+                    let share = SignatureShare { signer: self.me.clone(), signature };
+                    self.reply(ticket, Ok(Answer::Share(share)));
+                })
+            }
+            Err(refusal) => {
+                tickets.into_iter().for_each(|ticket| self.reply(ticket, Err(refusal.clone())));
+            }
+        }
+        true
+    }
+
+    fn reply(&self, ticket: Ticket, outcome: Outcome) {
+        let waiting = lock(&self.waiting).remove(&ticket);
+        if let Some((waiting, serving)) = waiting {
+            // The asker may have gone; what was done stays done.
+            let _ = waiting.send(outcome);
+            drop(serving);
         }
     }
 
@@ -183,19 +270,11 @@ impl Core {
                 note_failure(&page);
                 lock(&self.server).handle_recalled(ticket, page);
             }
-            ServerAction::Persist { ticket, batch } => {
-                let persisted = self.store.commit(batch);
-                note_failure(&persisted);
-                lock(&self.server).handle_persisted(ticket, persisted);
+            ServerAction::Persist { ticket, batch } => self.commits.add((ticket, batch)),
+            ServerAction::Reply { ticket, reply: Reply::Share(statement) } => {
+                self.shares.add((ticket, statement));
             }
-            ServerAction::Reply { ticket, reply } => {
-                let waiting = lock(&self.waiting).remove(&ticket);
-                if let Some((waiting, serving)) = waiting {
-                    // The asker may have gone; what was done stays done.
-                    let _ = waiting.send(self.sign(reply));
-                    drop(serving);
-                }
-            }
+            ServerAction::Reply { ticket, reply } => self.reply(ticket, self.sign(reply)),
             ServerAction::Accuse(proof) => self.revocation.convict(proof),
             other => tracing::error!(?other, "an action of the protocol is not known here"),
         }
@@ -214,31 +293,36 @@ impl Core {
         Ok(Loaded { state, version })
     }
 
-    /// Signs what the machine decided to state. The slot behind it is durable by now.
+    fn signed(&self, purpose: Purpose, bytes: &[u8]) -> Result<SignatureBytes, Refusal> {
+        self.certificates.keyring().sign_with(&self.key, purpose, bytes).map_err(|error| {
+            tracing::error!(%error, "cannot sign");
+            Refusal::StorageUnavailable
+        })
+    }
+
+    /// Signs what the machine decided to state.
     fn sign(&self, reply: Reply) -> Outcome {
-        let signed = |purpose, bytes: &[u8]| {
-            self.certificates.keyring().sign_with(&self.key, purpose, bytes).map_err(|error| {
-                tracing::error!(%error, "cannot sign");
-                Refusal::StorageUnavailable
-            })
-        };
         match reply {
-            Reply::Share(statement) => {
-                let signature = signed(Purpose::Share, &statement.signed_bytes())?;
-                Ok(Answer::Share(SignatureShare { signer: self.me.clone(), signature }))
-            }
             Reply::Vouch(statement) => {
-                let signature = signed(Purpose::Vouch, &statement.signed_bytes())?;
+                let signature = self.signed(Purpose::Vouch, &statement.signed_bytes())?;
                 Ok(Answer::Vouch(SignatureShare { signer: self.me.clone(), signature }))
             }
             Reply::Time(statement, latest) => {
-                let signature = Some(signed(Purpose::Time, &statement.signed_bytes())?);
+                let signature = Some(self.signed(Purpose::Time, &statement.signed_bytes())?);
                 Ok(Answer::Time { seen: statement.seen, latest, signature })
             }
             Reply::Plain(outcome) => outcome,
             _ => Err(Refusal::Malformed),
         }
     }
+}
+
+/// A request that the machine has, or why not.
+type Begun = Result<oneshot::Receiver<Outcome>, Refusal>;
+
+/// It fails only if the thread that had the reply panicked.
+async fn reply_of(begun: Begun) -> Outcome {
+    begun?.await.unwrap_or(Err(Refusal::Busy))
 }
 
 /// A member that has stopped under the old configuration, and has not taken over the state for the

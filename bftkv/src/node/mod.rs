@@ -9,6 +9,7 @@ mod recovery;
 mod repairs;
 mod revocation;
 mod service;
+mod together;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;

@@ -12,6 +12,7 @@ pub(crate) mod init;
 pub(crate) mod join;
 pub(crate) mod member;
 pub(crate) mod put;
+mod put_batch;
 pub(crate) mod repair;
 pub(crate) mod revoked;
 pub(crate) mod serve;

@@ -10,6 +10,7 @@ use bftkv::{Client, PutOptions, Value};
 use clap::Args;
 use serde::Serialize;
 
+use super::put_batch;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Liar, liars};
@@ -32,16 +33,35 @@ pub(crate) const BACKGROUND: Duration = Duration::from_secs(2);
 ///   bftkv put greeting 'hello, world'
 ///   bftkv put photo --file portrait.jpg
 ///   tar c folder | bftkv put backup -
+///   bftkv put --batch phones.tsv                 # many, one in each line: variable, tab, value
 ///   bftkv put --once motto 'trust, but verify'   # nothing may ever follow
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct PutArgs {
-    #[command(flatten)]
-    variable: VariableArgs,
+    /// The variable: any bytes, 1 to 1024 of them. Put `--` before a name that begins with a dash.
+    #[arg(value_name = "VARIABLE", required_unless_present = "batch", conflicts_with = "batch")]
+    name: Option<OsString>,
+
+    /// VARIABLE is written in hexadecimal, for names that no shell can hold (612f00 is "a/" and
+    /// a NUL).
+    #[arg(long, conflicts_with = "batch")]
+    hex: bool,
 
     /// The value, up to 1 MiB; `-` reads it from stdin.
-    #[arg(value_name = "VALUE", required_unless_present = "file", conflicts_with = "file")]
+    #[arg(value_name = "VALUE", conflicts_with = "file")]
+    #[arg(required_unless_present_any = ["file", "batch"])]
     value: Option<OsString>,
+
+    /// Write many: one in each line of this file (`-`: of stdin), variable, tab, value; empty lines
+    /// and those that begin with # are skipped. 256 of them at a time have one signature. Each
+    /// line is written or not on its own and has a line in the report; the exit code is that of
+    /// the first that failed.
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    batch: Option<PathBuf>,
+
+    /// Skip lines whose variables hold their values already: to go on after an interruption.
+    #[arg(long, requires = "batch")]
+    pub(super) resume: bool,
 
     /// Read the value from this file.
     #[arg(long, value_name = "FILE")]
@@ -49,11 +69,11 @@ pub(crate) struct PutArgs {
 
     /// Seal the variable: nothing else may ever follow this value, not even by you.
     #[arg(long)]
-    once: bool,
+    pub(super) once: bool,
 
     /// Give up after so many seconds [default: client.deadline_ms in the settings].
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
-    deadline: Option<Duration>,
+    pub(super) deadline: Option<Duration>,
 }
 
 /// Seconds, also with a fraction.
@@ -85,7 +105,11 @@ impl fmt::Display for Report {
 }
 
 pub(crate) fn run(args: &PutArgs, context: &Context) -> Result<Exit, Failure> {
-    let variable = args.variable.variable()?;
+    if let Some(file) = &args.batch {
+        return put_batch::run(file, args, context);
+    }
+    let name = args.name.clone().unwrap_or_default();
+    let variable = VariableArgs::new(name, args.hex).variable()?;
     let value = value(args)?;
     let bytes = value.as_bytes().len();
     let options = PutOptions { once: args.once, deadline: args.deadline };

@@ -169,7 +169,9 @@ impl SealedServer {
         if !self.serving.allow_identity(&opened.sender) {
             return Err(TransportRefusal::TooManyRequests);
         }
-        decode(&body.request).map_err(|_| TransportRefusal::Malformed)
+        let request: Request = decode(&body.request).map_err(|_| TransportRefusal::Malformed)?;
+        self.serving.charge_identity(&opened.sender, request.weight());
+        Ok(request)
     }
 
     //----- Answering -----

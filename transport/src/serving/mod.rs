@@ -75,6 +75,11 @@ impl Serving {
         self.throttles.allow_identity(sender, self.handler.is_member(sender))
     }
 
+    /// What it asks turned out to be as dear as several requests: it is paid for later.
+    pub(crate) fn charge_identity(&self, sender: &NodeId, weight: u32) {
+        self.throttles.charge_identity(sender, self.handler.is_member(sender), weight);
+    }
+
     /// How long an asker waits for the handler.
     pub(crate) fn handler_timeout(&self) -> Duration {
         self.handler_timeout

@@ -73,6 +73,12 @@ impl Throttles {
         throttle.allow(sender, Instant::now())
     }
 
+    /// The request of this sender is as dear as several.
+    pub(crate) fn charge_identity(&self, sender: &NodeId, is_member: bool, weight: u32) {
+        let throttle = if is_member { &self.members } else { &self.identities };
+        throttle.charge(sender, weight.saturating_sub(1), Instant::now());
+    }
+
     /// May it be told by a signed refusal that it asks too much?
     pub(crate) fn allow_refusal(&self, sender: &NodeId) -> bool {
         self.refusals.allow(sender, Instant::now())

@@ -106,7 +106,9 @@ impl TlsServer {
         if !self.serving.allow_identity(&question.from) {
             return Err(TransportRefusal::TooManyRequests.into());
         }
-        let request = decode(&question.request).map_err(|_| TransportRefusal::Malformed)?;
+        let request: Request =
+            decode(&question.request).map_err(|_| TransportRefusal::Malformed)?;
+        self.serving.charge_identity(&question.from, request.weight());
         Ok((question.from, request))
     }
 

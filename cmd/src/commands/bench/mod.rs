@@ -34,6 +34,7 @@ use crate::progress::Progress;
 ///   bftkv bench --nodes 7 --store 0 --clients 16 --seconds 20 --json
 ///   bftkv bench --keys wot/testdata/gnupg-rsa2048     # keys that GnuPG made
 ///   bftkv bench --sealed                              # keys without TLS, to compare
+///   bftkv bench --clients 1 --batch 256               # puts and gets of 256 at once
 ///   bftkv bench store --backend leveldb
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, args_conflicts_with_subcommands = true)]
@@ -82,6 +83,12 @@ struct ClusterArgs {
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
     clients: u16,
 
+    /// Variables in each put and get: with more than one, clients put and get many at once, and
+    /// the figures are those of one variable.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
+    batch: u16,
+
     /// How long to put, and how long to get.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = parse_seconds)]
     seconds: Duration,
@@ -115,7 +122,7 @@ async fn measure_running(
     processes: &Processes,
 ) -> Result<ClusterReport, Failure> {
     let size = usize::try_from(args.value_bytes).map_err(Failure::failed)?;
-    let bench = Bench::open(&homes.user, processes.pids(), args.clients, size).await?;
+    let bench = Bench::open(&homes.user, processes.pids(), args.clients, size, args.batch).await?;
     let configuration = bench.configuration()?;
     let mut progress = Progress::new("measuring", 3);
     bench.warm_up().await?;

@@ -29,6 +29,8 @@ pub(super) struct Bench {
     nodes: Vec<Process>,
     clients: u16,
     value: Value,
+    /// How many variables each operation is about.
+    batch: usize,
 }
 
 /// What a measured phase came to.
@@ -56,6 +58,7 @@ impl Bench {
         pids: Vec<u32>,
         clients: u16,
         value_bytes: usize,
+        batch: u16,
     ) -> Result<Self, Failure> {
         let home = Home::open(home)?;
         let (certificates, key) = (home.certificates()?, home.key());
@@ -78,7 +81,7 @@ impl Bench {
         let client = Client::assemble(parts).await?;
         let nodes = pids.into_iter().map(Process::other).collect();
         let value = Value::new(vec![b'v'; value_bytes]).map_err(Failure::usage)?;
-        Ok(Self { client, transport, nodes, clients, value })
+        Ok(Self { client, transport, nodes, clients, value, batch: usize::from(batch) })
     }
 
     /// The configuration that is measured.
@@ -139,7 +142,7 @@ impl Bench {
         let mut tasks = JoinSet::new();
         for number in 0..self.clients {
             let (client, value) = (self.client.clone(), self.value.clone());
-            let worker = Worker { client, value, number, work: work(number) };
+            let worker = Worker { client, value, number, work: work(number), batch: self.batch };
             tasks.spawn(worker.work_until(began, time));
         }
         let mut done_by = vec![0; usize::from(self.clients)];
@@ -188,10 +191,12 @@ struct Worker {
     value: Value,
     number: u16,
     work: Work,
+    batch: usize,
 }
 
 impl Worker {
-    /// Works until the time is over; gives its number and how long each operation took.
+    /// Works until the time is over; gives its number and how long each operation took: for each of
+    /// a batch, as long as the whole batch.
     async fn work_until(
         self,
         began: Instant,
@@ -201,14 +206,41 @@ impl Worker {
         while began.elapsed() < time {
             let from = Instant::now();
             match self.work {
+                Work::Put if self.batch > 1 => self.put_many(latencies.len()).await?,
                 Work::Put => self.put(latencies.len()).await?,
                 Work::Get { written } => {
-                    self.get(latencies.len().checked_rem(written).unwrap_or_default()).await?;
+                    let first = latencies.len().checked_rem(written).unwrap_or_default();
+                    if self.batch > 1 {
+                        self.get_many(first).await?;
+                    } else {
+                        self.get(first).await?;
+                    }
                 }
             }
-            latencies.push(from.elapsed());
+            latencies.extend(std::iter::repeat_n(from.elapsed(), self.batch));
         }
         Ok((self.number, latencies))
+    }
+
+    fn names(&self, first: usize) -> Result<Vec<Variable>, Failure> {
+        (0..self.batch).map(|n| name("bench", self.number, first.saturating_add(n))).collect()
+    }
+
+    async fn put_many(&self, first: usize) -> Result<(), Failure> {
+        let names = self.names(first)?.into_iter();
+        let entries = names.map(|name| (name, self.value.clone())).collect();
+        let written = self.client.put_many(entries, PutOptions::default()).await?;
+        written.into_iter().try_for_each(|one| one.map(drop)).map_err(Failure::failed)
+    }
+
+    async fn get_many(&self, first: usize) -> Result<(), Failure> {
+        for found in self.client.get_many(self.names(first)?, GetOptions::default()).await? {
+            match found.map_err(Failure::failed)?.entry {
+                Some(entry) if entry.entry().value == self.value => {}
+                _ => return Err(Failure::failed("a variable is not what was put")),
+            }
+        }
+        Ok(())
     }
 
     async fn put(&self, n: usize) -> Result<(), Failure> {
