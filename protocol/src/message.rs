@@ -9,9 +9,9 @@ use crate::hash::digest;
 use crate::limited::{self, MAX_CERTIFICATES, MAX_LIST};
 use crate::{
     Abandon, Announcement, CertificateBytes, CertifiedEntry, Change, CollectiveSignature,
-    ConfigurationDigest, EquivocationProof, Lineage, Marks, NodeId, Refusal,
-    RoamingAnswer, RoamingRequest, SignatureBytes,
-    SignatureShare, SignedChange, SignedEntry, SignedTime, Timestamp, Variable,
+    ConfigurationDigest, EquivocationProof, Lineage, Marks, NodeId, Refusal, RoamingAnswer,
+    RoamingRequest, SignatureBytes, SignatureShare, SignedChange, SignedEntry, SignedTime,
+    Timestamp, Variable,
 };
 
 digest!(

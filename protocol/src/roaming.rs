@@ -330,4 +330,3 @@ impl RoamingRefusal {
         }
     }
 }
-

@@ -110,8 +110,7 @@ fn challenge(
 ) -> Scalar {
     let [m, z, first, second] = [m, z, first, second].map(|point| point.compress().to_bytes());
     let l = &LENGTH_32;
-    let message: [&[u8]; 11] =
-        [l, public, l, &m, l, &z, l, &first, l, &second, b"Challenge"];
+    let message: [&[u8]; 11] = [l, public, l, &m, l, &z, l, &first, l, &second, b"Challenge"];
     group::hash_to_scalar(&message, Mode::Voprf)
 }
 

@@ -51,7 +51,10 @@ pub enum Error {
     #[error("the protected value does not open: it was changed, or belongs elsewhere")]
     Sealed,
     /// The value is too long to be sealed. The caller's fault.
-    #[error("the value is longer than {} bytes, the most that fits under a password", crate::Protected::MAX_VALUE_BYTES)]
+    #[error(
+        "the value is longer than {} bytes, the most that fits under a password",
+        crate::Protected::MAX_VALUE_BYTES
+    )]
     TooLong,
     /// A proof of login is not valid.
     #[error("the proof of login is not valid")]

@@ -3,9 +3,9 @@
 use bftkv_protocol::{LoginProof, LoginPurpose, NodeId, Nonce, ProofBytes};
 use ed25519_dalek::{Signature, Signer, VerifyingKey};
 
+use crate::Error;
 use crate::record::Record;
 use crate::stretch::Keys;
-use crate::Error;
 
 /// Shows `server` that `requester` knows the password.
 #[must_use]

@@ -7,9 +7,9 @@ use rand_core::CryptoRngCore;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::Error;
 use crate::record::Record;
 use crate::stretch::Keys;
-use crate::Error;
 
 /// How a protected value begins; a plain value that begins so is not protected unless the rest
 /// decodes.

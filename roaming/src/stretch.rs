@@ -84,8 +84,7 @@ impl Stretching {
         memory.resize(params.block_count(), Block::default());
         let mut output = Zeroizing::new([0; 64]);
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let outcome =
-            argon2.hash_password_into_with_memory(input, salt, &mut *output, &mut memory);
+        let outcome = argon2.hash_password_into_with_memory(input, salt, &mut *output, &mut memory);
         memory.iter_mut().for_each(Zeroize::zeroize);
         outcome.map_err(refused)?;
         Ok(output)

@@ -191,8 +191,7 @@ impl Client {
             return Ok(done);
         }
         let (have, missing) = (done.len(), nodes.difference(&done).cloned().collect());
-        let problem =
-            reason.map_or(Problem::TooFew { have, need, missing }, Problem::Refused);
+        let problem = reason.map_or(Problem::TooFew { have, need, missing }, Problem::Refused);
         Err(Error::Password(Box::new(Failure { problem, culprits: BTreeMap::new() })))
     }
 
@@ -250,10 +249,10 @@ impl Client {
             stretching: writing.options.stretching,
         };
         let password = password.clone();
-        let enrolled =
-            blocking(move || Record::enrol(plan, &password, &mut Random)).await?;
+        let enrolled = blocking(move || Record::enrol(plan, &password, &mut Random)).await?;
         let deadline = inner.deadline(writing.options.deadline);
-        let dealt = deal(inner, &enrolled, deadline).await.map_err(|f| Error::Password(Box::new(f)))?;
+        let dealt =
+            deal(inner, &enrolled, deadline).await.map_err(|f| Error::Password(Box::new(f)))?;
         let mut writing = writing;
         writing.culprits.extend(dealt.culprits.clone());
         let degraded = if dealt.is_complete { BTreeSet::new() } else { dealt.missing };

@@ -42,7 +42,14 @@ impl Service {
         members: Arc<Members>,
         repairs: Arc<Repairs>,
     ) -> Self {
-        Self { core, passwords, certificates: recovery.certificates.clone(), recovery, members, repairs }
+        Self {
+            core,
+            passwords,
+            certificates: recovery.certificates.clone(),
+            recovery,
+            members,
+            repairs,
+        }
     }
 
     /// Answers under the configuration that is in force by then; what is about a variable, under

@@ -14,8 +14,7 @@ use std::time::Duration;
 use bftkv::protocol::{
     Address, Batch, CertifiedEntry, CollectiveSignature, Configurations, Entry, EquivocationProof,
     Evidence, Outcome, Purpose, Request, Response, ShareStatement, Sign, SignatureShare,
-    SignedEntry, Store, StoreAge, StoreError, Timestamp, VariableState, Vault,
-    WriterSignature,
+    SignedEntry, Store, StoreAge, StoreError, Timestamp, VariableState, Vault, WriterSignature,
 };
 use bftkv::storage::{StorageConfig, StorageKind, WriterLog};
 use bftkv::transport::{Handler, MemoryNetwork};

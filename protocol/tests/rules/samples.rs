@@ -3,11 +3,10 @@
 use bftkv_protocol::server::{self};
 use bftkv_protocol::{
     Announcement, Answer, CertificateBytes, Change, ChangeKind, CollectiveSignature, Configuration,
-    ElementBytes, EquivocationProof, Evaluated, Evidence, Groups, Lineage, LoginProof, LoginPurpose,
-    Marks, Nonce, Objection, ProofBytes, Purpose, Recalled, RecordBytes, RecordId, Refusal,
-    RepairProgress, Request, Response, RoamingAnswer, RoamingRefusal, RoamingRequest, SecretShare,
-    SignatureShare, SignedChange, Slot, StoreAge, VersionId,
-    VouchStatement, encode,
+    ElementBytes, EquivocationProof, Evaluated, Evidence, Groups, Lineage, LoginProof,
+    LoginPurpose, Marks, Nonce, Objection, ProofBytes, Purpose, Recalled, RecordBytes, RecordId,
+    Refusal, RepairProgress, Request, Response, RoamingAnswer, RoamingRefusal, RoamingRequest,
+    SecretShare, SignatureShare, SignedChange, Slot, StoreAge, VersionId, VouchStatement, encode,
 };
 
 use crate::fixtures::{
@@ -291,8 +290,8 @@ pub(crate) fn samples() -> Vec<Sample> {
     let requests = requests().into_iter().map(|(n, r)| named("request", n, encode(&r)));
     let answers = answers().into_iter().map(|(n, a)| named("answer", n, respond(Ok(a))));
     let refusals = refusals().into_iter().map(|(n, r)| named("refusal", n, respond(Err(r))));
-    let roaming = roaming_refusals().into_iter().map(|(n, r)| {
-        named("refusal Roaming", n, respond(Err(Refusal::Roaming(r))))
-    });
+    let roaming = roaming_refusals()
+        .into_iter()
+        .map(|(n, r)| named("refusal Roaming", n, respond(Err(Refusal::Roaming(r)))));
     requests.chain(answers).chain(refusals).chain(roaming).collect()
 }

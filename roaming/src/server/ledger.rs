@@ -3,8 +3,8 @@
 use std::fmt;
 
 use bftkv_protocol::{
-    ElementBytes, LoginPurpose, NodeId, Nonce, RecordId, RoamingRefusal, SecretShare, Vault, decode,
-    encode,
+    ElementBytes, LoginPurpose, NodeId, Nonce, RecordId, RoamingRefusal, SecretShare, Vault,
+    decode, encode,
 };
 use serde::{Deserialize, Serialize};
 
@@ -160,7 +160,11 @@ impl Ledger {
     }
 
     /// Keeps a share until its record is certified. One dealer has one that waits.
-    pub(super) fn keep_pending(&mut self, dealer: &NodeId, kept: Kept) -> Result<(), RoamingRefusal> {
+    pub(super) fn keep_pending(
+        &mut self,
+        dealer: &NodeId,
+        kept: Kept,
+    ) -> Result<(), RoamingRefusal> {
         if self.active.as_ref().is_some_and(|active| active.record == kept.record) {
             return Ok(());
         }

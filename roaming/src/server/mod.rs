@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bftkv_protocol::{Identities, NodeId, Refusal, StoreError, Variable, Vault};
 
-use self::decide::{Decision, decide};
 pub use self::decide::{Asked, Asker, Evaluate, Loaded, Reply};
+use self::decide::{Decision, decide};
 
 /// L: how many attempts there are to begin with, for known keys and for strangers each.
 pub const ATTEMPTS: u16 = 10;
@@ -88,12 +88,7 @@ impl Server {
     /// The server with this certificate.
     #[must_use]
     pub fn new(me: NodeId) -> Self {
-        Self {
-            me,
-            queues: BTreeMap::new(),
-            running: BTreeMap::new(),
-            actions: VecDeque::new(),
-        }
+        Self { me, queues: BTreeMap::new(), running: BTreeMap::new(), actions: VecDeque::new() }
     }
 
     /// Takes a request. `ticket` must be new.

@@ -125,7 +125,7 @@ fn batch(writer: u64, n: u64) -> Result<Batch, Failure> {
     Ok(Batch {
         entries: vec![CertifiedEntry { signed, collective }],
         marks: vec![(variable, marks)],
-        proofs: Vec::new(),
+        ..Batch::default()
     })
 }
 
