@@ -4,16 +4,10 @@ use bftkv_protocol::server::{self};
 use bftkv_protocol::{
     Announcement, Answer, CertificateBytes, Change, ChangeKind, CollectiveSignature, Configuration,
     ElementBytes, EquivocationProof, Evaluated, Evidence, Groups, Lineage, LoginProof,
-<<<<<<< HEAD
     LoginPurpose, Marks, Nonce, Objection, Part, PartAnswer, PartOutcome, ProofBytes, Purpose,
     Recalled, RecordBytes, RecordId, Refusal, RepairProgress, Request, Response, RoamingAnswer,
     RoamingRefusal, RoamingRequest, SecretShare, SignatureShare, SignedChange, Slot, StoreAge,
     VersionId, VouchStatement, encode,
-=======
-    LoginPurpose, Marks, Nonce, Objection, ProofBytes, Purpose, Recalled, RecordBytes, RecordId,
-    Refusal, RepairProgress, Request, Response, RoamingAnswer, RoamingRefusal, RoamingRequest,
-    SecretShare, SignatureShare, SignedChange, Slot, StoreAge, VersionId, VouchStatement, encode,
->>>>>>> heads/roaming
 };
 
 use crate::fixtures::{

@@ -125,12 +125,8 @@ fn batch(writer: u64, n: u64) -> Result<Batch, Failure> {
     Ok(Batch {
         entries: vec![CertifiedEntry { signed, collective }],
         marks: vec![(variable, marks)],
-<<<<<<< HEAD
         proofs: Vec::new(),
         vaults: Vec::new(),
-=======
-        ..Batch::default()
->>>>>>> heads/roaming
     })
 }
 
