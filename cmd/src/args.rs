@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     bench, cert, cluster, completions, demo, dm, get, graph, history, init, join, member, password,
-    put, repair, revoked, serve, sign, verify,
+    put, repair, revoked, secret, serve, sign, verify,
 };
 use crate::context::Context;
 use crate::exit::{EXIT_CODES, Exit};
@@ -68,6 +68,9 @@ pub(crate) enum Command {
     /// Change the password of a value, or have used attempts given back.
     #[command(subcommand)]
     Password(password::PasswordCommand),
+    /// Keep a value under a random name and a random secret, which are shown once.
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
     History(history::HistoryArgs),
     Sign(sign::SignArgs),
     Verify(verify::VerifyArgs),
@@ -101,6 +104,7 @@ impl Command {
             Self::Put(args) => put::run(&args, context),
             Self::Get(args) => get::run(&args, context),
             Self::Password(command) => password::run(&command, context),
+            Self::Secret(command) => secret::run(&command, context),
             Self::History(args) => history::run(&args, context),
             Self::Sign(args) => sign::run(&args, context),
             Self::Verify(args) => verify::run(&args, context),

@@ -198,3 +198,35 @@ fn a_damaged_store_is_salvaged_by_command() {
     cluster.at("u1", &["put", "y", "more"]).expect(0);
     assert_eq!(cluster.at("u1", &["get", "x"]).expect(0).stdout, b"kept");
 }
+
+#[test]
+fn a_password_opens_what_was_put_under_it_and_wrong_ones_are_counted() {
+    let mut cluster = Cluster::create(&[]);
+    cluster.run(&[]);
+    let with = |arguments: &[&str], password: &str| {
+        cluster.at_with("u1", &[arguments, &["--password-fd", "0"]].concat(), password.as_bytes())
+    };
+    with(&["put", "notes", "the spare key is under the stone"], "correct horse\n").expect(0);
+    // Whoever reads without the password gets what the nodes have: sealed bytes.
+    let sealed = cluster.at("u1", &["get", "notes"]).expect(0);
+    assert!(!String::from_utf8_lossy(&sealed.stdout).contains("stone"));
+
+    let opened = with(&["get", "notes"], "correct horse\n").expect(0);
+    assert_eq!(opened.text(), "the spare key is under the stone");
+    let wrong = with(&["get", "notes"], "correct hose\n").expect(3);
+    assert!(wrong.stderr.contains("wrong password; 9"), "{wrong:?}");
+    // The owner's key gives the attempt back.
+    cluster.at("u1", &["password", "reset", "notes"]).expect(0);
+    let wrong = with(&["get", "notes"], "incorrect horse\n").expect(3);
+    assert!(wrong.stderr.contains("wrong password; 9"), "{wrong:?}");
+
+    with(&["put", "notes", "moved it"], "wrong again\n").expect(3);
+    with(&["put", "notes", "moved it"], "correct horse\n").expect(0);
+    assert_eq!(with(&["get", "notes"], "correct horse\n").expect(0).text(), "moved it");
+    let json =
+        cluster.at_with("u1", &["--json", "secret", "put", "--file", "-"], b"key").expect(0).json();
+    let (name, secret) = (json["name"].as_str().unwrap(), json["secret"].as_str().unwrap());
+    assert_eq!(with(&["secret", "get", name], secret).expect(0).stdout, b"key");
+    with(&["get", "never"], "correct horse\n").expect(4);
+    with(&["put", "--once", "motto", "x"], "correct horse\n").expect(2);
+}

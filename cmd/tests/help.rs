@@ -10,7 +10,7 @@ mod support;
 
 use support::bftkv;
 
-const COMMANDS: [&[&str]; 33] = [
+const COMMANDS: [&[&str]; 35] = [
     &["demo"],
     &["init"],
     &["cert", "list"],
@@ -24,6 +24,8 @@ const COMMANDS: [&[&str]; 33] = [
     &["get"],
     &["password", "change"],
     &["password", "reset"],
+    &["secret", "put"],
+    &["secret", "get"],
     &["history"],
     &["sign"],
     &["verify"],

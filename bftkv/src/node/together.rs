@@ -102,7 +102,9 @@ mod tests {
     fn a_panic_ends_the_turn() {
         let together = Together::new(7);
         together.add(1);
-        let panics = || drop(together.turn(|_| panic!("planted")));
+        let panics = || {
+            let _ = together.turn(|_| panic!("planted"));
+        };
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).is_err());
         together.add(2);
         assert_eq!(together.turn(|items| items), Some(vec![2]));

@@ -17,6 +17,7 @@ pub(crate) mod put;
 mod put_batch;
 pub(crate) mod repair;
 pub(crate) mod revoked;
+pub(crate) mod secret;
 pub(crate) mod serve;
 pub(crate) mod sign;
 pub(crate) mod verify;
