@@ -15,7 +15,7 @@ use bftkv_protocol::{
 use crate::desk::options;
 use crate::fixtures::{
     ALICE, BOB, CLIQUE, Keys, People, Person, alone, certified, entry, node, nodes, one_group,
-    sign, t, variable,
+    sign, variable,
 };
 use crate::shelf::Shelf;
 
