@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use domain::base::iana::{Class, Rcode};
+use domain::base::message_builder::AdditionalBuilder;
 use domain::base::rdata::UnknownRecordData;
 use domain::base::{Message, MessageBuilder, ParsedName, Ttl};
 use domain::rdata::tsig::Time48;
@@ -44,7 +45,7 @@ fn responder(key: Option<TsigKey>) -> Responder {
     responder
 }
 
-fn request(rtype: Rtype, serial: Option<u32>) -> MessageBuilder<Vec<u8>> {
+fn request(rtype: Rtype, serial: Option<u32>) -> AdditionalBuilder<Vec<u8>> {
     let mut question = MessageBuilder::new_vec().question();
     question.push((Name::root().as_domain(), rtype, Class::IN)).unwrap();
     let mut authority = question.authority();
@@ -56,7 +57,7 @@ fn request(rtype: Rtype, serial: Option<u32>) -> MessageBuilder<Vec<u8>> {
             .push((Name::root().as_domain(), Class::IN, Ttl::from_secs(1), data.unwrap()))
             .unwrap();
     }
-    authority.builder()
+    authority.additional()
 }
 
 fn ask(responder: &Responder, rtype: Rtype, serial: Option<u32>, via: Via) -> Vec<Vec<u8>> {
@@ -129,7 +130,7 @@ fn a_transfer_needs_the_key_that_the_rule_names() {
     let now = Time48::from_u64(NOW);
     for (secret, is_right) in [([7; 32], true), ([8; 32], false)] {
         let key = TsigKey::new("secondary.", "hmac-sha256", &secret).unwrap();
-        let mut signed = request(Rtype::AXFR, None).additional();
+        let mut signed = request(Rtype::AXFR, None);
         let mut sequence = ClientSequence::request(key, &mut signed, now).unwrap();
         let reply = responder.respond(&signed.finish(), here(), Via::Tcp, NOW);
         if !is_right {

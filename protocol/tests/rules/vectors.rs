@@ -388,7 +388,7 @@ fn refusals_keep_their_numbers() {
     let codes: Vec<u16> = refusals().iter().map(|(_, refusal)| refusal.code()).collect();
     let expected = [
         100, 101, 102, 103, 200, 201, 202, 300, 301, 302, 303, 304, 305, 400, 401, 402, 403, 404,
-        405, 406, 500, 501, 306, 203, 204, 104, 205, 502, 600,
+        405, 406, 500, 501, 306, 203, 204, 104, 205, 502, 600, 206,
     ];
     assert_eq!(codes, expected);
     assert_eq!(codes.len(), variants::<Refusal>().len());
