@@ -55,7 +55,7 @@ impl SignatureBytes {
         let Parts { index, count, path, packet } = Parts::read(self.as_bytes())?;
         let root = merkle::root(merkle::leaf(message), index, count, &path);
         let root = root.ok_or("its path has the wrong length")?;
-        let packet = SignatureBytes::new(packet).map_err(|_| "it holds no signature packet")?;
+        let packet = Self::new(packet).map_err(|_| "it holds no signature packet")?;
         if packet.is_batched() {
             return Err("it holds no signature packet");
         }
@@ -65,12 +65,12 @@ impl SignatureBytes {
 
     /// The OpenPGP packet in it.
     #[must_use]
-    pub fn packet(&self) -> Option<SignatureBytes> {
+    pub fn packet(&self) -> Option<Self> {
         if !self.is_batched() {
             return Some(self.clone());
         }
         let parts = Parts::read(self.as_bytes()).ok()?;
-        SignatureBytes::new(parts.packet).ok().filter(|packet| !packet.is_batched())
+        Self::new(parts.packet).ok().filter(|packet| !packet.is_batched())
     }
 }
 

@@ -27,8 +27,14 @@ fn violated(seed: u64, settings: &Settings) -> Vec<&'static str> {
 
 /// Whether one of the first seeds shows that this planted bug violates this invariant.
 fn finds(plant: Plant, invariant: &str) -> bool {
+    finds_one_of(plant, &[invariant])
+}
+
+/// Whether one of the first seeds shows that this planted bug violates one of these invariants.
+fn finds_one_of(plant: Plant, invariants: &[&str]) -> bool {
     let settings = Settings { plant: Some(plant), faults: plant.faults(), ..Settings::default() };
-    (0..SEEDS_PER_PLANT).any(|seed| violated(seed, &settings).contains(&invariant))
+    (0..SEEDS_PER_PLANT)
+        .any(|seed| violated(seed, &settings).iter().any(|found| invariants.contains(found)))
 }
 
 #[test]
@@ -243,7 +249,15 @@ fn a_client_that_blames_the_silent_is_found() {
 
 #[test]
 fn a_member_that_serves_before_it_took_over_is_found() {
-    assert!(finds(Plant::ServeAtOnce, "each variable is linearizable"));
+    // What is forgotten shows as an old value, as a lost one, or as a second one for a timestamp.
+    assert!(finds_one_of(
+        Plant::ServeAtOnce,
+        &[
+            "each variable is linearizable",
+            "what was acknowledged or read is found in every quorum, old versions too",
+            "one timestamp has one certificate, and it is genuine",
+        ],
+    ));
 }
 
 #[test]

@@ -236,7 +236,7 @@ fn perform(action: ManyAction, inner: &Arc<Inner>, events: &mpsc::UnboundedSende
         ManyAction::Settle(attempts) => {
             tokio::task::spawn_blocking(move || inner.settle_all(&attempts));
         }
-        ManyAction::One(index, action) => perform_one(index, action, inner, events),
+        ManyAction::One(index, action) => perform_one(index, *action, inner, events),
         other => tracing::error!(?other, "an action of the protocol is not known here"),
     }
 }

@@ -394,7 +394,7 @@ fn perform(
         }
         LoginAction::Stretch(stretch) => {
             tokio::task::spawn_blocking(move || {
-                let _ = events.send(Event::Stretched(Stretch::run(stretch)));
+                let _ = events.send(Event::Stretched(Stretch::run(*stretch)));
             });
         }
     }

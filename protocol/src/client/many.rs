@@ -61,7 +61,7 @@ pub enum ManyAction {
     /// As [`Action::Settle`].
     Settle(Vec<EntryId>),
     /// What one operation wants by itself: never one of the above.
-    One(usize, Action),
+    One(usize, Box<Action>),
 }
 
 /// Operations on many variables, of which each is the machine that it is alone: each is atomic on
@@ -280,7 +280,7 @@ impl<M: Single> Many<M> {
                     Action::Reserve(entry) => reserve.push((index, *entry)),
                     Action::RecordAssembled(attempt) => record.push((index, attempt)),
                     Action::Settle(attempt) => settle.push(attempt),
-                    other => self.actions.push_back(ManyAction::One(index, other)),
+                    other => self.actions.push_back(ManyAction::One(index, Box::new(other))),
                 }
             }
         }

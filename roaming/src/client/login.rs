@@ -50,7 +50,7 @@ pub enum LoginAction {
     /// call [`Login::handle_shown`].
     Show(NodeId),
     /// Run it, on a thread that may work for a while; then call [`Login::handle_stretched`].
-    Stretch(Stretch),
+    Stretch(Box<Stretch>),
 }
 
 /// Argon2id and what follows.
@@ -91,7 +91,7 @@ pub struct LoggedIn {
 enum State {
     Evaluating,
     Stretching,
-    Proving(Keys),
+    Proving(Box<Keys>),
     Over,
 }
 
@@ -230,7 +230,7 @@ impl Login {
             Ok(Some(keys)) => {
                 let (lacking, culprits) = (self.lacking.clone(), self.culprits.clone());
                 self.result = Some(Ok(LoggedIn { keys: keys.clone(), lacking, culprits }));
-                self.state = State::Proving(keys);
+                self.state = State::Proving(Box::new(keys));
                 let sessions: Vec<NodeId> = self.sessions.keys().cloned().collect();
                 sessions.iter().for_each(|node| self.prove(node));
                 self.go_on();
@@ -360,7 +360,8 @@ impl Login {
                 Ok(output) => {
                     let record = self.record.clone();
                     self.state = State::Stretching;
-                    self.actions.push_back(LoginAction::Stretch(Stretch { record, output }));
+                    self.actions
+                        .push_back(LoginAction::Stretch(Box::new(Stretch { record, output })));
                 }
                 Err(error) => self.fail(Problem::Local(error)),
             }
