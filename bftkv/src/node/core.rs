@@ -44,7 +44,7 @@ pub(super) struct Core {
     members: Arc<Members>,
     server: Mutex<Server>,
     working: Semaphore,
-    waiting: Mutex<BTreeMap<Ticket, (oneshot::Sender<Outcome>, Arc<Serving>)>>,
+    waiting: Mutex<BTreeMap<Ticket, Waiting>>,
     next_ticket: AtomicU64,
     policy: OnceLock<Arc<dyn Policy>>,
     /// Changes that wait for the disk: those of all requests under way share a commit.
@@ -52,6 +52,9 @@ pub(super) struct Core {
     /// Shares that wait for the key: they share a signature.
     shares: Together<(Ticket, ShareStatement)>,
 }
+
+/// Whom to tell the outcome, and the configuration under which it is.
+type Waiting = (oneshot::Sender<Outcome>, Arc<Serving>);
 
 /// An entry, and who wants to know that it is stored.
 type Told = (CertifiedEntry, Arc<dyn Policy>);

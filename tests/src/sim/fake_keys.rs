@@ -178,7 +178,8 @@ impl Sign for FakeSigner {
         }
         // The others differ from it behind their first two fields only.
         let other = |number: u8| [message, &[number]].concat();
-        let mut messages: Vec<Vec<u8>> = (0..=(chance >> 8) as u8 % 8).map(other).collect();
+        let mut messages: Vec<Vec<u8>> =
+            (0..=(chance >> 8).to_le_bytes()[0] % 8).map(other).collect();
         let place = usize::try_from(chance >> 16).unwrap_or_default() % (messages.len() + 1);
         messages.insert(place, message.to_vec());
         Ok(sign_batch(purpose, &messages, sign)?.swap_remove(place))
