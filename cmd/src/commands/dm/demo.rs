@@ -146,6 +146,12 @@ async fn tell(args: &DemoArgs, output: Output) -> Result<(), Failure> {
             start.elapsed().as_secs_f32()
         ),
     )?;
+    for dissent in masters.values().next().map(|m| m.driver.status().dissent).unwrap_or_default() {
+        for dm in dissent.seen.keys() {
+            let delegation = &dissent.delegation;
+            say(output, format_args!("  {dm} saw something else for {delegation}: left out."))?;
+        }
+    }
     if let Some(path) = &args.out {
         fs::write(path, zone.to_string()).map_err(Failure::failed)?;
         say(output, format_args!("written: {}", path.display()))?;
