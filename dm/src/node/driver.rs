@@ -147,7 +147,10 @@ impl Driver {
             tokio::select! {
                 _ = arriving.recv_many(&mut certified, 64) => {}
                 _ = ticks.tick() => {}
-                _ = polls.tick() => self.read(&source),
+                _ = polls.tick() => {
+                    tracing::debug!(status = ?self.status(), "how it stands");
+                    self.read(&source);
+                }
                 () = self.awake.notified() => {}
             }
             let this = Arc::clone(&self);
@@ -171,6 +174,7 @@ impl Driver {
     fn act(self: &Arc<Self>, action: Action<Signed>, source: &Arc<dyn Source>) {
         match action {
             Action::Publish { topic, value } => {
+                tracing::debug!(%topic, "to be written");
                 tokio::spawn(Arc::clone(self).write(topic, value));
             }
             Action::Poll => self.read(source),
