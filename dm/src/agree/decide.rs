@@ -44,13 +44,7 @@ pub fn decide(council: Council, apex: usize, prev: Link, views: &BTreeMap<Dm, Vi
     if let Some(root) = whole {
         return Decision::Whole(root);
     }
-    let mut seen: BTreeMap<Delegation, BTreeMap<Dm, Changes>> = BTreeMap::new();
-    for (dm, view) in views.iter().filter(|(_, view)| view.newest == prev) {
-        for (key, hash) in view.changes.iter().flatten() {
-            let changes = seen.entry(key.delegation(apex)).or_default().entry(*dm).or_default();
-            changes.insert(key.clone(), *hash);
-        }
-    }
+    let seen = seen_by_delegation(apex, prev, views);
     let (mut changes, mut dissent) = (Changes::new(), Vec::new());
     for (delegation, seen) in seen {
         match shared(council, &seen) {
@@ -59,6 +53,41 @@ pub fn decide(council: Council, apex: usize, prev: Link, views: &BTreeMap<Dm, Vi
         }
     }
     Decision::Parts { changes, dissent }
+}
+
+/// Who sees something change in another way than was agreed on, by delegation. Who sees no change is
+/// not named: its source may be late.
+pub(super) fn differing(
+    apex: usize,
+    prev: Link,
+    views: &BTreeMap<Dm, View>,
+    agreed: &Changes,
+) -> Vec<Dissent> {
+    let mut by_delegation: BTreeMap<Delegation, Changes> = BTreeMap::new();
+    for (key, hash) in agreed {
+        by_delegation.entry(key.delegation(apex)).or_default().insert(key.clone(), *hash);
+    }
+    let seen = seen_by_delegation(apex, prev, views).into_iter();
+    let others = seen.map(|(delegation, mut seen)| {
+        seen.retain(|_, changes| by_delegation.get(&delegation) != Some(changes));
+        Dissent { delegation, seen }
+    });
+    others.filter(|dissent| !dissent.seen.is_empty()).collect()
+}
+
+fn seen_by_delegation(
+    apex: usize,
+    prev: Link,
+    views: &BTreeMap<Dm, View>,
+) -> BTreeMap<Delegation, BTreeMap<Dm, Changes>> {
+    let mut seen: BTreeMap<Delegation, BTreeMap<Dm, Changes>> = BTreeMap::new();
+    for (dm, view) in views.iter().filter(|(_, view)| view.newest == prev) {
+        for (key, hash) in view.changes.iter().flatten() {
+            let changes = seen.entry(key.delegation(apex)).or_default().entry(*dm).or_default();
+            changes.insert(key.clone(), *hash);
+        }
+    }
+    seen
 }
 
 fn shared(council: Council, seen: &BTreeMap<Dm, Changes>) -> Option<Changes> {

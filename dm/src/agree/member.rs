@@ -109,6 +109,8 @@ pub struct Member<W: Work> {
     pub(super) trouble: Option<String>,
     pub(super) sent: BTreeSet<Topic>,
     pub(super) fetched: BTreeMap<Topic, u64>,
+    /// What was found right, so that it is not computed again when its writer asks again.
+    pub(super) passed: BTreeSet<(Topic, Hash)>,
     actions: VecDeque<Action<W::Zone>>,
 }
 
@@ -153,6 +155,7 @@ impl<W: Work> Member<W> {
             trouble: None,
             sent: BTreeSet::new(),
             fetched: BTreeMap::new(),
+            passed: BTreeSet::new(),
             actions: VecDeque::new(),
         }
     }
@@ -252,6 +255,7 @@ impl<W: Work> Member<W> {
         self.heard.retain(|topic, _| is_new(topic));
         self.sent.retain(is_new);
         self.fetched.retain(|topic, _| is_new(topic));
+        self.passed.retain(|(topic, _)| is_new(topic));
     }
 
     /// Seconds since 1970. The time of DNSSEC is 32 bits wide.

@@ -123,7 +123,7 @@ impl<W: Work> Member<W> {
         let is_new = target > self.round.serial;
         if is_new && target > self.chain.tip().link.serial {
             self.enter(target);
-            self.round.poll_until = Some(self.now + self.settings.again);
+            self.round.poll_until = Some(self.now + self.settings.grace);
             self.act(Action::Poll);
         }
     }
@@ -344,7 +344,7 @@ impl<W: Work> Member<W> {
         let Some(next) = self.round.serial.checked_add(1) else { return };
         self.round.failures = self.round.failures.saturating_add(1);
         self.enter(next);
-        self.round.poll_until = Some(self.now + self.settings.again);
+        self.round.poll_until = Some(self.now + self.settings.grace);
         self.act(Action::Poll);
     }
 }

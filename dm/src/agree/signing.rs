@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bftkv_threshold::{Nonces, Party, Session, Step};
+use bftkv_threshold::{Error, Nonces, Party, Session, Step};
 
 use super::content::Hash;
 use super::council::Dm;
+use super::decide::differing;
 use super::manifest::Manifest;
 use super::member::{Action, Member, Refusal};
 use super::topic::Topic;
 use super::values::{
     NoncesValue, SessionValue, SignedValue, SigsValue, retry_from, retry_to_bytes,
 };
-use super::view::Link;
+use super::view::{Link, changes_of};
 use super::work::{Draft, SignedZone, Work};
 
 /// The signing of one manifest.
@@ -32,6 +33,8 @@ pub(super) struct Ceremony<P> {
     deadline: Option<u64>,
     /// What was combined: attempt and stage.
     combined: BTreeSet<(u8, u8)>,
+    /// By attempt and stage, with the commitments as points, which takes long to make.
+    sessions: BTreeMap<(u8, u8), (SessionValue, Session)>,
 }
 
 impl<W: Work> Member<W> {
@@ -116,6 +119,7 @@ impl<W: Work> Member<W> {
             left_out: BTreeSet::new(),
             deadline: None,
             combined: BTreeSet::new(),
+            sessions: BTreeMap::new(),
         });
     }
 
@@ -144,8 +148,21 @@ impl<W: Work> Member<W> {
         let Some(manifest) = manifest else { return false };
         let zone = Arc::new(zone);
         self.chain.add_zone(Link { serial, hash: signed.digest }, Arc::clone(&zone));
+        self.note_dissent(&manifest);
         self.act(Action::Commit { manifest, zone });
         true
+    }
+
+    /// Who saw something else than what was agreed on, for people. By now all views have come that
+    /// will.
+    fn note_dissent(&mut self, manifest: &Manifest) {
+        let before = self.chain.at(&manifest.prev).map(|tip| Arc::clone(&tip.content));
+        let after = self.chain.at_serial(manifest.serial).map(|tip| Arc::clone(&tip.content));
+        let (Some(before), Some(after)) = (before, after) else { return };
+        let agreed = changes_of(&before.delta_to(&after));
+        let views = self.views(manifest.serial);
+        let views = views.into_iter().map(|(dm, (view, _))| (dm, view)).collect();
+        self.dissent = differing(self.settings.apex, manifest.prev, &views, &agreed);
     }
 
     fn fail(&mut self, serial: u32, reason: &str) -> bool {
@@ -233,6 +250,12 @@ impl<W: Work> Member<W> {
         if !session.signers.contains_key(&me) {
             return;
         }
+        let has_nonces = |nonces: &[Option<Nonces>; 2]| {
+            nonces.get(usize::from(stage)).is_some_and(Option::is_some)
+        };
+        if !self.ceremony.as_ref().is_some_and(|ceremony| has_nonces(&ceremony.nonces)) {
+            return;
+        }
         let Some(session) = self.threshold_session(serial, attempt, stage) else { return };
         let Some(ceremony) = &mut self.ceremony else { return };
         let nonces = ceremony.nonces.get_mut(usize::from(stage)).and_then(Option::take);
@@ -287,9 +310,21 @@ impl<W: Work> Member<W> {
         // Ourselves last: whoever combines is also the one that a late part would hold up least.
         let signers = able.into_iter().filter(|(dm, _)| !left_out.contains(dm)).take(k);
         let signers: BTreeMap<Dm, Hash> = signers.collect();
-        if signers.len() == k {
-            let value = SessionValue { signers }.to_bytes();
-            self.publish(Topic::Session { serial, attempt }, value);
+        let topic = Topic::Session { serial, attempt };
+        if signers.len() != k || self.sent.contains(&topic) {
+            return;
+        }
+        let value = SessionValue { signers };
+        match self.open_session(serial, attempt, &value) {
+            Ok(()) => self.publish(topic, value.to_bytes()),
+            Err(Error::Caught { party, offence }) => {
+                let Some(dm) = Dm::new(party.number()) else { return };
+                self.culprits.insert(dm, format!("serial {serial}: {offence}"));
+                if let Some(ceremony) = &mut self.ceremony {
+                    ceremony.left_out.insert(dm);
+                }
+            }
+            Err(error) => self.trouble = Some(format!("serial {serial}: {error}")),
         }
     }
 
@@ -378,36 +413,62 @@ impl<W: Work> Member<W> {
         Some((NoncesValue::from_bytes(bytes).ok()?, Hash::of(bytes)))
     }
 
+    /// Those for the ZONEMD. The others, thousands, are looked at when their giver is to sign.
     pub(super) fn judge_nonces(&self, dm: Dm, value: &NoncesValue) -> Result<(), Refusal> {
-        let never = |error: bftkv_threshold::Error| Refusal::Never(error.to_string());
-        let Some(ceremony) = &self.ceremony else {
-            return Err(Refusal::NotYet("the plan".into()));
-        };
-        let counts = [self.work.messages(&ceremony.plan).len(), 1];
+        let never = |error: Error| Refusal::Never(error.to_string());
         let party = Party::new(dm.number()).map_err(never)?;
-        for (stage, count) in value.stages.iter().zip(counts) {
-            self.share.group().check_commitments(party, stage, count).map_err(never)?;
-        }
-        Ok(())
+        let [_, last] = &value.stages;
+        self.share.group().check_commitments(party, last, 1).map_err(never)
+    }
+
+    /// Checks the commitments of a session's signers, once for each session.
+    ///
+    /// An error names who gave malformed ones.
+    pub(super) fn open_session(
+        &mut self,
+        serial: u32,
+        attempt: u8,
+        value: &SessionValue,
+    ) -> Result<(), Error> {
+        let session = self.session_for(serial, attempt, 0, value).ok_or(Error::OtherNonces)?;
+        self.share.group().combiner(&session).map(|_| ())
     }
 
     /// What is signed at this stage, with the commitments of the certified session.
-    fn threshold_session(&self, serial: u32, attempt: u8, stage: u8) -> Option<Session> {
+    fn threshold_session(&mut self, serial: u32, attempt: u8, stage: u8) -> Option<Session> {
+        let value = self.session(serial, attempt)?;
+        self.session_for(serial, attempt, stage, &value)
+    }
+
+    fn session_for(
+        &mut self,
+        serial: u32,
+        attempt: u8,
+        stage: u8,
+        value: &SessionValue,
+    ) -> Option<Session> {
         let ceremony = self.ceremony.as_ref()?;
+        let known = ceremony.sessions.get(&(attempt, stage));
+        if let Some((_, session)) = known.filter(|(known, _)| known == value) {
+            return Some(session.clone());
+        }
         let messages = match stage {
             0 => self.work.messages(&ceremony.plan).to_vec(),
             _ => vec![ceremony.last.clone()?],
         };
         let mut commitments = BTreeMap::new();
-        for (dm, hash) in self.session(serial, attempt)?.signers {
-            let (nonces, have) = self.nonces_of(serial, attempt, dm)?;
+        for (dm, hash) in &value.signers {
+            let (nonces, have) = self.nonces_of(serial, attempt, *dm)?;
             let [zone, last] = nonces.stages;
-            if have != hash {
+            if have != *hash {
                 return None;
             }
             commitments.insert(Party::new(dm.number()).ok()?, if stage == 0 { zone } else { last });
         }
-        Session::new(self.share.group().id(), messages, commitments).ok()
+        let session = Session::new(self.share.group().id(), messages, commitments).ok()?;
+        let kept = (value.clone(), session.clone());
+        self.ceremony.as_mut()?.sessions.insert((attempt, stage), kept);
+        Some(session)
     }
 
     /// The manifest that is being signed, if any.

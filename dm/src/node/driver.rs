@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bftkv::protocol::Entry;
 use bftkv::{CertifiedEntry, Client, GetOptions, NodeId, Policy, PutOptions, Value, Variable};
@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{interval, sleep};
 
 use crate::agree::{
-    Action, Content, Council, Dm, Hash, Link, Manifest, Member, Memory, Status, Topic,
+    Action, Content, Council, Dm, Hash, Link, Manifest, Member, Memory, Refusal, Status, Topic,
 };
 
 use super::work::{Signed, ZoneWork};
@@ -45,6 +45,8 @@ pub struct Driver {
     arriving: Mutex<Option<mpsc::UnboundedReceiver<(Topic, Vec<u8>)>>>,
     committed: mpsc::UnboundedSender<Committed>,
     awake: Notify,
+    /// The member has been told something, so that it may vote for what it could not before.
+    told: Condvar,
     /// The serial of the newest signed zone.
     done: AtomicU32,
 }
@@ -60,7 +62,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// How often the source is read, whether or not anything is under way.
 const POLL: Duration = Duration::from_secs(1);
 /// How long one try to write may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a vote waits for what it needs. A refusal would count for that whole try.
+const NOT_YET: Duration = Duration::from_secs(6);
 /// How often it is tried while its serial is not over.
 const TRIES: u32 = 60;
 
@@ -89,6 +93,7 @@ impl Driver {
             arriving: Mutex::new(Some(arriving)),
             committed,
             awake: Notify::new(),
+            told: Condvar::new(),
             done: AtomicU32::new(0),
         })
     }
@@ -142,7 +147,10 @@ impl Driver {
             tokio::select! {
                 _ = arriving.recv_many(&mut certified, 64) => {}
                 _ = ticks.tick() => {}
-                _ = polls.tick() => self.read(&source),
+                _ = polls.tick() => {
+                    tracing::debug!(status = ?self.status(), "how it stands");
+                    self.read(&source);
+                }
                 () = self.awake.notified() => {}
             }
             let this = Arc::clone(&self);
@@ -159,12 +167,14 @@ impl Driver {
             member.handle_certified(topic, value, now());
         }
         member.handle_tick(now());
+        self.told.notify_all();
         std::iter::from_fn(|| member.poll()).collect()
     }
 
     fn act(self: &Arc<Self>, action: Action<Signed>, source: &Arc<dyn Source>) {
         match action {
             Action::Publish { topic, value } => {
+                tracing::debug!(%topic, "to be written");
                 tokio::spawn(Arc::clone(self).write(topic, value));
             }
             Action::Poll => self.read(source),
@@ -265,7 +275,21 @@ impl Policy for Driver {
     fn may_sign(&self, entry: &Entry) -> Result<(), String> {
         let Some(topic) = self.place(entry)? else { return Ok(()) };
         let mut member = self.lock();
-        let judged = member.judge(topic, entry.value.as_bytes(), now());
+        let until = Instant::now() + NOT_YET;
+        let judged = loop {
+            let judged = member.judge(topic, entry.value.as_bytes(), now());
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || !matches!(judged, Err(Refusal::NotYet(_))) {
+                break judged;
+            }
+            // What the judging asked for is to be fetched meanwhile.
+            self.awake.notify_one();
+            let waited = self.told.wait_timeout(member, left);
+            (member, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        };
+        if let Err(refusal) = &judged {
+            tracing::debug!(%topic, %refusal, "no vote");
+        }
         // The vote leaves after this, so what it promises is on disk before.
         let kept = match &judged {
             Ok(Some(memory)) => remember(&self.memory, memory).map_err(|error| error.to_string()),
