@@ -418,7 +418,7 @@ fn everybody_else(
     certificates: &Certificates,
 ) -> Result<Configuration, Error> {
     let others = || Group::new(certificates.nodes().into_iter().filter(|id| id != me));
-    if others().next().is_none() {
+    if others().members().next().is_none() {
         return Err(Error::NotConfigured);
     }
     let made = Configuration::new(realm.realm()?, 1, vec![others()], others(), true);

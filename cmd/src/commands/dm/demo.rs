@@ -30,7 +30,7 @@ use crate::new_home::NewSettings;
 use crate::output::{self, Output};
 use crate::web::{self, Plan, Web};
 
-/// Show seven distribution masters in this process that publish one root zone.
+/// Show seven distribution masters in this process that publish one root zone. Unfinished.
 ///
 /// Seven DMs with a key of which four sign agree on the shipped root zone, sign it and serve it on
 /// loopback. Then one is stopped and another lies about a DS record, and the next real update is

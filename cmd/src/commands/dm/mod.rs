@@ -24,6 +24,8 @@ use crate::failure::Failure;
 /// What to do with keys in shares, and the zones that they sign.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DmCommand {
+    // Hidden until it has been seen to run to its end: docs/dm.md.
+    #[command(hide = true)]
     Demo(demo::DemoArgs),
     Keygen(keygen::KeygenArgs),
     /// Use the key that signs keys, off the machine that signs the zone.
