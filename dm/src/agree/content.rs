@@ -31,7 +31,7 @@ impl fmt::Debug for Hash {
     }
 }
 
-/// Paper: The plan, section 3.3.2, `<name, type, class>`: what an RRset is found by. The class is IN.
+/// Source: the plan (`docs/dm.md`), section 3.3.2, `<name, type, class>`: what an RRset is found by. The class is IN.
 ///
 /// The name is a list of labels from the top down, in lower case, each with its length before it,
 /// so that all of one delegation stand together.

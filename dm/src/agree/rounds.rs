@@ -284,7 +284,7 @@ impl<W: Work> Member<W> {
             Err(reason) => return self.trouble = Some(reason),
         };
         let value_size = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
-        let size: usize = delta.iter().map(|(_, value)| value_size(value) + 64).sum();
+        let size: usize = delta.values().map(|value| value_size(value) + 64).sum();
         let change = if size <= Manifest::MAX_DELTA {
             Change::Sets(delta)
         } else {

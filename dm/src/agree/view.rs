@@ -37,7 +37,7 @@ pub fn changes_of(delta: &Delta) -> Changes {
 
 /// What a DM sees, written once for each serial for which it takes part.
 ///
-/// Paper: The plan, section 3.3.2: each DM pulls the data independently; its values are to be confirmed.
+/// Source: the plan (`docs/dm.md`), section 3.3.2: each DM pulls the data independently; its values are to be confirmed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(clippy::exhaustive_structs, reason = "what stands in the bytes")]
 pub struct View {

@@ -19,6 +19,9 @@ use crate::agree::{
 
 use super::work::{Signed, ZoneWork};
 
+/// Values that other DMs have written, as they come.
+type Arriving = mpsc::UnboundedReceiver<(Topic, Vec<u8>)>;
+
 /// Where a DM sees the zone.
 pub trait Source: Send + Sync {
     /// What the zone is now, under which serial of the source. May block.
@@ -42,7 +45,7 @@ pub struct Driver {
     client: Client,
     memory: PathBuf,
     certified: mpsc::UnboundedSender<(Topic, Vec<u8>)>,
-    arriving: Mutex<Option<mpsc::UnboundedReceiver<(Topic, Vec<u8>)>>>,
+    arriving: Mutex<Option<Arriving>>,
     committed: mpsc::UnboundedSender<Committed>,
     awake: Notify,
     /// The member has been told something, so that it may vote for what it could not before.

@@ -41,7 +41,7 @@ impl Step {
 
     /// The records that are new, by set.
     #[must_use]
-    pub fn new(&self) -> &[(Key, RrSet)] {
+    pub fn added(&self) -> &[(Key, RrSet)] {
         &self.new
     }
 }

@@ -159,10 +159,7 @@ impl Responder {
 
 fn builder(limit: usize) -> MessageBuilder<Target> {
     // A new vector has room, so this does not fail.
-    let mut builder = match MessageBuilder::from_target(TreeCompressor::new(Vec::new())) {
-        Ok(builder) => builder,
-        Err(_) => unreachable!("an empty vector takes a header"),
-    };
+    let Ok(mut builder) = MessageBuilder::from_target(TreeCompressor::new(Vec::new()));
     builder.set_push_limit(limit);
     builder
 }
@@ -238,10 +235,7 @@ fn record<'a>(key: &'a Key, ttl: u32, rdata: &'a [u8]) -> Composed<'a> {
     // Data in a set have at most 65,000 bytes, so the empty ones never take their place.
     let data = UnknownRecordData::from_octets(key.rtype(), rdata);
     let data = data.or_else(|_| UnknownRecordData::from_octets(key.rtype(), [].as_slice()));
-    let data = match data {
-        Ok(data) => data,
-        Err(_) => unreachable!("no data are not too long"),
-    };
+    let Ok(data) = data else { unreachable!("no data are not too long") };
     (key.name().as_domain(), Class::IN, Ttl::from_secs(ttl), data)
 }
 
@@ -266,7 +260,8 @@ fn changes(
     steps: &[Arc<Step>],
 ) -> Result<Vec<AdditionalBuilder<Target>>, Rcode> {
     let records = |sets: &[(Key, RrSet)]| sets.iter().map(|(_, set)| set.len()).sum::<usize>();
-    let size: usize = steps.iter().map(|step| records(step.gone()) + records(step.new()) + 2).sum();
+    let size: usize =
+        steps.iter().map(|step| records(step.gone()) + records(step.added()) + 2).sum();
     if size >= zone.records() {
         return whole(message, zone);
     }
@@ -276,7 +271,7 @@ fn changes(
         out.put_soa(&step.from)?;
         step.gone().iter().try_for_each(|(key, set)| out.put(key, set))?;
         out.put_soa(&step.to)?;
-        step.new().iter().try_for_each(|(key, set)| out.put(key, set))?;
+        step.added().iter().try_for_each(|(key, set)| out.put(key, set))?;
     }
     if !steps.is_empty() {
         out.put_soa(zone)?;

@@ -26,7 +26,7 @@ fn dm(number: u8) -> Dm {
 /// time of its own. At the end all honest DMs have the same zones, and the last one is right.
 fn story(n: u8, seed: u64) {
     let b = usize::from((n - 1) / 3);
-    let k = b + 1 + seed as usize % (usize::from(n) - 2 * b);
+    let k = b + 1 + usize::try_from(seed).unwrap() % (usize::from(n) - 2 * b);
     let mut world = World::new(n, k.max(2), seed);
     for _ in 0..b {
         let who = dm(1 + u8::try_from(world.below(u64::from(n))).unwrap());
@@ -96,7 +96,7 @@ fn seven_dms_with_two_faults_publish_one_right_zone() {
 fn campaign() {
     let count = std::env::var("SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000);
     for seed in 1_000..1_000 + count {
-        story([4, 5, 7][seed as usize % 3], seed);
+        story([4, 5, 7][usize::try_from(seed).unwrap() % 3], seed);
     }
 }
 

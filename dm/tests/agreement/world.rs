@@ -200,7 +200,7 @@ impl World {
                 self.happen(event);
             }
             self.try_puts();
-            if self.now % 100 > 0 {
+            if !self.now.is_multiple_of(100) {
                 continue;
             }
             for dm in self.council.everyone() {

@@ -148,18 +148,30 @@ async fn tell(args: &DemoArgs, output: Output) -> Result<(), Failure> {
             say(output, format_args!("  {dm} saw something else for {delegation}: left out."))?;
         }
     }
+    let ran = begun.elapsed();
+    conclude(args, output, masters.into_values().chain(liar).collect(), &zone, ran).await
+}
+
+/// Writes the zone, goes on serving it if that is wanted, and stops the DMs.
+async fn conclude(
+    args: &DemoArgs,
+    output: Output,
+    masters: Vec<Master>,
+    zone: &Zone,
+    ran: Duration,
+) -> Result<(), Failure> {
     if let Some(path) = &args.out {
         fs::write(path, zone.to_string()).map_err(Failure::failed)?;
         say(output, format_args!("written: {}", path.display()))?;
     }
     if args.serve {
-        for master in masters.values() {
+        for master in &masters {
             let at = master.server.local_addr();
             say(output, format_args!("  dig @{} -p {} . AXFR", at.ip(), at.port()))?;
         }
         tokio::signal::ctrl_c().await.map_err(Failure::failed)?;
     }
-    for mut master in masters.into_values().chain(liar) {
+    for mut master in masters {
         master.task.abort();
         if let Some(running) = master.running.take() {
             running.shutdown().await?;
@@ -167,7 +179,7 @@ async fn tell(args: &DemoArgs, output: Output) -> Result<(), Failure> {
         master.server.shutdown().await;
     }
     if output.is_json() {
-        let told = serde_json::json!({ "serial": zone.serial(), "seconds": begun.elapsed().as_secs_f32() });
+        let told = serde_json::json!({ "serial": zone.serial(), "seconds": ran.as_secs_f32() });
         output::raw(format!("{told}\n").as_bytes())?;
     }
     Ok(())
