@@ -1,6 +1,6 @@
 //! Who depends on whom, and that every crate has the lints of the house.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use serde_json::Value;
@@ -77,6 +77,41 @@ fn an_arrow_up_or_sideways_is_found() {
     assert_eq!(wrong_edges(&edge("bftkv-wot", "bftkv-storage")).len(), 1);
     assert_eq!(wrong_edges(&edge("bftkv-threshold", "bftkv-protocol")).len(), 1);
     assert!(!wrong_edges(&edge("bftkv-unheard-of", "bftkv-wot")).is_empty());
+}
+
+/// Every package of a build with its features, one line each.
+fn features(of: &[&str]) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--locked",
+            "--offline",
+            "--prefix",
+            "none",
+            "--no-dedupe",
+            "-f",
+            "{p} [{f}]",
+        ])
+        .args(of)
+        .current_dir(tree::root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| line.replace(" (proc-macro)", ""))
+        .collect()
+}
+
+/// A newcomer runs the demo, then the tests: whatever has other features in the second build is
+/// compiled once more with everything above it, Sequoia included.
+#[test]
+fn the_demo_and_the_tests_compile_everything_once() {
+    let tests = features(&["--workspace"]);
+    let program = features(&["-p", "bftkv-cmd", "-e", "normal,build"]);
+    assert!(program.iter().any(|line| line.starts_with("sequoia-openpgp")), "no tree was read");
+    let twice = program.difference(&tests).map(|line| format!("compiled twice: {line}"));
+    assert_none(&twice.collect::<Vec<_>>());
 }
 
 /// Who enables the feature that lets bugs be planted.
