@@ -322,6 +322,37 @@ mod tests {
     }
 
     #[test]
+    fn an_expired_key_has_no_edges_and_no_messages_but_what_it_signed_stays_valid() {
+        let hour = Duration::from_secs(3600);
+        let short = super::new_key("a (http://h:1)").unwrap().set_validity_period(hour);
+        let a = super::generate(short.add_authentication_subkey(), None).unwrap().key;
+        let b = generate("b (http://h:2)").key;
+        let (of_a, of_b) =
+            (Address::new("http://h:1").unwrap(), Address::new("http://h:2").unwrap());
+        let forever = Statement::Certify { valid_for: None };
+        let certified_a = b.certify(a.certificate_bytes(), &of_a, forever).unwrap();
+        let certified_b = a.certify(b.certificate_bytes(), &of_b, forever).unwrap();
+        let signature = a.sign(Purpose::Share, b"m").unwrap();
+        for (later, is_alive) in [(Duration::ZERO, true), (hour + hour, false)] {
+            let time = SystemTime::now() + later;
+            let ring =
+                Keyring::new(KeyringOptions { time: Some(time), ..KeyringOptions::default() });
+            ring.add_stranger(&certified_a).unwrap();
+            ring.add_stranger(&certified_b).unwrap();
+            let certificate = ring.certificate(a.id()).unwrap();
+            let standing = if is_alive { Standing::Valid } else { Standing::Expired };
+            assert_eq!(certificate.standing(time), standing);
+            assert_eq!(ring.graph().certifies(a.id(), b.id()), is_alive, "what it certified");
+            assert_eq!(ring.graph().certifies(b.id(), a.id()), is_alive, "who certified it");
+            assert_eq!(ring.url(a.id()).is_some(), is_alive, "whether it is a node");
+            let sealed = crate::Sealer::new(ring.clone(), b.clone()).seal(&[a.id().clone()], b"x");
+            assert_eq!(sealed.is_ok(), is_alive, "whether messages are sealed to it: {sealed:?}");
+            let verdict = ring.verify(a.id(), Purpose::Share, b"m", &signature);
+            assert_eq!(verdict, Ok(()), "rule R4");
+        }
+    }
+
+    #[test]
     fn the_file_of_a_revocation_explains_itself_and_can_be_read() {
         let new = generate("a <a@b.c>");
         let text = new.revocation_file().unwrap();
