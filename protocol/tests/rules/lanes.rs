@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bftkv_protocol::client::{Lanes, Lost};
 use bftkv_protocol::{
-    Answer, ConfigurationDigest, MAX_PARTS, NodeId, Outcome, Part, Refusal, Request, Response,
-    Value, answer_many,
+    Answer, ConfigurationDigest, Entry, MAX_PARTS, NodeId, Outcome, Part, Refusal, Request,
+    Response, Value, answer_many,
 };
 use proptest::prelude::*;
 
@@ -16,9 +16,8 @@ fn read(name: &str) -> Part {
 }
 
 fn store(value: Value) -> Part {
-    let mut entry = entry(&ALICE, "x", 1, "v");
-    entry.value = value;
-    Part::Store { entry: certified(&one_group(), entry) }
+    let entry = Entry { value, ..entry(ALICE, 1, "v") };
+    Part::Store { entry: certified(entry, &one_group()) }
 }
 
 fn digest() -> ConfigurationDigest {
