@@ -112,12 +112,12 @@ async fn puts_at_once_share_signatures_and_each_has_its_own_outcome() {
         let batched = |share: &bftkv::protocol::SignatureShare| share.signature.is_batched();
         by_members += usize::from(entry.collective.shares().iter().any(batched));
         let file = ProofFile::new(entry.clone()).to_bytes();
-        let proof = ProofFile::verify(&file, &known, bob.certificates().keys()).unwrap();
+        let proof = ProofFile::verify(&file, &known, bob.certificates().keyring()).unwrap();
         assert_eq!(*proof.entry(), entry);
         let mut other = entry;
         other.signed.entry.value = value("what nobody signed");
         let file = ProofFile::new(other).to_bytes();
-        ProofFile::verify(&file, &known, bob.certificates().keys()).unwrap_err();
+        ProofFile::verify(&file, &known, bob.certificates().keyring()).unwrap_err();
     }
     assert!(by_writer >= 10 && by_members >= 10, "{by_writer} and {by_members} of 31 are batched");
     for node in nodes {
