@@ -57,6 +57,7 @@ mod random;
 mod record_file;
 mod revoked;
 mod signed_file;
+mod together;
 
 pub use bftkv_protocol as protocol;
 pub use bftkv_roaming as roaming;

@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bftkv_protocol::client::Lost;
-use bftkv_protocol::{Answer, NodeId, Refusal, Request, Response, Sign, SignatureBytes};
+use bftkv_protocol::{
+    Answer, NodeId, PartAnswer, PartOutcome, Refusal, Request, Response, Sign, SignatureBytes,
+    SignatureShare,
+};
 use bftkv_transport::{AskOptions, Fault, Peer, Transport, TransportError, TransportRefusal};
 use bftkv_wot::OwnKey;
 use tokio::sync::mpsc;
@@ -161,9 +164,7 @@ impl Peers {
         let keyring = self.parts.certificates.keyring();
         let is_by_unknown_key = |own: &SignatureBytes| !keyring.holds_maker(node, own);
         match Mend::for_answer(answer) {
-            None if own_signature(node, answer).is_some_and(is_by_unknown_key) => {
-                Some(Mend::Refresh)
-            }
+            None if own_signatures(node, answer).any(is_by_unknown_key) => Some(Mend::Refresh),
             mend => mend,
         }
     }
@@ -272,17 +273,27 @@ impl Mend {
 }
 
 /// What the node itself has signed in its answer.
-fn own_signature<'a>(
-    node: &NodeId,
+fn own_signatures<'a>(
+    node: &'a NodeId,
     answer: &'a Result<Response, TransportError>,
-) -> Option<&'a SignatureBytes> {
-    match answer.as_ref().ok()?.outcome.as_ref().ok()? {
-        Answer::Time { signature, .. } => signature.as_ref(),
-        Answer::Share(share) | Answer::Vote(Some(share)) if share.signer == *node => {
-            Some(&share.signature)
-        }
+) -> impl Iterator<Item = &'a SignatureBytes> {
+    let answer = answer.as_ref().ok().and_then(|response| response.outcome.as_ref().ok());
+    let (one, parts) = match answer {
+        Some(Answer::Time { signature, .. }) => (signature.as_ref(), None),
+        Some(Answer::Share(share) | Answer::Vote(Some(share))) => (of_signer(node, share), None),
+        Some(Answer::Many(parts)) => (None, Some(parts)),
+        _ => (None, None),
+    };
+    let of_part = |part: &'a PartOutcome| match part {
+        Ok(PartAnswer::Time { signature, .. }) => signature.as_ref(),
+        Ok(PartAnswer::Share(share)) => of_signer(node, share),
         _ => None,
-    }
+    };
+    one.into_iter().chain(parts.into_iter().flatten().filter_map(of_part))
+}
+
+fn of_signer<'a>(node: &NodeId, share: &'a SignatureShare) -> Option<&'a SignatureBytes> {
+    (share.signer == *node).then_some(&share.signature)
 }
 
 /// Only what the node itself signed can be held against it.

@@ -49,16 +49,17 @@ pub enum Part {
     },
 }
 
-impl Part {
-    /// The request as a part; `None` if it is none that may be asked together with others.
-    #[must_use]
-    pub fn of(request: &Request) -> Option<Self> {
-        match request.clone() {
-            Request::Time { variable, evidence } => Some(Self::Time { variable, evidence }),
-            Request::Sign { entry, evidence } => Some(Self::Sign { entry, evidence }),
-            Request::Store { entry } => Some(Self::Store { entry }),
-            Request::Read { variable, at } => Some(Self::Read { variable, at }),
-            _ => None,
+impl TryFrom<Request> for Part {
+    type Error = Request;
+
+    /// The request as a part; given back if it is none that may be asked together with others.
+    fn try_from(request: Request) -> Result<Self, Request> {
+        match request {
+            Request::Time { variable, evidence } => Ok(Self::Time { variable, evidence }),
+            Request::Sign { entry, evidence } => Ok(Self::Sign { entry, evidence }),
+            Request::Store { entry } => Ok(Self::Store { entry }),
+            Request::Read { variable, at } => Ok(Self::Read { variable, at }),
+            other => Err(other),
         }
     }
 }

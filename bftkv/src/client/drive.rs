@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::inner::Inner;
+use super::lanes::Asker;
+use super::notes::Note;
 
 /// What happened, as far as a state machine cares.
 pub(super) enum Event {
@@ -53,24 +55,34 @@ pub(super) async fn drive(machine: &mut (dyn Machine + Send), inner: &Arc<Inner>
 fn perform(action: Action, inner: &Arc<Inner>, events: &mpsc::UnboundedSender<Event>) {
     let (inner, events) = (Arc::clone(inner), events.clone());
     match action {
-        Action::Send { round, to, request } => {
-            let event = move |node, response| Event::Response(round, node, response);
-            tokio::spawn(send(event, to, *request, inner, events));
-        }
+        Action::Send { round, to, request } => match Part::try_from(*request) {
+            Ok(part) => {
+                let asker = Asker { round, events, since: Instant::now().into_std() };
+                inner.lanes.send(&inner, &asker, &to, &part);
+            }
+            Err(request) => {
+                let event = move |node, response| Event::Response(round, node, response);
+                tokio::spawn(send(event, to, request, inner, events));
+            }
+        },
+        Action::Reserve(entry) => inner.note(Note::Reserve(*entry, events)),
+        Action::RecordAssembled(attempt) => inner.note(Note::Assembled(attempt, events)),
+        Action::Settle(attempt) => inner.note(Note::Settled(attempt)),
+        other => perform_aside(other, &inner, events, Event::Fetched, Event::Refreshed),
+    }
+}
+
+/// Starts what no two operations share.
+pub(super) fn perform_aside<E: Send + 'static>(
+    action: Action,
+    inner: &Arc<Inner>,
+    events: mpsc::UnboundedSender<E>,
+    fetched: impl FnOnce(BTreeSet<NodeId>) -> E + Send + 'static,
+    refreshed: impl FnOnce(Arc<Configurations>) -> E + Send + 'static,
+) {
+    let inner = Arc::clone(inner);
+    match action {
         Action::Post { to, request } => inner.peers.post(to, *request),
-        Action::Reserve(entry) => {
-            tokio::task::spawn_blocking(move || {
-                let _ = events.send(Event::Reserved(inner.reserve(*entry)));
-            });
-        }
-        Action::RecordAssembled(attempt) => {
-            tokio::task::spawn_blocking(move || {
-                let _ = events.send(Event::Recorded(inner.record_assembled(&attempt)));
-            });
-        }
-        Action::Settle(attempt) => {
-            tokio::task::spawn_blocking(move || inner.settle(&attempt));
-        }
         Action::Abandon { to, attempt, evidence } => {
             let work = Arc::clone(&inner).abandon(to, attempt, evidence);
             inner.peers.in_background(work);
@@ -78,13 +90,13 @@ fn perform(action: Action, inner: &Arc<Inner>, events: &mpsc::UnboundedSender<Ev
         Action::Fetch(ids) => {
             tokio::spawn(async move {
                 let answered = inner.fetch(ids).await;
-                let _ = events.send(Event::Fetched(answered));
+                let _ = events.send(fetched(answered));
             });
         }
         Action::Refresh => {
             tokio::spawn(async move {
                 if let Some(known) = inner.refresh().await {
-                    let _ = events.send(Event::Refreshed(known));
+                    let _ = events.send(refreshed(known));
                 }
             });
         }
@@ -94,7 +106,7 @@ fn perform(action: Action, inner: &Arc<Inner>, events: &mpsc::UnboundedSender<Ev
 }
 
 /// Whether it goes on in the background when nobody waits any more.
-fn is_store(request: &Request) -> bool {
+pub(super) fn is_store(request: &Request) -> bool {
     match request {
         Request::Store { .. } => true,
         Request::Many(parts) => parts.iter().any(|part| matches!(part, Part::Store { .. })),

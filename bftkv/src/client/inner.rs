@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use bftkv_protocol::client::Reserve;
+use bftkv_protocol::client::{ReadOptions, Reserve};
 use bftkv_protocol::{
     Abandon, Address, Answer, Configuration, Configurations, Entry, EntryId, EquivocationProof,
     Evidence, Group, NodeId, ProofError, Purpose, Request, Response, Sign, SignedEntry, Verify,
@@ -14,6 +14,9 @@ use bftkv_storage::{ReserveError, WriterLog};
 use bftkv_wot::OwnKey;
 use tokio::sync::mpsc;
 
+use super::GetOptions;
+use super::lanes::Lanes;
+use super::notes::Notes;
 use super::pace::Pace;
 use crate::config::{ClientConfig, RealmConfig};
 use crate::peers::{Heard, Patience, Peers};
@@ -37,6 +40,8 @@ pub(super) struct Inner {
     pub(super) file: RecordFile,
     pub(super) began: Instant,
     pub(super) pace: Pace,
+    pub(super) lanes: Lanes,
+    pub(super) notes: Notes,
 }
 
 impl Inner {
@@ -125,25 +130,8 @@ impl Inner {
 
     // ----- the writer's own memory and key -----
 
-    /// Signs under the lock of the home, and remembers what was signed before it leaves.
-    pub(super) fn reserve(&self, entry: Entry) -> Result<SignedEntry, Reserve> {
-        let (variable, timestamp) = (entry.variable.clone(), entry.timestamp);
-        let mut signed = None;
-        let make = || -> Result<_, String> {
-            let bytes = entry.signed_bytes();
-            let packet = self.key.sign(Purpose::Entry, &bytes).map_err(|e| e.to_string())?;
-            let made = SignedEntry { entry, signature: WriterSignature::new(packet) };
-            let hash = made.hash();
-            signed = Some(made);
-            Ok(hash)
-        };
-        match self.memory.reserve(&variable, timestamp, make) {
-            Ok(_) => signed.ok_or_else(|| Reserve::Failed("nothing was signed".to_owned())),
-            Err(error) => Err(not_reserved(error)),
-        }
-    }
-
-    /// As [`Inner::reserve`] for many entries, all under one signature of theirs.
+    /// Signs under the lock of the home, and remembers what was signed before it leaves. What is
+    /// more than one entry has one signature.
     pub(super) fn reserve_many(
         &self,
         entries: Vec<Entry>,
@@ -174,7 +162,7 @@ impl Inner {
         Ok(each.collect())
     }
 
-    /// As [`Inner::record_assembled`] for many attempts.
+    /// Notes that the attempts have S: for each whether it may be used.
     pub(super) fn record_all_assembled(&self, attempts: &[EntryId]) -> Vec<Result<(), String>> {
         match self.memory.assembled_many(attempts) {
             Ok(each) => each.into_iter().map(|one| one.map_err(|e| e.to_string())).collect(),
@@ -188,7 +176,7 @@ impl Inner {
         }
     }
 
-    /// As [`Inner::leftovers`], of many variables.
+    /// Attempts on the variables that a crashed process of this home left behind.
     pub(super) fn leftovers_of(
         &self,
         variables: &BTreeSet<bftkv_protocol::Variable>,
@@ -199,22 +187,10 @@ impl Inner {
         })
     }
 
-    pub(super) fn record_assembled(&self, attempt: &EntryId) -> Result<(), String> {
-        self.memory.assembled(attempt).map_err(|error| error.to_string())
-    }
-
-    pub(super) fn settle(&self, attempt: &EntryId) {
+    fn settle(&self, attempt: &EntryId) {
         if let Err(error) = self.memory.settled(attempt) {
             tracing::warn!(%error, "cannot note that an attempt is settled");
         }
-    }
-
-    /// Attempts on the variable that a crashed process of this home left behind.
-    pub(super) fn leftovers(&self, variable: &bftkv_protocol::Variable) -> Vec<EntryId> {
-        self.memory.abandonable(variable).unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot look for abandoned attempts");
-            Vec::new()
-        })
     }
 
     /// Gives an attempt up: first on the own disk, so that it can never be assembled, then at the
@@ -325,6 +301,19 @@ impl Inner {
         // Without randomness writers would only wait in step.
         let _ = getrandom::fill(&mut bytes);
         u64::from_le_bytes(bytes)
+    }
+
+    /// How to read until then.
+    pub(super) fn read_options(&self, options: GetOptions, deadline: Duration) -> ReadOptions {
+        ReadOptions {
+            at: options.at,
+            consistency: options.consistency.unwrap_or_else(|| self.settings.consistency.into()),
+            proof: options.proof,
+            cut: self.cut(),
+            hedge: self.pace.hedge(Instant::now()),
+            deadline,
+            round_timeout: self.settings.round(),
+        }
     }
 
     /// When an operation that begins now gives up.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bftkv_protocol::client::{
-    Action, ClientError, Found, Lost, Many, ManyAction, Options, Problem, Read, ReadOptions,
-    Reserve, Single, Write, Written,
+    ClientError, Found, Lost, Many, ManyAction, Options, Problem, Read, Reserve, Single, Write,
+    Written,
 };
 use bftkv_protocol::{
     Configurations, Entry, EntryId, MAX_PARTS, NodeId, Response, Sign, SignedEntry, Value, Variable,
@@ -16,7 +16,7 @@ use bftkv_protocol::{
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-use super::drive::send;
+use super::drive::{perform_aside, send};
 use super::inner::Inner;
 use super::{Client, GetOptions, PutOptions};
 use crate::Error;
@@ -150,15 +150,7 @@ impl Client {
         get: GetOptions,
     ) -> Result<Vec<Each<Found>>, Error> {
         let inner = &self.inner;
-        let options = ReadOptions {
-            at: get.at,
-            consistency: get.consistency.unwrap_or_else(|| inner.settings.consistency.into()),
-            proof: get.proof,
-            cut: inner.cut(),
-            hedge: inner.pace.hedge(Instant::now()),
-            deadline: inner.deadline(get.deadline),
-            round_timeout: inner.settings.round(),
-        };
+        let options = inner.read_options(get, inner.deadline(get.deadline));
         let (known, now) = (inner.configurations()?, inner.now());
         let start =
             |name: &Variable| Read::start(now, Arc::clone(&known), name.clone(), options.clone());
@@ -236,7 +228,10 @@ fn perform(action: ManyAction, inner: &Arc<Inner>, events: &mpsc::UnboundedSende
         ManyAction::Settle(attempts) => {
             tokio::task::spawn_blocking(move || inner.settle_all(&attempts));
         }
-        ManyAction::One(index, action) => perform_one(index, *action, inner, events),
+        ManyAction::One(index, action) => {
+            let fetched = move |answered| Event::Fetched(index, answered);
+            perform_aside(*action, &inner, events, fetched, Event::Refreshed);
+        }
         other => tracing::error!(?other, "an action of the protocol is not known here"),
     }
 }
@@ -251,34 +246,4 @@ fn reserve(
         Err(error) => indices.iter().map(|_| Err(error.clone())).collect(),
     };
     indices.into_iter().zip(reserved).collect()
-}
-
-fn perform_one(
-    index: usize,
-    action: Action,
-    inner: Arc<Inner>,
-    events: mpsc::UnboundedSender<Event>,
-) {
-    match action {
-        Action::Post { to, request } => inner.peers.post(to, *request),
-        Action::Abandon { to, attempt, evidence } => {
-            let work = Arc::clone(&inner).abandon(to, attempt, evidence);
-            inner.peers.in_background(work);
-        }
-        Action::Fetch(ids) => {
-            tokio::spawn(async move {
-                let answered = inner.fetch(ids).await;
-                let _ = events.send(Event::Fetched(index, answered));
-            });
-        }
-        Action::Refresh => {
-            tokio::spawn(async move {
-                if let Some(known) = inner.refresh().await {
-                    let _ = events.send(Event::Refreshed(known));
-                }
-            });
-        }
-        Action::Accuse(proof) => inner.accuse(proof),
-        other => tracing::error!(?other, "an action of the protocol is not known here"),
-    }
 }

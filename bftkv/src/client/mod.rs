@@ -2,8 +2,10 @@
 
 mod drive;
 mod inner;
+mod lanes;
 mod many;
 mod members;
+mod notes;
 mod pace;
 mod passwords;
 mod refresh;
@@ -15,7 +17,7 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use bftkv_protocol::client::{
-    Consistency, Found, ListVersions, Options, Problem, Read, ReadOptions, Write, Written,
+    Consistency, Found, ListVersions, Options, Problem, Read, Write, Written,
 };
 use bftkv_protocol::{Answer, Configuration, NodeId, Response, Sign, Timestamp, Value, Variable};
 use bftkv_storage::WriterLog;
@@ -24,6 +26,8 @@ use bftkv_wot::OwnKey;
 
 use self::drive::drive;
 use self::inner::Inner;
+use self::lanes::Lanes;
+use self::notes::Notes;
 pub(crate) use self::refresh::known_configurations;
 
 pub use self::members::{ChangeFailure, ChangeProgress, MemberStatus, Place};
@@ -155,6 +159,8 @@ impl Client {
             file,
             began: Instant::now(),
             pace: Pace::beginning_with(Inner::seed()),
+            lanes: Lanes::default(),
+            notes: Notes::default(),
         };
         let client = Self { inner: Arc::new(inner) };
         if !is_known && client.inner.derive().is_err() {
@@ -253,11 +259,7 @@ impl Client {
         deadline: Duration,
     ) -> Result<Written, Error> {
         let inner = &self.inner;
-        let leftovers = {
-            let (inner, variable) = (Arc::clone(inner), variable.clone());
-            let look = move || inner.leftovers(&variable);
-            tokio::task::spawn_blocking(look).await.unwrap_or_default()
-        };
+        let leftovers = inner.leftovers(variable).await;
         let options = Options {
             me: inner.key.id().clone(),
             owner: inner.owner()?,
@@ -297,15 +299,7 @@ impl Client {
         deadline: Duration,
     ) -> Result<Found, Error> {
         let inner = &self.inner;
-        let read_options = ReadOptions {
-            at: options.at,
-            consistency: options.consistency.unwrap_or_else(|| inner.settings.consistency.into()),
-            proof: options.proof,
-            cut: inner.cut(),
-            hedge: inner.pace.hedge(Instant::now()),
-            deadline,
-            round_timeout: inner.settings.round(),
-        };
+        let read_options = inner.read_options(options, deadline);
         let known = inner.configurations()?;
         let mut read = Read::start(inner.now(), known, variable.clone(), read_options);
         drive(&mut read, inner).await;

@@ -18,12 +18,13 @@ use bftkv_protocol::{
 use bftkv_wot::{OwnKey, QuorumCertificates};
 
 use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
 
 use super::members::{Members, Serving};
 use super::policy::Policy;
 use super::revocation::Revocation;
-use super::together::Together;
 use crate::Certificates;
+use crate::together::Together;
 
 /// How many requests work at once, each with a value of up to a MiB in its hands; the others wait
 /// with what they brought. Enough that commits are grouped well.
@@ -114,7 +115,7 @@ impl Core {
             return self.answer_many(parts, &sender, serving).await;
         }
         let stored = self.to_be_told(&request);
-        self.ask_policy(&sender, &request, &serving).await?;
+        allowed(self.ask_policy(&sender, &request, &serving)).await?;
         // The semaphore is never closed.
         let working = self.working.acquire().await.map_err(|_| Refusal::Busy)?;
         let begun = self.begin(&sender, request, &serving);
@@ -138,14 +139,19 @@ impl Core {
         let mut asked = Vec::with_capacity(parts.len());
         for part in parts {
             let request: Request = part.into();
-            let allowed = self.ask_policy(sender, &request, &serving).await;
-            asked.push((self.to_be_told(&request), allowed.map(|()| request)));
+            let told = self.to_be_told(&request);
+            asked.push((told, self.ask_policy(sender, &request, &serving), request));
+        }
+        let mut judged = Vec::with_capacity(asked.len());
+        // The program looks at all of them at once.
+        for (told, verdict, request) in asked {
+            judged.push((told, allowed(verdict).await.map(|()| request)));
         }
         // The semaphore is never closed.
         let working = self.working.acquire().await.map_err(|_| Refusal::Busy)?;
         let begin = |request| self.begin(sender, request, &serving);
         let begun: Vec<(Option<Told>, Begun)> =
-            asked.into_iter().map(|(stored, request)| (stored, request.and_then(begin))).collect();
+            judged.into_iter().map(|(stored, request)| (stored, request.and_then(begin))).collect();
         self.work();
         drop((working, serving));
         let mut outcomes = Vec::with_capacity(begun.len());
@@ -167,19 +173,18 @@ impl Core {
 
     /// Lets the embedding program have its say about what is to be signed. A request that the rules
     /// refuse anyway does not reach it.
-    async fn ask_policy(
+    fn ask_policy(
         &self,
         sender: &NodeId,
         request: &Request,
         serving: &Serving,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<Verdict>, Refusal> {
         let (Request::Sign { entry, .. }, Some(policy)) = (request, self.policy.get()) else {
-            return Ok(());
+            return Ok(None);
         };
         self.admit(sender, request.clone(), serving.configurations())?;
         let (policy, entry) = (Arc::clone(policy), entry.entry.clone());
-        let asked = tokio::task::spawn_blocking(move || policy.may_sign(&entry));
-        asked.await.unwrap_or_else(|error| Err(error.to_string())).map_err(Refusal::Declined)
+        Ok(Some(tokio::task::spawn_blocking(move || policy.may_sign(&entry))))
     }
 
     /// Lets the embedding program have its say from now on. False if there is one already.
@@ -335,9 +340,12 @@ impl Core {
                 note_failure(&page);
                 lock(&self.server).handle_recalled(ticket, page);
             }
-            ServerAction::Persist { ticket, batch } => self.commits.add((ticket, batch)),
+            ServerAction::Persist { ticket, batch } => {
+                // Whoever performs actions takes a turn afterwards, see `Core::work`.
+                let _ = self.commits.add((ticket, batch));
+            }
             ServerAction::Reply { ticket, reply: Reply::Share(statement) } => {
-                self.shares.add((ticket, statement));
+                let _ = self.shares.add((ticket, statement));
             }
             ServerAction::Reply { ticket, reply } => self.reply(ticket, self.sign(reply)),
             ServerAction::Accuse(proof) => self.revocation.convict(proof),
@@ -380,6 +388,14 @@ impl Core {
             _ => Err(Refusal::Malformed),
         }
     }
+}
+
+/// What the embedding program says, when it has made up its mind.
+type Verdict = JoinHandle<Result<(), String>>;
+
+async fn allowed(asked: Result<Option<Verdict>, Refusal>) -> Result<(), Refusal> {
+    let Some(verdict) = asked? else { return Ok(()) };
+    verdict.await.unwrap_or_else(|error| Err(error.to_string())).map_err(Refusal::Declined)
 }
 
 /// A request that the machine has, or why not.

@@ -11,7 +11,6 @@ mod recovery;
 mod repairs;
 mod revocation;
 mod service;
-mod together;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::lanes::part_responses;
 use super::{Action, Lost, Read, Reserve, Round, Write};
 use crate::{
-    Answer, Configurations, Entry, EntryId, MAX_PARTS, MAX_PARTS_BYTES, NodeId, Part, Request,
-    Response, SignedEntry, Verify, encode,
+    Configurations, Entry, EntryId, MAX_PARTS, MAX_PARTS_BYTES, NodeId, Part, Request, Response,
+    SignedEntry, Verify, encode,
 };
 
 /// One operation among many: [`Write`] or [`Read`].
@@ -159,25 +160,10 @@ impl<M: Single> Many<M> {
             }
             Some(Sent::Parts(items)) => items.clone(),
         };
-        let (configuration, outcomes) = match response {
-            Ok(Response { configuration, outcome: Ok(Answer::Many(list)) })
-                if !list.is_empty() && list.len() <= items.len() =>
-            {
-                (configuration, list)
-            }
-            Ok(Response { configuration, outcome: Err(refusal) }) => {
-                let all = items.iter().map(|_| Err(refusal.clone())).collect();
-                (configuration, all)
-            }
-            Ok(Response { outcome: Ok(_), .. }) => {
-                return self.tell_all(now, from, &items, Lost::Lied, keys);
-            }
-            Err(lost) => return self.tell_all(now, from, &items, lost, keys),
-        };
+        let outcomes = part_responses(response, items.len());
         let rest = items.get(outcomes.len()..).unwrap_or_default().to_vec();
         for (item, outcome) in items.iter().zip(outcomes) {
-            let response = Response { configuration, outcome: outcome.map(Answer::from) };
-            self.tell(now, from, item, Ok(response), keys);
+            self.tell(now, from, item, outcome, keys);
         }
         if !rest.is_empty() {
             self.send(BTreeSet::from([from.clone()]), rest);
@@ -247,17 +233,6 @@ impl<M: Single> Many<M> {
         });
     }
 
-    fn tell_all(
-        &mut self,
-        now: Duration,
-        from: &NodeId,
-        items: &[Item],
-        lost: Lost,
-        keys: &dyn Verify,
-    ) {
-        items.iter().for_each(|item| self.tell(now, from, item, Err(lost), keys));
-    }
-
     /// Asks the operations what they want, and puts together what goes together.
     fn gather(&mut self) {
         let mut sends: BTreeMap<BTreeSet<NodeId>, Vec<Item>> = BTreeMap::new();
@@ -266,12 +241,13 @@ impl<M: Single> Many<M> {
             let Some(operation) = self.operations.get_mut(index) else { continue };
             while let Some(action) = operation.poll() {
                 match action {
-                    Action::Send { round, to, request } => match Part::of(&request) {
-                        Some(part) => {
+                    Action::Send { round, to, request } => match Part::try_from(*request) {
+                        Ok(part) => {
                             let item = Item { operation: index, round, part };
                             sends.entry(to).or_default().push(item);
                         }
-                        None => {
+                        Err(request) => {
+                            let request = Box::new(request);
                             let message = next(&mut self.messages);
                             self.sent.insert(message, Sent::Alone(index, round));
                             self.actions.push_back(ManyAction::Send { message, to, request });

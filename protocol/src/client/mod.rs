@@ -18,6 +18,7 @@ mod catch_up;
 mod error;
 mod hedge;
 mod jitter;
+mod lanes;
 mod many;
 mod read;
 mod refused;
@@ -33,6 +34,7 @@ pub use catch_up::{
 };
 pub use error::{ClientError, Fault, Phase, Problem};
 pub use hedge::Hedge;
+pub use lanes::{Departure, Lanes};
 pub use many::{Many, ManyAction, Single};
 pub use read::{Found, Read, ReadOptions};
 pub use repair::{Repair, RepairOptions, Repaired};

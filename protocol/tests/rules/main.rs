@@ -21,6 +21,7 @@ mod codec;
 mod desk;
 mod fixtures;
 mod hedge;
+mod lanes;
 mod many;
 mod member;
 mod old_versions;

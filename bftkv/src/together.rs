@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// meanwhile waits for the next turn. So what comes alone is done at once, and under load a turn
 /// takes as many as came during the one before.
 #[derive(Debug)]
-pub(super) struct Together<T> {
+pub(crate) struct Together<T> {
     state: Mutex<State<T>>,
     /// The most that one turn takes.
     most: usize,
@@ -19,18 +19,21 @@ struct State<T> {
 }
 
 impl<T> Together<T> {
-    pub(super) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self { state: Mutex::new(State { waiting: Vec::new(), is_busy: false }), most }
     }
 
-    /// Adds something. Whoever adds takes a [`Together::turn`] afterwards.
-    pub(super) fn add(&self, item: T) {
-        self.lock().waiting.push(item);
+    /// Adds something. Whoever adds takes a [`Together::turn`] afterwards, or need not if somebody is
+    /// at it already, who will be back for another turn: tells whether nobody is.
+    pub(crate) fn add(&self, item: T) -> bool {
+        let mut state = self.lock();
+        state.waiting.push(item);
+        !state.is_busy
     }
 
     /// Does what waits, unless somebody is at it or nothing waits. Whoever did something comes back
     /// for another turn: what was added meanwhile relies on it.
-    pub(super) fn turn<R>(&self, work: impl FnOnce(Vec<T>) -> R) -> Option<R> {
+    pub(crate) fn turn<R>(&self, work: impl FnOnce(Vec<T>) -> R) -> Option<R> {
         let items: Vec<T> = {
             let mut state = self.lock();
             if state.is_busy || state.waiting.is_empty() {
