@@ -120,21 +120,6 @@ fn a_proof_ends_with_its_time_and_cannot_ask_for_more() {
     assert!(scene.show(ALICE, scene.proof.clone()).is_ok(), "just in time");
 }
 
-/// The password's key signs what its owner likes; longer than allowed it counts at no server.
-#[test]
-fn a_proof_that_is_signed_for_longer_is_refused() {
-    let mut scene = Scene::new();
-    let (record, keys, me) = (&scene.enrolled.record, &scene.enrolled.keys, &scene.host.me);
-    let honest = scene.proof.clone();
-    let again =
-        bftkv_roaming::prove(record, keys, LoginPurpose::Open, &node(ALICE), me, scene.proof.nonce);
-    assert_eq!(again, honest, "Ed25519 has no randomness");
-    for seconds in [LoginProof::MAX_SECONDS + 1, 0] {
-        let changed = LoginProof { seconds, ..honest.clone() };
-        scene.refuses(ALICE, changed, "another time than was signed");
-    }
-}
-
 #[test]
 fn a_proof_is_for_one_variable_and_one_record() {
     let mut scene = Scene::new();
