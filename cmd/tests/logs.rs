@@ -110,7 +110,7 @@ const PROTECTED: &str = "under-stones";
 /// A part of the share that a node keeps of the password: of all 32 bytes in a row in its store,
 /// those that fit the record.
 fn share_at(home: &Path) -> Vec<u8> {
-    let store = Home::open(home.to_owned()).unwrap().store().unwrap();
+    let store = Home::open(home).unwrap().store().unwrap();
     let notes = Variable::new("notes").unwrap();
     let entry = store.load(&notes).unwrap().latest.unwrap();
     let protected = Protected::from_value(&entry.entry().value).unwrap();
