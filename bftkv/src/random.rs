@@ -1,8 +1,11 @@
 //! The operating system's randomness, as `bftkv-roaming` takes it.
 
+use std::num::NonZeroU32;
+
 use bftkv_roaming::rand_core::{CryptoRng, Error, RngCore, impls};
 
-/// The operating system's.
+/// The operating system's. What takes it asks by `try_fill_bytes`, so that a system without
+/// randomness is an error of the operation.
 #[derive(Debug)]
 pub(crate) struct Random;
 
@@ -15,16 +18,20 @@ impl RngCore for Random {
         impls::next_u64_via_fill(self)
     }
 
+    /// Nobody calls it. It cannot fail by its form, and zeros for randomness would be worse than
+    /// to wait.
     fn fill_bytes(&mut self, bytes: &mut [u8]) {
-        // A system that has no randomness once it has given some does not exist; whoever begins an
-        // operation asks for some first. Rather than go on with zeros, the operation ends here.
-        assert!(getrandom::fill(bytes).is_ok(), "the system gives no randomness");
+        while getrandom::fill(bytes).is_err() {
+            std::thread::yield_now();
+        }
     }
 
     fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Error> {
-        self.fill_bytes(bytes);
-        Ok(())
+        getrandom::fill(bytes).map_err(|_| Error::from(NO_RANDOMNESS))
     }
 }
 
 impl CryptoRng for Random {}
+
+/// `rand_core` wants a number that is its own to choose; what the system said is not of use to anybody.
+const NO_RANDOMNESS: NonZeroU32 = NonZeroU32::MIN.saturating_add(Error::CUSTOM_START);

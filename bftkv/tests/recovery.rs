@@ -9,7 +9,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use bftkv::protocol::Store as _;
-use bftkv::{Client, GetOptions, Node, PutOptions, RunningNode, Value, Variable};
+use bftkv::roaming::client::Problem;
+use bftkv::roaming::{Password, Stretching};
+use bftkv::{Client, GetOptions, Node, PasswordOptions, PutOptions, RunningNode, Value, Variable};
 use support::Cluster;
 
 fn x() -> Variable {
@@ -126,6 +128,43 @@ async fn an_old_copy_of_the_store_is_noticed() {
     copy(&aside, &store);
     scene.start_first().await;
     scene.check_recovered("two").await;
+}
+
+/// An old copy of the store would have more attempts left than were left last. The node notices that
+/// its memory is old, and evaluates nothing until attempts come back: day by day, or from the owner.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_copy_of_the_store_gives_no_attempts_at_a_password() {
+    let mut scene = Scene::new().await;
+    let (safe, right) = (Variable::new("safe").unwrap(), Password::new("right").unwrap());
+    let options = PasswordOptions { stretching: Stretching::LEAST, ..PasswordOptions::default() };
+    scene.alice.put_with_password(&safe, b"secret", &right, options).await.unwrap();
+    scene.stop_first().await;
+    let home = scene.cluster.home_path(0);
+    let (store, aside) = (home.join("store"), home.join("aside"));
+    copy(&store, &aside);
+    scene.start_first().await;
+    for _ in 0..3 {
+        let wrong = Password::new("wrong").unwrap();
+        scene.alice.get_with_password(&safe, &wrong, None).await.unwrap_err();
+    }
+    scene.stop_first().await;
+    std::fs::remove_dir_all(&store).unwrap();
+    copy(&aside, &store);
+    scene.start_first().await;
+    // With another one gone, the first is needed, and does not answer: no attempts are left there.
+    scene.nodes.pop().unwrap().shutdown().await.unwrap();
+    let deadline = Some(Duration::from_secs(5));
+    let error = scene.alice.get_with_password(&safe, &right, deadline).await.unwrap_err();
+    let bftkv::Error::Password(failure) = &error else { panic!("{error}") };
+    assert!(matches!(failure.problem, Problem::TooFew { have: 2, need: 3, .. }), "{error}");
+    assert!(failure.culprits.is_empty());
+    // It holds its share all the same: the owner gives the attempts back, and it answers.
+    assert_eq!(scene.alice.reset_attempts(&safe).await.unwrap().len(), 3);
+    let opened = scene.alice.get_with_password(&safe, &right, None).await.unwrap().unwrap();
+    assert_eq!(opened.value.as_slice(), b"secret");
+    for node in scene.nodes {
+        node.shutdown().await.unwrap();
+    }
 }
 
 /// What Alice has written to `y`.

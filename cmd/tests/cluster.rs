@@ -228,5 +228,7 @@ fn a_password_opens_what_was_put_under_it_and_wrong_ones_are_counted() {
     let (name, secret) = (json["name"].as_str().unwrap(), json["secret"].as_str().unwrap());
     assert_eq!(with(&["secret", "get", name], secret).expect(0).stdout, b"key");
     with(&["get", "never"], "correct horse\n").expect(4);
+    // A password is no argument: other users of the machine see arguments.
+    cluster.at("u1", &["get", "notes", "--password=correct horse"]).expect(2);
     with(&["put", "--once", "motto", "x"], "correct horse\n").expect(2);
 }

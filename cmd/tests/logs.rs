@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use bftkv::protocol::{SecretShare, Variable};
+use bftkv::roaming::{Protected, Share};
+use bftkv::{Home, protocol::Store as _};
+
 use support::packets::secret_numbers;
 use support::{Cluster, program, text};
 
@@ -99,13 +103,34 @@ fn talk_about_everything(home: &Path) {
     std::fs::write(path, talkative).unwrap();
 }
 
+/// Both are as long as base64 wants it.
+const PASSWORD: &str = "tangerine-12";
+const PROTECTED: &str = "under-stones";
+
+/// A part of the share that a node keeps of the password: of all 32 bytes in a row in its store,
+/// those that fit the record.
+fn share_at(home: &Path) -> Vec<u8> {
+    let store = Home::open(home).unwrap().store().unwrap();
+    let notes = Variable::new("notes").unwrap();
+    let entry = store.load(&notes).unwrap().latest.unwrap();
+    let protected = Protected::from_value(&entry.entry().value).unwrap();
+    let (record, vault) = (protected.record(), store.vault(&notes).unwrap().unwrap());
+    let fits = |bytes: &&[u8]| {
+        let secret = SecretShare::from_bytes((*bytes).try_into().unwrap());
+        let mut indices = record.nodes().iter().filter_map(|node| record.index_of(node));
+        indices.any(|index| Share::new(index, &secret, record.commitments()).is_ok())
+    };
+    let share = vault.as_bytes().windows(32).find(fits).expect("the node keeps a share");
+    share[3..12].to_vec()
+}
+
 #[test]
-fn no_secret_key_is_logged() {
+fn no_secret_key_and_no_password_is_logged() {
     let cluster = Cluster::create(&[]);
     let homes: Vec<PathBuf> =
         ["n1", "n2", "n3", "n4", "u1"].iter().map(|name| cluster.path(name)).collect();
     homes.iter().for_each(|home| talk_about_everything(home));
-    let secrets: Vec<Vec<u8>> =
+    let mut secrets: Vec<Vec<u8>> =
         homes.iter().flat_map(|home| secrets(&home.join("key.pgp"))).collect();
     assert!(secrets.len() >= 2 * 3 * 5, "each has at least three keys: {}", secrets.len());
 
@@ -125,17 +150,30 @@ fn no_secret_key_is_logged() {
         let ran = cluster.at("u1", &[&["-vvv"], arguments].concat());
         said.extend([ran.stdout, ran.stderr.into_bytes()].concat());
     }
+    let with_password = |arguments: &[&str], password: &str| {
+        let arguments = [&["-vvv"], arguments, &["--password-fd", "0"]].concat();
+        cluster.at_with("u1", &arguments, password.as_bytes())
+    };
+    let put = with_password(&["put", "notes", PROTECTED], PASSWORD).expect(0);
+    let opened = with_password(&["get", "notes"], PASSWORD).expect(0);
+    assert_eq!(opened.text(), PROTECTED);
+    let wrong = with_password(&["get", "notes"], "tangerine-13").expect(3);
+    [put, opened, wrong].into_iter().for_each(|ran| said.extend(ran.stderr.into_bytes()));
     drop(nodes);
     said.extend(std::fs::read(&log).unwrap());
+    secrets.extend(homes[..4].iter().map(|home| share_at(home)));
+    secrets.extend([PASSWORD, "tangerine-13", PROTECTED].map(|text| text.as_bytes().to_vec()));
 
     let text = String::from_utf8_lossy(&said);
     let logged = [" DEBUG ", " INFO ", " TRACE "].map(|level| text.matches(level).count());
     assert!(logged.iter().sum::<usize>() > 10, "too little to show anything: {text}");
     assert_eq!(leaks(&said, &secrets), [""; 0]);
     // The search finds what is there, in each form.
-    for (form, bytes) in forms(&secrets[4]) {
-        let planted = [&said[..], b" key: ", &bytes, b".\n"].concat();
-        assert_eq!(leaks(&planted, &secrets).len(), 1, "{form} is not found");
+    for planted in [&secrets[4], &secrets[secrets.len() - 4], &secrets[secrets.len() - 3]] {
+        for (form, bytes) in forms(planted) {
+            let planted = [&said[..], b" key: ", &bytes, b".\n"].concat();
+            assert_eq!(leaks(&planted, &secrets).len(), 1, "{form} is not found");
+        }
     }
 }
 

@@ -39,13 +39,16 @@ impl Dleq {
     }
 
     /// Proves that `answer` = `point` * `secret`, for the public share `secret` * G.
+    ///
+    /// # Errors
+    /// [`Error::Randomness`].
     pub(crate) fn prove(
         secret: &Scalar,
         point: &RistrettoPoint,
         answer: &RistrettoPoint,
         rng: &mut dyn CryptoRngCore,
-    ) -> Self {
-        Self::prove_with(secret, point, answer, &group::random(rng))
+    ) -> Result<Self, Error> {
+        Ok(Self::prove_with(secret, point, answer, &*group::random(rng)?))
     }
 
     pub(crate) fn prove_with(

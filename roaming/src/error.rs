@@ -44,6 +44,9 @@ pub enum Error {
         /// How much, in KiB.
         memory_kib: u32,
     },
+    /// The system gave no randomness. The world's fault; nothing was sent or written.
+    #[error("the system gives no randomness: no password can be used")]
+    Randomness,
     /// The value is not one that was put under a password.
     #[error("the value was not put under a password")]
     NotProtected,

@@ -60,15 +60,27 @@ pub(crate) fn scalar(bytes: &[u8; 32]) -> Result<Scalar, Error> {
 }
 
 /// A random scalar that is not 0.
-pub(crate) fn random(rng: &mut dyn CryptoRngCore) -> Zeroizing<Scalar> {
+///
+/// # Errors
+/// [`Error::Randomness`].
+pub(crate) fn random(rng: &mut dyn CryptoRngCore) -> Result<Zeroizing<Scalar>, Error> {
     loop {
         let mut wide = Zeroizing::new([0; 64]);
-        rng.fill_bytes(&mut *wide);
+        fill(rng, &mut *wide)?;
         let scalar = Zeroizing::new(Scalar::from_bytes_mod_order_wide(&wide));
         if *scalar != Scalar::ZERO {
-            return scalar;
+            return Ok(scalar);
         }
     }
+}
+
+/// Random bytes. Everything here asks in this way, the only one in which a source can say that it
+/// has none.
+///
+/// # Errors
+/// [`Error::Randomness`].
+pub(crate) fn fill(rng: &mut dyn CryptoRngCore, bytes: &mut [u8]) -> Result<(), Error> {
+    rng.try_fill_bytes(bytes).map_err(|_| Error::Randomness)
 }
 
 /// RFC 9380 section 5.3.1, `expand_message_xmd` with SHA-512, for 64 bytes: one block.

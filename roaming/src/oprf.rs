@@ -38,9 +38,11 @@ impl fmt::Debug for Blinded {
 
 impl Blinded {
     /// Blinds a password. RFC 9497 section 3.3.1, `Blind`.
-    #[must_use]
-    pub fn new(password: &Password, rng: &mut dyn CryptoRngCore) -> Self {
-        Self::with_factor(password.as_bytes(), group::random(rng))
+    ///
+    /// # Errors
+    /// [`Error::Randomness`].
+    pub fn new(password: &Password, rng: &mut dyn CryptoRngCore) -> Result<Self, Error> {
+        Ok(Self::with_factor(password.as_bytes(), group::random(rng)?))
     }
 
     pub(crate) fn with_factor(password: &[u8], factor: Zeroizing<Scalar>) -> Self {
@@ -136,6 +138,7 @@ pub struct Evaluation(RistrettoPoint);
 ///
 /// # Errors
 /// [`Error::Element`]: the client sent what is no element. Nothing was computed with the share.
+/// [`Error::Randomness`]: none for the proof.
 pub fn evaluate(
     share: &Share,
     element: &ElementBytes,
@@ -143,6 +146,6 @@ pub fn evaluate(
 ) -> Result<(ElementBytes, Dleq), Error> {
     let point = group::element(element)?;
     let answer = point * share.scalar();
-    let proof = Dleq::prove(share.scalar(), &point, &answer, rng);
+    let proof = Dleq::prove(share.scalar(), &point, &answer, rng)?;
     Ok((group::encode(&answer), proof))
 }

@@ -7,9 +7,9 @@ use rand_core::CryptoRngCore;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::Error;
 use crate::record::Record;
 use crate::stretch::Keys;
+use crate::{Error, group};
 
 /// How a protected value begins; a plain value that begins so is not protected unless the rest
 /// decodes.
@@ -46,7 +46,7 @@ impl Protected {
     /// the variable and the record are bound in.
     ///
     /// # Errors
-    /// [`Error::TooLong`].
+    /// [`Error::TooLong`]; [`Error::Randomness`].
     pub fn seal(
         record: &Record,
         keys: &Keys,
@@ -58,7 +58,7 @@ impl Protected {
             return Err(Error::TooLong);
         }
         let mut nonce = [0; 24];
-        rng.fill_bytes(&mut nonce);
+        group::fill(rng, &mut nonce)?;
         let aad = bound(record, version);
         let payload = Payload { msg: value, aad: &aad };
         let sealed = cipher(keys).encrypt(&XNonce::from(nonce), payload);

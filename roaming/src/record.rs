@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::oprf::Blinded;
 use crate::sharing::{Commitments, Index, Share, deal};
 use crate::stretch::{Keys, Stretching};
-use crate::{Error, MAX_NODES, Password};
+use crate::{Error, MAX_NODES, Password, group};
 
 /// The only suite: ristretto255 and SHA-512, Argon2id, HKDF with SHA-512, XChaCha20-Poly1305, Ed25519.
 const SUITE: u8 = 1;
@@ -104,7 +104,8 @@ impl Record {
     /// Makes a record for a password, with a fresh key split among the servers. Runs Argon2id.
     ///
     /// # Errors
-    /// [`Error::Record`] for a plan that no record can follow; [`Error::Memory`].
+    /// [`Error::Record`] for a plan that no record can follow; [`Error::Memory`];
+    /// [`Error::Randomness`].
     pub fn enrol(
         plan: Plan,
         password: &Password,
@@ -114,7 +115,7 @@ impl Record {
         let threshold = plan.rule.threshold(n);
         let (commitments, shares) = deal(threshold, n, rng)?;
         let mut salt = [0; 32];
-        rng.fill_bytes(&mut salt);
+        group::fill(rng, &mut salt)?;
         let core = Core {
             suite: SUITE,
             realm: plan.realm,
@@ -288,7 +289,7 @@ fn evaluate_alone(
     password: &Password,
     rng: &mut dyn CryptoRngCore,
 ) -> Result<Zeroizing<[u8; 64]>, Error> {
-    let blinded = Blinded::new(password, rng);
+    let blinded = Blinded::new(password, rng)?;
     let evaluations = shares.iter().take(threshold).map(|share| blinded.evaluate_alone(share));
     blinded.finish(password, threshold, &evaluations.collect())
 }

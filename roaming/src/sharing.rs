@@ -130,6 +130,7 @@ impl Commitments {
 ///
 /// # Errors
 /// [`Error::Indices`]: not 1 <= t <= n <= [`MAX_NODES`]. The caller's fault.
+/// [`Error::Randomness`].
 pub fn deal(
     threshold: usize,
     n: usize,
@@ -139,7 +140,8 @@ pub fn deal(
         return Err(Error::Indices);
     }
     loop {
-        let polynomial: Vec<_> = (0..threshold).map(|_| group::random(rng)).collect();
+        let polynomial =
+            (0..threshold).map(|_| group::random(rng)).collect::<Result<Vec<_>, _>>()?;
         if let Some(dealt) = split(&polynomial, n)? {
             return Ok(dealt);
         }

@@ -67,7 +67,7 @@ fn any_t_of_n_shares_give_the_output_of_the_rfc() {
         let whole = RISTRETTO_BASEPOINT_TABLE * &vector.secret;
         for (n, t) in [(1, 1), (4, 3), (7, 5), (10, 7)] {
             let mut polynomial = vec![Zeroizing::new(vector.secret)];
-            polynomial.extend((1..t).map(|_| group::random(&mut rng)));
+            polynomial.extend((1..t).map(|_| group::random(&mut rng).unwrap()));
             let (commitments, shares) = split(&polynomial, n).unwrap().unwrap();
             assert_eq!(commitments.to_bytes()[0], group::encode(&whole));
             let blinded = Blinded::with_factor(&vector.input, Zeroizing::new(vector.blind));

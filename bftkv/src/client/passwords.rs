@@ -297,6 +297,8 @@ impl Client {
         let now = inner.now();
         let record = protected.record().clone();
         let machine = Login::start(now, record, password.clone(), options, &mut Random);
+        let machine = machine.map_err(|problem| Failure { problem, culprits: BTreeMap::new() });
+        let machine = machine.map_err(|failure| Error::Password(Box::new(failure)))?;
         let (tell, told) = oneshot::channel();
         let work = drive(machine, Arc::clone(&inner), entry.clone(), tell);
         inner.peers.in_background(work);

@@ -125,15 +125,17 @@ pub struct Login {
 
 impl Login {
     /// Begins: asks all servers of the record, which is as it was read from the store.
-    #[must_use]
+    ///
+    /// # Errors
+    /// [`Problem::Local`]: the system gives no randomness. Nobody was asked.
     pub fn start(
         now: Duration,
         record: Record,
         password: Password,
         options: LoginOptions,
         rng: &mut dyn CryptoRngCore,
-    ) -> Self {
-        let blinded = Blinded::new(&password, rng);
+    ) -> Result<Self, Problem> {
+        let blinded = Blinded::new(&password, rng)?;
         let again_at = now.saturating_add(options.round);
         let mut login = Self {
             record,
@@ -157,7 +159,7 @@ impl Login {
         };
         let everyone = login.nodes();
         login.ask(everyone);
-        login
+        Ok(login)
     }
 
     /// The next thing to do.

@@ -128,7 +128,7 @@ fn attack_default(stolen: usize) -> Vec<&'static str> {
     let t = record.threshold();
     let (stolen, honest) = shares.split_at(stolen);
     // The one question: any element. A guess is the best that it can be made of.
-    let factor = crate::group::random(&mut rng);
+    let factor = crate::group::random(&mut rng).unwrap();
     let question = Blinded::with_factor(DICTIONARY[0].as_bytes(), factor.clone());
     let answers: BTreeMap<Index, Evaluation> = honest
         .iter()

@@ -2,7 +2,8 @@
 
 use bftkv_protocol::{
     Address, CertifiedEntry, ElementBytes, Evaluated, Identities, LoginProof, NodeId, Nonce,
-    RecordBytes, Refusal, RoamingAnswer, RoamingRefusal, RoamingRequest, SecretShare, Vault,
+    RecordBytes, Refusal, RoamingAnswer, RoamingRefusal, RoamingRequest, SecretShare, Variable,
+    Vault,
 };
 use rand_core::CryptoRngCore;
 
@@ -78,11 +79,15 @@ impl Evaluate {
     /// Computes the answer, with its proof: about 0.2 ms.
     ///
     /// # Errors
-    /// [`Refusal::Roaming`], never for one that was decided by [`super::Server`].
+    /// [`Refusal::StorageUnavailable`]: the system gives no randomness for the proof. The attempt stays
+    /// counted; the same question again is free.
     pub fn run(&self, rng: &mut dyn CryptoRngCore) -> Result<RoamingAnswer, Refusal> {
         let evaluated = evaluate(&self.share, &self.element, rng);
-        let (element, proof) =
-            evaluated.map_err(|_| Refusal::Roaming(RoamingRefusal::BadElement))?;
+        let (element, proof) = evaluated.map_err(|error| match error {
+            Error::Randomness => Refusal::StorageUnavailable,
+            // Looked at before it was counted, so it does not come to this.
+            _ => Refusal::Roaming(RoamingRefusal::BadElement),
+        })?;
         let (nonce, left) = (self.nonce, self.left);
         Ok(RoamingAnswer::Evaluated(Evaluated { element, proof: proof.to_bytes(), nonce, left }))
     }
@@ -109,7 +114,7 @@ pub(super) fn decide(
     let latest = loaded.latest;
     let mut desk = Desk { me, ledger, asker, latest, now, nonce, identities };
     let outcome = match request {
-        RoamingRequest::Deal { record, share, .. } => desk.deal(&record, &share),
+        RoamingRequest::Deal { variable, record, share } => desk.deal(&variable, &record, &share),
         RoamingRequest::Evaluate { record, element, .. } => desk.evaluate(record, element),
         RoamingRequest::Prove { proof, .. } => desk.prove(&proof),
         RoamingRequest::Reset { .. } => desk.reset(),
@@ -166,6 +171,7 @@ impl Desk<'_> {
 
     fn deal(
         &mut self,
+        variable: &Variable,
         record: &RecordBytes,
         secret: &SecretShare,
     ) -> Result<Reply, RoamingRefusal> {
@@ -174,6 +180,9 @@ impl Desk<'_> {
             return Err(RoamingRefusal::NotOwner);
         }
         let record = Record::from_bytes(record).map_err(|error| bad(&error))?;
+        if record.variable() != variable {
+            return Err(bad(&Error::Record("it is of another variable")));
+        }
         let index = record.index_of(self.me);
         let index = index.ok_or_else(|| bad(&Error::Record("it does not name this node")))?;
         let share = Share::new(index, secret, record.commitments());

@@ -20,6 +20,7 @@ mod kills;
 mod network;
 #[path = "../../../cmd/tests/support/packets.rs"]
 mod packets;
+mod password;
 mod points;
 mod process;
 mod proxy;

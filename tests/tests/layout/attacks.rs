@@ -7,10 +7,9 @@ use crate::tree::{self, TextFile};
 
 const PAGE: &str = "docs/attacks.md";
 
-/// P8 and A21 are about passwords.
 fn lines() -> impl Iterator<Item = String> {
-    let inputs = (1..=7).map(|n| format!("P{n}"));
-    let attacks = (1..=24).filter(|n| *n != 21).map(|n| format!("A{n}"));
+    let inputs = (1..=8).map(|n| format!("P{n}"));
+    let attacks = (1..=24).map(|n| format!("A{n}"));
     inputs.chain(attacks)
 }
 
@@ -40,7 +39,7 @@ fn a_missing_line_and_a_test_that_does_not_exist_are_found() {
         lines().map(|line| format!("| {line} | what | `a.rs::{name}` |\n")).collect()
     };
     assert_eq!(complaints(&page("it_is_refused"), &files), [""; 0]);
-    assert_eq!(complaints(&page("helper"), &files).len(), 30);
-    assert_eq!(complaints(&page("gone"), &files).len(), 30);
-    assert_eq!(complaints("", &files).len(), 30);
+    assert_eq!(complaints(&page("helper"), &files).len(), 32);
+    assert_eq!(complaints(&page("gone"), &files).len(), 32);
+    assert_eq!(complaints("", &files).len(), 32);
 }

@@ -1,42 +1,12 @@
-//! A password against servers that lie, forget, and are asked by strangers: the state machines, with
-//! no IO.
+//! The pieces one by one.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "a test may fail"
-)]
-
-use bftkv_protocol::{ElementBytes, NodeId, Realm, RecordBytes, SecretShare, Variable};
-use bftkv_protocol::{LoginPurpose, Nonce};
+use bftkv_protocol::{ElementBytes, LoginPurpose, Nonce, RecordBytes, SecretShare};
 use bftkv_roaming::{
-    Blinded, Commitments, Dleq, Enrolled, Error, Index, Password, Plan, Protected, Record, Rule,
-    Share, Stretching, deal, evaluate, prove, verify,
+    Blinded, Commitments, Dleq, Enrolled, Error, Index, Password, Protected, Record, Share,
+    Stretching, deal, evaluate, prove, verify,
 };
-use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::SeedableRng;
 
-fn rng() -> ChaCha20Rng {
-    ChaCha20Rng::seed_from_u64(7)
-}
-
-fn node(n: u8) -> NodeId {
-    NodeId::from_bytes(&[n; 20]).unwrap()
-}
-
-fn enrolled(n: u8, password: &Password) -> Enrolled {
-    let plan = Plan {
-        realm: Realm::new("test").unwrap(),
-        variable: Variable::new(*b"x").unwrap(),
-        epoch: 1,
-        nodes: (1..=n).map(node).collect(),
-        rule: Rule::Majority,
-        stretching: Stretching::LEAST,
-    };
-    Record::enrol(plan, password, &mut rng()).unwrap()
-}
+use crate::support::{enrolled, node, rng};
 
 #[test]
 fn a_lying_share_is_found_and_the_others_still_open_the_value() {
@@ -44,7 +14,7 @@ fn a_lying_share_is_found_and_the_others_still_open_the_value() {
     let password = Password::new("right").unwrap();
     let Enrolled { record, shares, keys, .. } = enrolled(7, &password);
     let value = Protected::seal(&record, &keys, 1, b"secret", &mut rng).unwrap();
-    let blinded = Blinded::new(&password, &mut rng);
+    let blinded = Blinded::new(&password, &mut rng).unwrap();
     let mut checked = std::collections::BTreeMap::new();
     for (place, share) in shares.iter().enumerate() {
         // The first two answer with each other's share.
