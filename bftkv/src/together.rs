@@ -71,9 +71,9 @@ mod tests {
     #[test]
     fn what_is_added_during_a_turn_waits_for_the_next_and_one_works_at_a_time() {
         let together = Together::new(3);
-        (0..4).for_each(|n| together.add(n));
+        (0..4).for_each(|n| assert!(together.add(n), "nobody is at it"));
         let first = together.turn(|items| {
-            together.add(4);
+            assert!(!together.add(4), "somebody is, and will be back");
             assert!(together.turn(|_| ()).is_none(), "somebody is at it");
             items
         });

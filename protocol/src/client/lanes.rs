@@ -29,8 +29,8 @@ impl Kind {
     /// How long the others wait for one that is under way.
     fn patience(self) -> Duration {
         match self {
-            Self::Question => Duration::from_millis(5),
-            Self::Change => Duration::from_millis(25),
+            Self::Question => Duration::from_millis(2),
+            Self::Change => Duration::from_millis(10),
         }
     }
 }
