@@ -1,4 +1,4 @@
-//! kill -9 between counter and answer, ten thousand times, on a disk that loses what was not synced.
+//! kill -9 at every step between question and answer, on a disk that loses what was not synced.
 //! Everything random comes from one seed.
 
 use std::collections::BTreeSet;
@@ -10,8 +10,6 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::support::{DAY, Host, MALLORY, NOW, People, element, enrolled, evaluate, password};
-
-const CRASHES: u64 = 10_000;
 
 /// An attacker who asks as much as it can, at a server that is killed all the time.
 struct Attack {
@@ -36,7 +34,7 @@ struct Counts {
     /// The write was under way, and is there after all.
     kept: u64,
     elsewhere: u64,
-    free_again: u64,
+    idle: u64,
 }
 
 impl Attack {
@@ -88,7 +86,7 @@ impl Attack {
         while let Some(action) = self.host.machine.poll() {
             if steps == 0 {
                 self.kill(action);
-                break;
+                return open.into_iter().map(|(_, guess)| guess).collect();
             }
             steps -= 1;
             match action {
@@ -104,13 +102,14 @@ impl Attack {
                     let guess = open.iter().find(|(one, _)| *one == ticket).unwrap().1;
                     open.retain(|(one, _)| *one != ticket);
                     // What leaves is the evaluation itself, so it need not be computed here.
-                    if matches!(reply, Reply::Evaluate(_)) && !self.answered.insert(guess) {
-                        self.counts.free_again += 1;
+                    if matches!(reply, Reply::Evaluate(_)) {
+                        self.answered.insert(guess);
                     }
                 }
             }
         }
-        open.into_iter().map(|(_, guess)| guess).collect()
+        self.counts.idle += 1;
+        Vec::new()
     }
 
     /// The process ends in the middle of this.
@@ -136,17 +135,37 @@ impl Attack {
     }
 }
 
-#[test]
-fn ten_thousand_kills_give_not_one_free_guess() {
+/// Kills the server until `enough`; each time it is looked whether there was a guess too many.
+fn kill_until(enough: impl Fn(&Counts, u64) -> bool) -> Attack {
     let mut attack = Attack::new(5);
-    for turn in 0..CRASHES {
+    let mut lives = 0;
+    while !enough(&attack.counts, lives) {
         attack.live();
+        lives += 1;
         let answered = attack.answered.len() as u64;
-        assert!(answered <= attack.allowed(), "turn {turn}: {answered} of {}", attack.allowed());
+        assert!(answered <= attack.allowed(), "life {lives}: {answered} of {}", attack.allowed());
     }
     let Attack { answered, counts, .. } = &attack;
-    println!("{} guesses answered, {} allowed; {counts:?}", answered.len(), attack.allowed());
-    // The kills fell where they hurt, and the attacker got something.
-    assert!(counts.between > 500 && counts.torn > 200 && counts.kept > 200, "{counts:?}");
-    assert!(counts.free_again + answered.len() as u64 > 1000, "{counts:?}");
+    println!(
+        "{lives} lives: {} answered, {} allowed; {counts:?}",
+        answered.len(),
+        attack.allowed()
+    );
+    attack
+}
+
+#[test]
+fn ten_thousand_kills_give_not_one_free_guess() {
+    let attack = kill_until(|_, lives| lives == 10_000);
+    let Counts { between, torn, kept, .. } = attack.counts;
+    // The kills fell where they hurt, and the attacker got nearly all that it may.
+    assert!(between > 500 && torn > 200 && kept > 200, "{:?}", attack.counts);
+    assert!(attack.answered.len() as u64 > attack.allowed() / 2);
+}
+
+/// Of `docs/roaming.md`, "What was measured".
+#[test]
+#[ignore = "a campaign of half a minute: ten thousand kills at the worst moment alone"]
+fn ten_thousand_kills_between_counter_and_answer() {
+    kill_until(|counts, _| counts.between >= 10_000);
 }

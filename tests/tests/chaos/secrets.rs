@@ -108,8 +108,10 @@ fn is_in(secret: &Masked, (from, to): (u64, u64)) -> bool {
     while at < to && !is_found {
         let Ok(count @ 32..) = memory.read_at(&mut chunk, at) else { break };
         let part = &chunk[..count.min(usize::try_from(to - at).unwrap())];
-        let fits = |window: &[u8]| window.iter().zip(secret).all(|(a, b)| a ^ MASK == *b);
-        is_found = part.windows(32).any(fits);
+        // The second half suffices: the allocator writes over the beginning of what it takes back.
+        let half = &secret[16..];
+        let fits = |window: &[u8]| window.iter().zip(half).all(|(a, b)| a ^ MASK == *b);
+        is_found = part.windows(half.len()).any(fits);
         at += u64::try_from(part.len()).unwrap().saturating_sub(31).max(1);
     }
     // What was read stays nowhere.
