@@ -20,5 +20,5 @@ pub use access::{Access, Prefix, Rule, TsigError, TsigKey};
 pub use desk::{Desk, Offered};
 pub use journal::{Journal, Step};
 pub use notify::{Notified, Notifier, Secondary};
-pub use respond::{Reply, Responder, Via};
+pub use respond::{Reply, Responder, Sent, Via};
 pub use server::{Server, ServerLimits};

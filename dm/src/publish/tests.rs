@@ -113,6 +113,25 @@ fn whoever_is_up_to_date_gets_one_soa_and_whoever_is_too_late_gets_all() {
 }
 
 #[test]
+fn what_is_sent_is_counted_by_key_and_kind() {
+    let open = responder(None);
+    for (rtype, serial, via) in [
+        (Rtype::AXFR, None, Via::Tcp),
+        (Rtype::IXFR, Some(77), Via::Tcp),
+        (Rtype::IXFR, Some(1), Via::Tcp),
+        (Rtype::IXFR, Some(3), Via::Tcp),
+        (Rtype::IXFR, Some(1), Via::Udp),
+        (Rtype::SOA, None, Via::Udp),
+    ] {
+        ask(&open, rtype, serial, via);
+    }
+    let sent = open.sent();
+    let nobody = sent[""];
+    assert_eq!((sent.len(), nobody.whole, nobody.increments), (1, 2, 1));
+    assert!((100..500).contains(&nobody.increment_bytes), "{nobody:?}");
+}
+
+#[test]
 fn two_primaries_send_the_same_bytes() {
     for (rtype, serial) in [(Rtype::AXFR, None), (Rtype::IXFR, Some(1))] {
         let mut told = [(); 2].map(|()| ask(&responder(None), rtype, serial, Via::Tcp));
