@@ -7,6 +7,9 @@ mod ahead;
 mod ceremony;
 mod error;
 mod key_file;
+mod roll;
+#[cfg(test)]
+mod roll_tests;
 mod seal;
 mod share_file;
 #[cfg(test)]
@@ -23,6 +26,7 @@ pub use ahead::{Schedule, current};
 pub use ceremony::{Ceremony, Dealt, Primes};
 pub use error::Error;
 pub use key_file::KeyFile;
+pub use roll::{KskPhase, KskRoll, Signers, ZskRoll, check_change};
 pub use share_file::ShareFile;
 
 /// What [`system_rng`] gives.

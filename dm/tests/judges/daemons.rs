@@ -258,6 +258,11 @@ impl Daemon {
         [read("errors"), read("log")].map(Result::unwrap_or_default).concat()
     }
 
+    /// A file in its folder.
+    pub(crate) fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
+    }
+
     /// Asks it with `dig`.
     pub(crate) fn dig(&self, question: &[&str]) -> String {
         let port = self.port.to_string();

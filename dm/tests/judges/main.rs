@@ -12,6 +12,7 @@
 
 mod daemons;
 mod programs;
+mod rolls;
 mod root_zone;
 mod secondaries;
 mod signers;
