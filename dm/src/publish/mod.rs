@@ -8,6 +8,8 @@
 //! RFC 1034, 1035, 1995 (IXFR), 1996 (NOTIFY), 5936 (AXFR), 8945 (TSIG).
 
 mod access;
+#[cfg(test)]
+mod bad_input_tests;
 mod desk;
 mod journal;
 mod notify;

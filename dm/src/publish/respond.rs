@@ -125,12 +125,14 @@ impl Responder {
         let mut tsig = match ServerSequence::request(&self.access, &mut message, now) {
             Ok(tsig) => tsig,
             Err(error) => {
+                tracing::info!(%from, "a request with a TSIG that is not right");
                 let built = error.build_message(&message, builder(usize::from(DATAGRAM)));
                 return built.map_or(Reply::Nothing, |b| Reply::One(b.finish().into_target()));
             }
         };
         let answered = self.answer(&message, from, via, tsig.as_ref().map(ServerSequence::key));
         let (kind, mut messages) = answered.unwrap_or_else(|rcode| {
+            tracing::info!(%from, %rcode, "a request that is not answered");
             let refusal = builder(usize::from(DATAGRAM)).start_error(&message, rcode);
             (Kind::Other, vec![refusal.additional()])
         });
