@@ -1,5 +1,7 @@
 //! Keys in shares, and signed zones, as a person makes them.
 
+mod together;
+
 use std::path::PathBuf;
 
 use crate::support::{Ran, bftkv, text};

@@ -15,6 +15,8 @@ mod share_file;
 #[cfg(test)]
 mod tests;
 mod text;
+mod together;
+mod transcript;
 
 use std::path::Path;
 
@@ -28,6 +30,8 @@ pub use error::Error;
 pub use key_file::KeyFile;
 pub use roll::{KskPhase, KskRoll, Signers, ZskRoll, check_change};
 pub use share_file::ShareFile;
+pub use together::{Made, Plan, Together, seed_from_text, seed_to_text};
+pub use transcript::Transcript;
 
 /// What [`system_rng`] gives.
 pub type SystemRng = ChaCha20Rng;

@@ -117,7 +117,7 @@ fn a_resolver_follows_a_change_of_ksk_that_waits_and_no_other() {
         return;
     }
     let mut served = Served::start();
-    let mut zsk = Zsk::Shares(ed25519_key(3));
+    let mut zsk = Zsk::shares(ed25519_key(3));
     let zsks = &mut [&mut zsk];
     served.publish(KskPhase::Old, zsks, 1);
     // One holds new keys down for two seconds; the other for thirty days, as RFC 5011 says. What
@@ -150,7 +150,7 @@ fn a_change_of_zsk_is_secure_all_the_time_if_the_key_was_seen_before() {
         return;
     }
     let mut served = Served::start();
-    let (mut old, mut new) = (Zsk::Shares(ed25519_key(3)), Zsk::Shares(ed25519_key(4)));
+    let (mut old, mut new) = (Zsk::shares(ed25519_key(3)), Zsk::shares(ed25519_key(4)));
     served.publish(KskPhase::Old, &mut [&mut old], 1);
     let resolver = served.resolver("");
     assert!(served.is_secure_at(&resolver));
@@ -165,7 +165,7 @@ fn a_change_of_zsk_is_secure_all_the_time_if_the_key_was_seen_before() {
     std::thread::sleep(Duration::from_millis(2_100));
     assert!(served.is_secure_at(&resolver), "{}", resolver.log());
     // A key that nobody has seen.
-    let mut unseen = Zsk::Shares(ed25519_key(5));
+    let mut unseen = Zsk::shares(ed25519_key(5));
     served.publish(KskPhase::Old, &mut [&mut unseen], 3_600);
     std::thread::sleep(Duration::from_millis(2_100));
     assert!(!served.is_secure_at(&resolver), "the cache has the old set");

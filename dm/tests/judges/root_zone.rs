@@ -35,7 +35,7 @@ pub(crate) fn all_versions(ksk: &mut Signer, zsk: &mut Zsk) -> (Vec<Arc<Zone>>, 
 /// All versions with Ed25519, made once for all tests.
 pub(crate) fn published() -> &'static (Vec<Arc<Zone>>, Vec<usize>) {
     static MADE: OnceLock<(Vec<Arc<Zone>>, Vec<usize>)> = OnceLock::new();
-    MADE.get_or_init(|| all_versions(&mut ed25519_key(1), &mut Zsk::Shares(ed25519_key(2))))
+    MADE.get_or_init(|| all_versions(&mut ed25519_key(1), &mut Zsk::shares(ed25519_key(2))))
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn signed_by_shares_with_ed25519_it_is_accepted_by_all() {
 #[test]
 fn signed_by_shares_with_rsa_it_is_accepted_by_all() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut ksk, mut zsk) = (rsa_key(1_536, 1), Zsk::Shares(rsa_key(2_048, 2)));
+    let (mut ksk, mut zsk) = (rsa_key(1_536, 1), Zsk::shares(rsa_key(2_048, 2)));
     let recipe = recipe(&mut ksk, &zsk);
     all_accept(&zsk.sign(&recipe, &root_zone().unwrap(), None), folder.path());
 }
@@ -71,7 +71,7 @@ fn signed_with_p256_it_is_accepted_by_all() {
 #[ignore = "takes minutes: presigning 2,792 times by three parties in one process"]
 fn signed_by_shares_with_p256_it_is_accepted_by_all() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut ksk, mut zsk) = (p256_key(1), Zsk::Shares(p256_key(2)));
+    let (mut ksk, mut zsk) = (p256_key(1), Zsk::shares(p256_key(2)));
     let recipe = recipe(&mut ksk, &zsk);
     all_accept(&zsk.sign(&recipe, &root_zone().unwrap(), None), folder.path());
 }

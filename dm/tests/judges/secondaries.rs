@@ -141,7 +141,7 @@ fn secondaries_follow_by_increments_and_are_believed() {
 #[test]
 #[ignore = "takes a minute: RSA and P-256"]
 fn secondaries_follow_with_every_algorithm() {
-    let mut rsa = Zsk::Shares(rsa_key(1_536, 2));
+    let mut rsa = Zsk::shares(rsa_key(1_536, 2));
     secondaries_follow(&all_versions(&mut rsa_key(2_048, 1), &mut rsa).0);
     secondaries_follow(&all_versions(&mut p256_key(1), &mut Zsk::whole_p256()).0);
 }

@@ -15,12 +15,16 @@ pub(crate) type Signer = ShareSigner<ChaCha20Rng>;
 
 /// What signs a zone.
 pub(crate) enum Zsk {
-    Shares(Signer),
+    Shares(Box<Signer>),
     /// A whole P-256 key, because presigning for all of the root zone takes minutes.
     Whole(p256::ecdsa::SigningKey),
 }
 
 impl Zsk {
+    pub(crate) fn shares(signer: Signer) -> Self {
+        Self::Shares(Box::new(signer))
+    }
+
     pub(crate) fn whole_p256() -> Self {
         Self::Whole(p256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap())
     }
@@ -38,7 +42,7 @@ impl Zsk {
 
     pub(crate) fn sign(&mut self, recipe: &Recipe, content: &Zone, last: Option<&Zone>) -> Zone {
         let key = match self {
-            Self::Shares(shares) => return recipe.sign(content, last, shares).unwrap(),
+            Self::Shares(shares) => return recipe.sign(content, last, &mut **shares).unwrap(),
             Self::Whole(key) => key,
         };
         let sign = |messages: Vec<Vec<u8>>| -> Vec<Vec<u8>> {
