@@ -10,7 +10,7 @@ mod support;
 
 use support::bftkv;
 
-const COMMANDS: [&[&str]; 35] = [
+const COMMANDS: [&[&str]; 40] = [
     &["demo"],
     &["init"],
     &["cert", "list"],
@@ -38,6 +38,11 @@ const COMMANDS: [&[&str]; 35] = [
     &["cluster", "run"],
     &["dm", "keygen"],
     &["dm", "ksk", "sign"],
+    &["dm", "together", "start"],
+    &["dm", "together", "deal"],
+    &["dm", "together", "finish"],
+    &["dm", "transcript", "sign"],
+    &["dm", "transcript", "check"],
     &["dm", "sign"],
     &["dm", "verify"],
     &["dm", "export"],

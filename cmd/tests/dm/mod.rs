@@ -1,5 +1,7 @@
 //! Keys in shares, and signed zones, as a person makes them.
 
+mod together;
+
 use std::path::PathBuf;
 
 use crate::support::{Ran, bftkv, text};
@@ -94,6 +96,60 @@ fn key_sets_are_signed_ahead_and_only_what_changes_is_signed_again() {
     let again = ceremony.dm(&format!("sign /two {keys} -o /three")).expect(1);
     assert!(again.stderr.contains("--strip takes it out"), "{again:?}");
     ceremony.dm(&format!("sign /two {keys} -o /three --strip")).expect(0);
+}
+
+#[test]
+fn keys_change_by_plan_and_a_key_that_comes_too_early_is_refused() {
+    let (ceremony, other) = (Ceremony::new(OPEN), Ceremony::new(OPEN));
+    for dm in 1..=4 {
+        for share in ["zsk", "offline/ksk"] {
+            let to = ceremony.path(&format!("new-{}-{dm}.share", share.replace("offline/", "")));
+            std::fs::copy(other.path(&format!("keys/dm-{dm}/{share}.share")), to).unwrap();
+        }
+    }
+    std::fs::copy(other.path("keys/zsk.key"), ceremony.path("new-zsk.key")).unwrap();
+    let day = |days: u64| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        bftkv_dm::time::show_date(now.as_secs() + days * 86_400)
+    };
+    let ksk = "--ksk /keys/dm-1/offline/ksk.share /keys/dm-3/offline/ksk.share";
+    let new = "--new-ksk /new-ksk-2.share /new-ksk-4.share --new-zsk /new-zsk.key";
+    let roll = |ksk_day: u64, steps: &str, out: &str| {
+        ceremony.dm(&format!(
+            "ksk sign {ksk} --zsk /keys/zsk.key {new} --from {} --days 120 --ksk-roll {} \
+             --ksk-steps {steps} --zsk-roll {} --out {out}",
+            day(0),
+            day(ksk_day),
+            day(20)
+        ))
+    };
+    assert!(roll(10, "20,20,40", "/sets").expect(2).stderr.contains("must be seen for 30 days"));
+    assert!(roll(9, "40,20,40", "/sets").expect(1).stderr.contains("first day of a slot"));
+    roll(10, "40,20,40", "/sets").expect(0);
+    let set = |days: u64| {
+        let name = format!("sets/dnskey-{}.zone", day(days));
+        std::fs::read_to_string(ceremony.path(&name)).unwrap()
+    };
+    let count = |days: u64, flags: &str| set(days).matches(&format!("DNSKEY\t{flags} 3")).count();
+    let ksks = |days| (count(days, "257"), count(days, "385"));
+    assert_eq!([0, 10, 50, 70, 110].map(ksks), [(1, 0), (2, 0), (2, 0), (1, 1), (1, 0)]);
+    assert_eq!([0, 10, 20, 30].map(|days| count(days, "256")), [1, 2, 2, 1]);
+
+    let sets: Vec<_> =
+        (0..12).map(|slot| format!("/sets/dnskey-{}.zone", day(slot * 10))).collect();
+    let sets = sets.join(" ");
+    ceremony.dm(&format!("sign /zone {ZSK} --dnskeys {sets} -o /one")).expect(0);
+    let early = format!("sign /zone --zsk /new-zsk-1.share /new-zsk-2.share --dnskeys {sets}");
+    let said = ceremony.dm(&early).expect(1).stderr;
+    assert!(said.contains("the DNSKEY set does not have the zone-signing key"), "{said}");
+    // A set without the key of the zone that is in caches.
+    ceremony.dm(&format!("ksk sign {ksk} --zsk /new-zsk.key --out /alone")).expect(0);
+    let alone = format!(
+        "sign /zone --zsk /new-zsk-1.share /new-zsk-2.share --dnskeys /alone/dnskey-{}.zone \
+         --serial 8 --previous /one -o /two",
+        day(0)
+    );
+    assert!(ceremony.dm(&alone).expect(1).stderr.contains("is gone from the DNSKEY set"));
 }
 
 #[test]

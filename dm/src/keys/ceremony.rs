@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use bftkv_threshold::rand_core::CryptoRngCore;
 use bftkv_threshold::rsa::{self, SafePrimes};
-use bftkv_threshold::{KeyShare, Roster, Scheme, ecdsa, ed25519};
+use bftkv_threshold::{GroupKey, KeyShare, Roster, Scheme, ecdsa, ed25519};
 use sha2::{Digest as _, Sha256};
 
-use crate::sign::Role;
+use crate::sign::{Dnskey, Role};
 use crate::time;
 use crate::zone::Name;
 
@@ -152,18 +152,27 @@ impl Ceremony {
             time::show(self.now),
         );
         for key in dealt {
-            let file = key.key_file()?;
-            let dnskey = file.dnskey()?;
-            let (role, id) = (word(key.role), hex(file.key().id().as_bytes()));
-            text.push_str(&format!("{role}: {id}\n"));
-            text.push_str(&format!("{role} tag: {}\n", dnskey.tag()));
-            if key.role == Role::Ksk {
-                text.push_str(&format!("{role} anchor: {}\n", dnskey.ds_line(&self.apex)));
-            }
+            write_key(&mut text, &self.apex, key.role, key.key_file()?.key())?;
         }
         text.push_str(&format!("sha256 of the shares' files:\n{hashes}"));
         Ok(text)
     }
+}
+
+/// A key's lines of a transcript.
+pub(super) fn write_key(
+    text: &mut String,
+    apex: &Name,
+    role: Role,
+    key: &dyn GroupKey,
+) -> Result<(), Error> {
+    let dnskey = Dnskey::of(key, role)?;
+    let (word, id) = (word(role), hex(key.id().as_bytes()));
+    text.push_str(&format!("{word}: {id}\n{word} tag: {}\n", dnskey.tag()));
+    if role == Role::Ksk {
+        text.push_str(&format!("{word} anchor: {}\n", dnskey.ds_line(apex)));
+    }
+    Ok(())
 }
 
 fn boxed<S: KeyShare + 'static>(shares: Vec<S>) -> Vec<Box<dyn KeyShare>> {

@@ -45,6 +45,21 @@ pub enum Error {
         /// What it should be.
         wanted: String,
     },
+    /// Whoever signed this takes no part.
+    #[error("{0} is no member")]
+    NoMember(String),
+    /// A member's message is not right: its fault, or of whoever carried it.
+    #[error("dm-{number} {1}", number = .0.number())]
+    Wrong(bftkv_threshold::Party, &'static str),
+    /// A message cannot be sealed, or is not signed by whom it should be.
+    #[error(transparent)]
+    Seal(#[from] bftkv::protocol::SealError),
+    /// The shares in the folder are not those of the transcript.
+    #[error("{}: these shares are not those that the transcript names", .0.display())]
+    OtherShare(PathBuf),
+    /// A signature over another transcript: whoever signed got something else.
+    #[error("{0} has signed another transcript")]
+    OtherTranscript(String),
     /// The system gives no randomness.
     #[error("no randomness from the system")]
     NoRandomness,

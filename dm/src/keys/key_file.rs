@@ -69,7 +69,8 @@ impl KeyFile {
     pub fn from_text(text: &str) -> Result<Self, Error> {
         let text = Text::read(text, TITLE, &["zone", "role"])?;
         let key = group_key_from_bytes(&text.body)?;
-        Ok(Self { apex: read_apex(text.value(0))?, role: read_role(text.value(1))?, key })
+        let (apex, role) = read_use(&text)?;
+        Ok(Self { apex, role, key })
     }
 
     /// Reads the file of this name.
@@ -89,7 +90,12 @@ pub(super) fn role_word(role: Role) -> &'static str {
     }
 }
 
-pub(super) fn read_role(word: &str) -> Result<Role, Error> {
+/// What the key is for: the zone and the role, which are the first two lines of every file.
+pub(super) fn read_use(text: &Text<'_>) -> Result<(Name, Role), Error> {
+    Ok((read_apex(text.value(0))?, read_role(text.value(1))?))
+}
+
+fn read_role(word: &str) -> Result<Role, Error> {
     match word {
         "ksk" => Ok(Role::Ksk),
         "zsk" => Ok(Role::Zsk),
@@ -97,7 +103,7 @@ pub(super) fn read_role(word: &str) -> Result<Role, Error> {
     }
 }
 
-pub(super) fn read_apex(text: &str) -> Result<Name, Error> {
+fn read_apex(text: &str) -> Result<Name, Error> {
     let name: Name = text.parse().map_err(|_| Error::Malformed("zone name"))?;
     if name.to_string() == text { Ok(name) } else { Err(Error::Malformed("zone name")) }
 }

@@ -7,11 +7,16 @@ mod ahead;
 mod ceremony;
 mod error;
 mod key_file;
+mod roll;
+#[cfg(test)]
+mod roll_tests;
 mod seal;
 mod share_file;
 #[cfg(test)]
 mod tests;
 mod text;
+mod together;
+mod transcript;
 
 use std::path::Path;
 
@@ -23,7 +28,10 @@ pub use ahead::{Schedule, current};
 pub use ceremony::{Ceremony, Dealt, Primes};
 pub use error::Error;
 pub use key_file::KeyFile;
+pub use roll::{KskPhase, KskRoll, Signers, ZskRoll, check_change};
 pub use share_file::ShareFile;
+pub use together::{Made, Plan, Together, seed_from_text, seed_to_text};
+pub use transcript::Transcript;
 
 /// What [`system_rng`] gives.
 pub type SystemRng = ChaCha20Rng;

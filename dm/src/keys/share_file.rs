@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::sign::Role;
 use crate::zone::Name;
 
-use super::key_file::{read_apex, read_role, role_word};
+use super::key_file::{read_use, role_word};
 use super::seal::{SALT_BYTES, open, seal};
 use super::text::{Text, from_hex, hex, write};
 use super::{Error, KeyFile};
@@ -146,7 +146,7 @@ impl ShareFile {
         if (key.as_str(), party.as_str()) != (text.value(2), text.value(3)) {
             return Err(Error::Mismatch);
         }
-        let (apex, role) = (read_apex(text.value(0))?, read_role(text.value(1))?);
+        let (apex, role) = read_use(&text)?;
         Ok(Self { share, apex, role, _file: None })
     }
 

@@ -8,6 +8,8 @@
 //! RFC 1034, 1035, 1995 (IXFR), 1996 (NOTIFY), 5936 (AXFR), 8945 (TSIG).
 
 mod access;
+#[cfg(test)]
+mod bad_input_tests;
 mod desk;
 mod journal;
 mod notify;
@@ -20,5 +22,5 @@ pub use access::{Access, Prefix, Rule, TsigError, TsigKey};
 pub use desk::{Desk, Offered};
 pub use journal::{Journal, Step};
 pub use notify::{Notified, Notifier, Secondary};
-pub use respond::{Reply, Responder, Via};
+pub use respond::{Reply, Responder, Sent, Via};
 pub use server::{Server, ServerLimits};

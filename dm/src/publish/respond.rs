@@ -1,7 +1,8 @@
 //! What a request is answered with. No socket and no clock.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use domain::base::iana::{Class, Opcode, Rcode};
 use domain::base::message_builder::{AdditionalBuilder, AnswerBuilder, PushError, TreeCompressor};
@@ -38,7 +39,28 @@ pub enum Reply {
     Transfer(Vec<Vec<u8>>),
 }
 
+/// What somebody was sent so far.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Sent {
+    /// Whole zones: AXFR, or IXFR from a serial that is not held.
+    pub whole: u64,
+    /// Increments: IXFR with at least one step.
+    pub increments: u64,
+    /// Bytes of all increments, without the two of each message's length.
+    pub increment_bytes: u64,
+}
+
+/// The kinds of answers, as [`Sent`] counts them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Whole,
+    Increment,
+    Other,
+}
+
 type Target = TreeCompressor<Vec<u8>>;
+type Answered = (Kind, Vec<AdditionalBuilder<Target>>);
 
 /// Answers for one zone, out of a journal.
 #[derive(Debug)]
@@ -46,6 +68,8 @@ pub struct Responder {
     apex: Name,
     access: Access,
     journal: RwLock<Journal>,
+    /// By the name of the TSIG key, so that strangers cannot make it grow.
+    sent: Mutex<BTreeMap<String, Sent>>,
 }
 
 /// The most bytes of a message of a transfer. Names can be compressed only within the first
@@ -60,7 +84,14 @@ impl Responder {
     /// For a zone of this name, empty yet.
     #[must_use]
     pub fn new(apex: Name, access: Access) -> Self {
-        Self { apex, access, journal: RwLock::default() }
+        Self { apex, access, journal: RwLock::default(), sent: Mutex::default() }
+    }
+
+    /// What was sent, by the name of the key that was shown; by the empty name to whoever needed
+    /// none.
+    #[must_use]
+    pub fn sent(&self) -> BTreeMap<String, Sent> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Serves the next zone from now on. False if its serial is not above the last one, or if it is
@@ -94,14 +125,18 @@ impl Responder {
         let mut tsig = match ServerSequence::request(&self.access, &mut message, now) {
             Ok(tsig) => tsig,
             Err(error) => {
+                tracing::info!(%from, "a request with a TSIG that is not right");
                 let built = error.build_message(&message, builder(usize::from(DATAGRAM)));
                 return built.map_or(Reply::Nothing, |b| Reply::One(b.finish().into_target()));
             }
         };
         let answered = self.answer(&message, from, via, tsig.as_ref().map(ServerSequence::key));
-        let mut messages = answered.unwrap_or_else(|rcode| {
-            vec![builder(usize::from(DATAGRAM)).start_error(&message, rcode).additional()]
+        let (kind, mut messages) = answered.unwrap_or_else(|rcode| {
+            tracing::info!(%from, %rcode, "a request that is not answered");
+            let refusal = builder(usize::from(DATAGRAM)).start_error(&message, rcode);
+            (Kind::Other, vec![refusal.additional()])
         });
+        let name = tsig.as_ref().map(|tsig| tsig.key().name().to_string()).unwrap_or_default();
         if let Some(tsig) = &mut tsig {
             for message in &mut messages {
                 message.clear_push_limit();
@@ -113,8 +148,26 @@ impl Responder {
         let mut bytes = messages.into_iter().map(|message| message.finish().into_target());
         let is_transfer = matches!(message.qtype(), Some(Rtype::AXFR | Rtype::IXFR));
         match (is_transfer, via) {
-            (true, Via::Tcp) => Reply::Transfer(bytes.collect()),
+            (true, Via::Tcp) => {
+                let messages: Vec<_> = bytes.collect();
+                self.count(name, kind, messages.iter().map(Vec::len).sum());
+                Reply::Transfer(messages)
+            }
             _ => bytes.next().map_or(Reply::Nothing, Reply::One),
+        }
+    }
+
+    fn count(&self, name: String, kind: Kind, bytes: usize) {
+        let mut all = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = all.entry(name).or_default();
+        match kind {
+            Kind::Whole => sent.whole = sent.whole.saturating_add(1),
+            Kind::Increment => {
+                sent.increments = sent.increments.saturating_add(1);
+                let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+                sent.increment_bytes = sent.increment_bytes.saturating_add(bytes);
+            }
+            Kind::Other => {}
         }
     }
 
@@ -124,7 +177,7 @@ impl Responder {
         from: IpAddr,
         via: Via,
         key: Option<&Tsig>,
-    ) -> Result<Vec<AdditionalBuilder<Target>>, Rcode> {
+    ) -> Result<Answered, Rcode> {
         if message.header().opcode() != Opcode::QUERY {
             return Err(Rcode::NOTIMP);
         }
@@ -143,7 +196,7 @@ impl Responder {
             // The newest SOA alone says: come again over a connection (RFC 1995 section 2).
             (Rtype::IXFR, Via::Udp) => Records::new(message).and_then(|mut out| {
                 out.put_soa(zone)?;
-                Ok(out.finish())
+                Ok((Kind::Other, out.finish()))
             }),
             (Rtype::IXFR, Via::Tcp) => {
                 let serial = client_serial(message).ok_or(Rcode::FORMERR)?;
@@ -152,7 +205,7 @@ impl Responder {
                     None => whole(message, zone),
                 }
             }
-            (rtype, via) => ordinary(message, &question, zone, rtype, via),
+            (rtype, via) => Ok((Kind::Other, ordinary(message, &question, zone, rtype, via)?)),
         }
     }
 }
@@ -240,7 +293,7 @@ fn record<'a>(key: &'a Key, ttl: u32, rdata: &'a [u8]) -> Composed<'a> {
 }
 
 /// AXFR: all records between two copies of the SOA (RFC 5936 section 2.2).
-fn whole(message: &Message<Vec<u8>>, zone: &Zone) -> Result<Vec<AdditionalBuilder<Target>>, Rcode> {
+fn whole(message: &Message<Vec<u8>>, zone: &Zone) -> Result<Answered, Rcode> {
     let mut out = Records::new(message)?;
     out.put_soa(zone)?;
     for (key, set) in zone.sets() {
@@ -249,7 +302,7 @@ fn whole(message: &Message<Vec<u8>>, zone: &Zone) -> Result<Vec<AdditionalBuilde
         }
     }
     out.put_soa(zone)?;
-    Ok(out.finish())
+    Ok((Kind::Whole, out.finish()))
 }
 
 /// IXFR: the steps one after the other (RFC 1995 section 4). If that is more than the zone, the
@@ -258,7 +311,7 @@ fn changes(
     message: &Message<Vec<u8>>,
     zone: &Zone,
     steps: &[Arc<Step>],
-) -> Result<Vec<AdditionalBuilder<Target>>, Rcode> {
+) -> Result<Answered, Rcode> {
     let records = |sets: &[(Key, RrSet)]| sets.iter().map(|(_, set)| set.len()).sum::<usize>();
     let size: usize =
         steps.iter().map(|step| records(step.gone()) + records(step.added()) + 2).sum();
@@ -273,10 +326,11 @@ fn changes(
         out.put_soa(&step.to)?;
         step.added().iter().try_for_each(|(key, set)| out.put(key, set))?;
     }
-    if !steps.is_empty() {
-        out.put_soa(zone)?;
+    if steps.is_empty() {
+        return Ok((Kind::Other, out.finish()));
     }
-    Ok(out.finish())
+    out.put_soa(zone)?;
+    Ok((Kind::Increment, out.finish()))
 }
 
 /// Records in as many messages as they need.

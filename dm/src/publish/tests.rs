@@ -36,7 +36,7 @@ fn here() -> IpAddr {
     "127.0.0.1".parse().unwrap()
 }
 
-fn responder(key: Option<TsigKey>) -> Responder {
+pub(super) fn responder(key: Option<TsigKey>) -> Responder {
     let rule = Rule { from: "127.0.0.0/8".parse().unwrap(), key };
     let responder = Responder::new(Name::root(), Access::new(vec![rule]));
     assert!(responder.publish(zone(1, "")));
@@ -45,7 +45,7 @@ fn responder(key: Option<TsigKey>) -> Responder {
     responder
 }
 
-fn request(rtype: Rtype, serial: Option<u32>) -> AdditionalBuilder<Vec<u8>> {
+pub(super) fn request(rtype: Rtype, serial: Option<u32>) -> AdditionalBuilder<Vec<u8>> {
     let mut question = MessageBuilder::new_vec().question();
     question.push((Name::root().as_domain(), rtype, Class::IN)).unwrap();
     let mut authority = question.authority();
@@ -113,6 +113,25 @@ fn whoever_is_up_to_date_gets_one_soa_and_whoever_is_too_late_gets_all() {
 }
 
 #[test]
+fn what_is_sent_is_counted_by_key_and_kind() {
+    let open = responder(None);
+    for (rtype, serial, via) in [
+        (Rtype::AXFR, None, Via::Tcp),
+        (Rtype::IXFR, Some(77), Via::Tcp),
+        (Rtype::IXFR, Some(1), Via::Tcp),
+        (Rtype::IXFR, Some(3), Via::Tcp),
+        (Rtype::IXFR, Some(1), Via::Udp),
+        (Rtype::SOA, None, Via::Udp),
+    ] {
+        ask(&open, rtype, serial, via);
+    }
+    let sent = open.sent();
+    let nobody = sent[""];
+    assert_eq!((sent.len(), nobody.whole, nobody.increments), (1, 2, 1));
+    assert!((100..500).contains(&nobody.increment_bytes), "{nobody:?}");
+}
+
+#[test]
 fn two_primaries_send_the_same_bytes() {
     for (rtype, serial) in [(Rtype::AXFR, None), (Rtype::IXFR, Some(1))] {
         let mut told = [(); 2].map(|()| ask(&responder(None), rtype, serial, Via::Tcp));
@@ -144,6 +163,27 @@ fn a_transfer_needs_the_key_that_the_rule_names() {
             assert!(sequence.answer(&mut message, now).is_ok());
         }
         assert!(sequence.done().is_ok());
+    }
+}
+
+/// The right key with a clock that is a day off (RFC 8945 section 5.2.3): no transfer.
+#[test]
+fn a_clock_that_is_off_by_a_day_gets_no_transfer() {
+    let responder = responder(Some(key()));
+    for (off, is_right) in [(0, true), (200, true), (86_400, false)] {
+        for then in [NOW - off, NOW + off] {
+            let mut signed = request(Rtype::AXFR, None);
+            let then = Time48::from_u64(then);
+            ClientSequence::request(key(), &mut signed, then).unwrap();
+            let reply = responder.respond(&signed.finish(), here(), Via::Tcp, NOW);
+            match reply {
+                Reply::Transfer(_) => assert!(is_right, "{off}"),
+                Reply::One(refused) => {
+                    assert!(!is_right && rcode(&[refused]) == Rcode::NOTAUTH, "{off}");
+                }
+                Reply::Nothing => panic!("no answer"),
+            }
+        }
     }
 }
 

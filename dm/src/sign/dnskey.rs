@@ -105,6 +105,13 @@ impl Dnskey {
         self.flags & 0x0100 != 0 && self.flags & 0x0080 == 0
     }
 
+    /// The same key, revoked (RFC 5011 section 7). Its tag is another one.
+    #[must_use]
+    pub fn revoked(mut self) -> Self {
+        self.flags |= 0x0080;
+        self
+    }
+
     /// Whether others' trust is meant to begin here: a KSK.
     #[must_use]
     pub fn is_entry_point(&self) -> bool {

@@ -1,6 +1,6 @@
 //! The DNSKEY set with the signatures over it.
 
-use crate::zone::{Key, Limits, Lines, Name, RrSet, read_sets};
+use crate::zone::{Key, Limits, Lines, Name, RrSet, Rtype, read_sets};
 
 use super::dnskey::{check_answer, dnskey_key};
 use super::rrsig::{Signature, Task, put_together};
@@ -23,13 +23,29 @@ impl KeySet {
     /// [`Error::Terms`] for no ZSK, [`Error::LargeAnswer`], and what the signer says.
     pub fn sign(
         apex: &Name,
-        mut keys: Vec<Dnskey>,
+        keys: Vec<Dnskey>,
         ttl: u32,
         terms: &Terms,
         signer: &mut dyn BatchSigner,
     ) -> Result<Self, Error> {
         let own = Dnskey::of(signer.key(), Role::Ksk)?;
-        keys.push(own.clone());
+        Self::sign_by(apex, keys, ttl, terms, vec![(own, signer)])
+    }
+
+    /// Signs a set of these keys and of all signers' own, as they are given: a KSK, or one that is
+    /// revoked ([`Dnskey::revoked`]).
+    ///
+    /// # Errors
+    ///
+    /// As [`KeySet::sign`] and [`KeySet::new`].
+    pub fn sign_by(
+        apex: &Name,
+        mut keys: Vec<Dnskey>,
+        ttl: u32,
+        terms: &Terms,
+        signers: Vec<(Dnskey, &mut dyn BatchSigner)>,
+    ) -> Result<Self, Error> {
+        keys.extend(signers.iter().map(|(own, _)| own.clone()));
         keys.sort();
         keys.dedup();
         if !keys.iter().any(|key| key.is_active() && !key.is_entry_point()) {
@@ -38,10 +54,15 @@ impl KeySet {
         let mut rdata: Vec<_> = keys.iter().map(Dnskey::rdata).collect();
         rdata.sort();
         let keys = RrSet::sorted(ttl, &rdata)?;
-        let task = Task::new(apex, &dnskey_key(apex), &keys, &own, terms);
-        let messages = [task.message().to_vec()];
-        let made = put_together(&[task], &signer.sign(&messages)?)?;
-        let signatures = made.into_iter().next().ok_or(Error::WrongSignature(0))?.1;
+        let mut signatures = Vec::new();
+        for (own, signer) in signers {
+            let task = Task::new(apex, &dnskey_key(apex), &keys, &own, terms);
+            let messages = [task.message().to_vec()];
+            let made = put_together(&[task], &signer.sign(&messages)?)?;
+            let made = made.iter().flat_map(|(_, set)| set.records()).map(<[u8]>::to_vec);
+            signatures.extend(made);
+        }
+        let signatures = RrSet::new(Rtype::RRSIG, ttl, signatures)?;
         Self::new(apex, keys, signatures)
     }
 
@@ -50,19 +71,22 @@ impl KeySet {
     /// # Errors
     ///
     /// [`Error::WrongSignature`] if a signature is by none of the set's KSKs, or is wrong;
-    /// [`Error::LargeAnswer`].
+    /// [`Error::LargeAnswer`]; [`Error::Terms`] if all its signers are revoked.
     pub fn new(apex: &Name, keys: RrSet, signatures: RrSet) -> Result<Self, Error> {
         check_answer(apex, &keys, &signatures)?;
         let key = dnskey_key(apex);
+        let mut is_active = false;
         for (place, rdata) in signatures.records().enumerate() {
             let signature = Signature::read(rdata).ok_or(Error::WrongSignature(place))?;
             if signatures.ttl() != keys.ttl() {
                 return Err(Error::WrongSignature(place));
             }
             let mut entries = Dnskey::all(&keys).filter(Dnskey::is_entry_point);
-            if !entries.any(|by| signature.is_by(&by, apex, &key, &keys)) {
-                return Err(Error::WrongSignature(place));
-            }
+            let by = entries.find(|by| signature.is_by(by, apex, &key, &keys));
+            is_active |= by.ok_or(Error::WrongSignature(place))?.is_active();
+        }
+        if !is_active {
+            return Err(Error::Terms("only a revoked key has signed the DNSKEY set"));
         }
         Ok(Self { apex: apex.clone(), keys, signatures })
     }

@@ -129,6 +129,16 @@ pub fn verify(zone: &Zone, now: u32) -> Report {
     report
 }
 
+/// The key that signed the zone's SOA, and so, if the zone is right, everything but the keys.
+#[must_use]
+pub fn zone_signer(zone: &Zone) -> Option<Dnskey> {
+    let key = Key::new(zone.apex().clone(), Rtype::SOA);
+    let (soa, signatures) = (zone.set(&key)?, zone.set(&Key::signatures_over(&key))?);
+    let signature = Signature::read(signatures.records().next()?)?;
+    let mut keys = Dnskey::all(zone.apex_set(Rtype::DNSKEY)?).take(MAX_PER_SET);
+    keys.find(|by| signature.is_by(by, zone.apex(), &key, soa))
+}
+
 /// The zone's keys by what signatures say of them.
 fn keys(zone: &Zone, report: &mut Report) -> Option<Vec<Dnskey>> {
     let set = zone.apex_set(Rtype::DNSKEY)?;

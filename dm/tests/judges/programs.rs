@@ -5,9 +5,18 @@ use std::process::Command;
 
 use bftkv_dm::zone::Zone;
 
+/// A program, also one that Debian keeps where only the superuser looks.
+pub(crate) fn command(program: &str) -> Command {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/sbin:/sbin");
+    let mut command = Command::new(program);
+    command.env("PATH", path);
+    command
+}
+
 /// Whether the program is here. If not, that is said loudly, and is an error on the build machine.
 pub(crate) fn is_here(program: &str) -> bool {
-    let here = Command::new("which").arg(program).output().is_ok_and(|out| out.status.success());
+    let here = command("which").arg(program).output().is_ok_and(|out| out.status.success());
     assert!(here || std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{program} is missing");
     if !here {
         eprintln!("\n#### skipped: {program} is not here, so it does not judge our zones\n");

@@ -6,11 +6,14 @@ mod forget;
 mod keygen;
 mod ksk;
 mod sign;
+mod together;
+mod transcript;
 mod verify;
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bftkv::wot::Sealer;
 use bftkv_dm::keys::ShareFile;
 use bftkv_dm::sign::{Role, ShareSigner};
 use bftkv_dm::threshold::SecretBytes;
@@ -28,6 +31,12 @@ pub(crate) enum DmCommand {
     #[command(hide = true)]
     Demo(demo::DemoArgs),
     Keygen(keygen::KeygenArgs),
+    /// Make a zone's keys among all who get shares, so that nobody ever has a whole one.
+    #[command(subcommand)]
+    Together(together::TogetherCommand),
+    /// Sign what a key ceremony was, and check that all have signed it.
+    #[command(subcommand)]
+    Transcript(transcript::TranscriptCommand),
     /// Use the key that signs keys, off the machine that signs the zone.
     #[command(subcommand)]
     Ksk(ksk::KskCommand),
@@ -41,12 +50,21 @@ pub(crate) fn run(command: &DmCommand, context: &Context) -> Result<Exit, Failur
     match command {
         DmCommand::Demo(args) => demo::run(args, context),
         DmCommand::Keygen(args) => keygen::run(args, context),
+        DmCommand::Together(command) => together::run(command, context),
+        DmCommand::Transcript(command) => transcript::run(command, context),
         DmCommand::Ksk(command) => ksk::run(command, context),
         DmCommand::Sign(args) => sign::run(args, context),
         DmCommand::Verify(args) => verify::run(args, context),
         DmCommand::Export(args) => export::run(args, context),
         DmCommand::Forget(args) => forget::run(args, context),
     }
+}
+
+/// The home's key, to sign and to open what others' keys have signed.
+fn sealer(context: &Context) -> Result<Sealer, Failure> {
+    let home = context.open_home()?;
+    let certificates = home.certificates()?;
+    Ok(Sealer::new(certificates.keyring().clone(), home.key()))
 }
 
 /// Seconds since 1970.

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use bftkv_dm::keys::{ShareFile, current};
+use bftkv_dm::keys::{ShareFile, check_change, current};
 use bftkv_dm::sign::{
-    BatchSigner, Denial, Dnskey, KeySet, Nsec3, Recipe, Role, Terms, strip, verify,
+    BatchSigner, Denial, Dnskey, KeySet, Nsec3, Recipe, Role, Terms, strip, verify, zone_signer,
 };
 use bftkv_dm::zone::{Name, Zone, is_after};
 use clap::Args;
@@ -27,6 +27,8 @@ use crate::output::count;
 /// long as that holds.
 ///
 /// The key that signs keys is needed, unless DNSKEY sets were signed ahead (`bftkv dm ksk sign`).
+/// While the ZSK changes, give all sets and the previous zone: then a ZSK is refused that caches
+/// cannot know yet, and so is a set without the key of the previous zone.
 ///
 /// Examples:
 ///
@@ -164,7 +166,8 @@ fn sign(
     let terms = terms(args.days)?;
     let key = Dnskey::of(zsk.key(), Role::Zsk).map_err(Failure::failed)?;
     let keys = if ksk.is_empty() {
-        signed_ahead(&args.dnskeys, zone.apex())?
+        let before = previous.and_then(zone_signer);
+        signed_ahead(&args.dnskeys, zone.apex(), (&key, before.as_ref()))?
     } else {
         let ttl = zone.soa().map_err(Failure::failed)?.ttl_secs;
         let mut signer = signer_of(ksk)?;
@@ -212,17 +215,24 @@ fn terms(days: u32) -> Result<Terms, Failure> {
     Terms::new(from, until, now.wrapping_add(secs / 3)).map_err(Failure::usage)
 }
 
-fn signed_ahead(files: &[PathBuf], apex: &Name) -> Result<KeySet, Failure> {
+/// The set for now, if the ZSK may sign under it.
+fn signed_ahead(
+    files: &[PathBuf],
+    apex: &Name,
+    (zsk, before): (&Dnskey, Option<&Dnskey>),
+) -> Result<KeySet, Failure> {
     let mut sets = Vec::new();
     for path in files {
         let text = std::fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
         let failed = |error| Failure::failed(format!("{}: {error}", path.display()));
         sets.push(KeySet::from_text(&text, apex).map_err(failed)?);
     }
-    current(&sets, low(now())).cloned().ok_or_else(|| {
+    let set = current(&sets, low(now())).cloned().ok_or_else(|| {
         Failure::failed("none of the DNSKEY sets holds now")
             .hint("sign new ones: bftkv dm ksk sign")
-    })
+    })?;
+    check_change(&sets, zsk, before, low(now())).map_err(Failure::failed)?;
+    Ok(set)
 }
 
 fn signed_name(file: &Path) -> PathBuf {

@@ -1,0 +1,275 @@
+//! `bftkv dm together`.
+
+use std::fmt;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use bftkv::protocol::NodeId;
+use bftkv_dm::keys::{Error, Plan, Together, seed_from_text, seed_to_text, system_rng};
+use bftkv_dm::threshold::rand_core::RngCore as _;
+use bftkv_dm::zone::Name;
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::{name_of, sealer, write_file};
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// Make keys among all who get shares.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TogetherCommand {
+    Start(StartArgs),
+    Deal(DealArgs),
+    Finish(FinishArgs),
+}
+
+pub(crate) fn run(command: &TogetherCommand, context: &Context) -> Result<Exit, Failure> {
+    match command {
+        TogetherCommand::Start(args) => start(args, context),
+        TogetherCommand::Deal(args) => deal(args, context),
+        TogetherCommand::Finish(args) => finish(args, context),
+    }
+}
+
+/// Begin to make keys together: the first of three rounds.
+///
+/// All members run this with the same zone, threshold and list of members, each in its home with
+/// the certificates of the others. Two Ed25519 keys are made: KSK and ZSK. Nobody ever has a whole
+/// one.
+///
+/// The file `dm-N.round1` that this leaves in the folder is for all the others, who put it into
+/// their folders; how it gets there does not matter, because it is signed. The file `seed` is
+/// secret, and gone at the end.
+///
+/// Examples:
+///
+///   bftkv dm together start keys --zone example.com --threshold 3 --members FPR1 FPR2 FPR3 FPR4
+///   bftkv dm together deal keys           # when all dm-*.round1 are in the folder
+///   bftkv dm together finish keys         # when all dm-*-for-dm-N.round2 are
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct StartArgs {
+    /// A new folder.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+
+    /// The zone.
+    #[arg(long, value_name = "NAME", default_value = ".", value_parser = name_of)]
+    zone: Name,
+
+    /// k: how many sign together.
+    #[arg(long, value_name = "K")]
+    threshold: usize,
+
+    /// The fingerprints of all members, our own among them, in the same order everywhere.
+    #[arg(long, value_name = "FPR", num_args = 1.., required = true)]
+    members: Vec<NodeId>,
+}
+
+/// Deal to the others: the second round.
+///
+/// All `dm-*.round1` must be in the folder. The files `dm-N-for-dm-M.round2` are for member M each,
+/// and sealed to it.
+///
+/// Example: bftkv dm together deal keys
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct DealArgs {
+    /// The folder of the first round.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+}
+
+/// Take what the others dealt: the last round.
+///
+/// All `dm-*.round1`, and the `dm-*-for-dm-N.round2` that are for us, must be in the folder. The shares
+/// and the public keys go there, as from `bftkv dm keygen`, with a transcript that is the same
+/// for all, and our signature of it. Do not use the keys before `bftkv dm transcript check` says
+/// that all have signed the same.
+///
+/// Who is named as wrong is to be left out: all others start again without it.
+///
+/// Example: bftkv dm together finish keys
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct FinishArgs {
+    /// The folder of the first rounds.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+
+    /// Leave the shares unsealed: whoever reads the files has them.
+    #[arg(long)]
+    no_passphrase: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    party: u8,
+    files: Vec<String>,
+    next: &'static str,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "we are dm-{}; written:", self.party)?;
+        self.files.iter().try_for_each(|file| writeln!(f, "  {file}"))?;
+        write!(f, "{}", self.next)
+    }
+}
+
+fn show(
+    context: &Context,
+    party: u8,
+    files: &[PathBuf],
+    next: &'static str,
+) -> Result<Exit, Failure> {
+    let files = files.iter().map(|file| file.display().to_string()).collect();
+    context.output().show(&Report { party, files, next })?;
+    Ok(Exit::Done)
+}
+
+fn start(args: &StartArgs, context: &Context) -> Result<Exit, Failure> {
+    let plan = Plan::new(args.zone.clone(), args.threshold, args.members.clone());
+    let plan = plan.map_err(Failure::usage)?;
+    let seal = sealer(context)?;
+    let mut seed = Zeroizing::new([0; 32]);
+    system_rng().map_err(Failure::failed)?.fill_bytes(&mut *seed);
+    let together = Together::new(&plan, &seal, &seed).map_err(Failure::failed)?;
+    let package = together.package().map_err(Failure::failed)?;
+
+    make_private(&args.folder)?;
+    write_private(&args.folder.join("seed"), seed_to_text(&seed).as_bytes())?;
+    write_file(&args.folder.join("plan.txt"), &plan.to_text())?;
+    let number = together.party().number();
+    let file = args.folder.join(format!("dm-{number}.round1"));
+    write_private(&file, &package)?;
+    show(context, number, &[file], "give it to all the others, and put theirs beside it")
+}
+
+/// What was left by the first round.
+fn begun(folder: &Path) -> Result<(Plan, Zeroizing<[u8; 32]>), Failure> {
+    let read = |name: &str| {
+        let path = folder.join(name);
+        fs::read_to_string(&path).map_err(|error| Failure::file(&path, &error))
+    };
+    let plan = Plan::from_text(&read("plan.txt")?).map_err(Failure::failed)?;
+    let seed = Zeroizing::new(read("seed")?);
+    let seed = seed_from_text(&seed).ok_or_else(|| Failure::failed("seed: damaged"))?;
+    Ok((plan, seed))
+}
+
+/// The messages in the files whose names end so.
+fn messages(folder: &Path, end: &str) -> Result<Vec<Vec<u8>>, Failure> {
+    /// More than any message has.
+    const MAX_BYTES: u64 = 128 * 1024;
+    let failed = |error: std::io::Error| Failure::file(folder, &error);
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with("dm-") && name.ends_with(end) {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    let read = |path: &PathBuf| {
+        let failed = |error| Failure::file(path, &error);
+        if fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
+            return Err(Failure::failed(format!("{}: too large", path.display())));
+        }
+        fs::read(path).map_err(failed)
+    };
+    paths.iter().map(read).collect()
+}
+
+fn explain(error: Error) -> Failure {
+    let hint = match &error {
+        Error::Threshold(bftkv_dm::threshold::Error::TooFew { .. }) => {
+            "files of other members are not in the folder yet"
+        }
+        Error::Seal(_) => "the certificates of all members must be in this home: bftkv cert import",
+        _ => return Failure::failed(error),
+    };
+    Failure::failed(error).hint(hint)
+}
+
+fn deal(args: &DealArgs, context: &Context) -> Result<Exit, Failure> {
+    let (plan, seed) = begun(&args.folder)?;
+    let seal = sealer(context)?;
+    let together = Together::new(&plan, &seal, &seed).map_err(Failure::failed)?;
+    let dealt = together.deal(&messages(&args.folder, ".round1")?).map_err(explain)?;
+    let (number, mut files) = (together.party().number(), Vec::new());
+    for (party, message) in dealt {
+        let file = args.folder.join(format!("dm-{number}-for-dm-{}.round2", party.number()));
+        write_private(&file, &message)?;
+        files.push(file);
+    }
+    show(context, number, &files, "give each to its member, and put those for us beside them")
+}
+
+fn finish(args: &FinishArgs, context: &Context) -> Result<Exit, Failure> {
+    let (plan, seed) = begun(&args.folder)?;
+    let seal = sealer(context)?;
+    let together = Together::new(&plan, &seal, &seed).map_err(Failure::failed)?;
+    let number = together.party().number();
+    let told = messages(&args.folder, ".round1")?;
+    let ours = messages(&args.folder, &format!("-for-dm-{number}.round2"))?;
+    let made = together.finish(&told, &ours).map_err(explain)?;
+    let transcript = bftkv_dm::keys::Transcript::from_text(&made.transcript);
+    let signed = transcript.and_then(|it| it.sign(&seal)).map_err(Failure::failed)?;
+
+    let passphrase = if args.no_passphrase {
+        None
+    } else {
+        Some(context.passphrase().choose_bytes(&format!("dm-{number}"))?)
+    };
+    let mut rng = system_rng().map_err(Failure::failed)?;
+    make_private(&args.folder.join("offline"))?;
+    let mut files = Vec::new();
+    for (share, name) in made.shares.iter().zip(["offline/ksk", "zsk"]) {
+        let file = args.folder.join(format!("{name}.share"));
+        let passphrase = passphrase.as_ref().map(|it| it.as_slice());
+        share.create(&file, passphrase, &mut rng).map_err(Failure::failed)?;
+        let public = args.folder.join(format!("{}.key", name.trim_start_matches("offline/")));
+        write_file(&public, &share.key_file().map_err(Failure::failed)?.to_text())?;
+        files.extend([file, public]);
+    }
+    let transcript = args.folder.join("transcript.txt");
+    write_file(&transcript, &made.transcript)?;
+    let signature = args.folder.join(format!("dm-{number}.signed"));
+    write_private(&signature, &signed)?;
+    forget(&args.folder.join("seed"))?;
+    files.extend([transcript, signature]);
+    let next = "give dm-N.signed to all, and use nothing before `bftkv dm transcript check`";
+    show(context, number, &files, next)
+}
+
+fn make_private(folder: &Path) -> Result<(), Failure> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder).map_err(|error| Failure::file(folder, &error))
+}
+
+/// Writes a file for its owner; over one of an earlier try, if the round is done again.
+fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let write = || {
+        let mut file = options.open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(|error| Failure::file(path, &error))
+}
+
+/// Overwrites and deletes the seed.
+fn forget(path: &Path) -> Result<(), Failure> {
+    write_private(path, &[b'0'; 65])?;
+    fs::remove_file(path).map_err(|error| Failure::file(path, &error))
+}

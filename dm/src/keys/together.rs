@@ -1,0 +1,314 @@
+//! The distribution masters make their keys together, and nobody ever has a whole one.
+//!
+//! ```text
+//!   Together::package            --signed--> all: commitments for both keys
+//!   Together::deal(packages)     --signed, sealed to the receiver--> each other: its shares
+//!   Together::finish(packages, shares)   -> our shares; the transcript, the same for all
+//! ```
+//!
+//! Messages are sealed and signed by the members' OpenPGP keys; how they travel does not matter.
+//! A party keeps a seed between the rounds and makes the same polynomials of it again: dealing
+//! twice gives everybody the same share twice.
+
+use std::collections::BTreeMap;
+
+use bftkv::protocol::{NodeId, Seal};
+use bftkv_threshold::ed25519::{Dkg, DkgDealt, Ed25519Share};
+use bftkv_threshold::rand_core::SeedableRng as _;
+use bftkv_threshold::{KeyShare as _, Party, Roster, SecretBytes};
+use rand_chacha::ChaCha20Rng;
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use crate::sign::Role;
+use crate::zone::Name;
+
+use super::ceremony::write_key;
+use super::key_file::role_word;
+use super::text::{Text, from_hex, hex, write};
+use super::{Error, ShareFile};
+
+const PLAN: &str = "bftkv dm keys together 1";
+const ROUND_1: &str = "bftkv dm keys together 1 round 1";
+const ROUND_2: &str = "bftkv dm keys together 1 round 2";
+/// The title of the transcript of such a ceremony.
+pub(super) const TRANSCRIPT: &str = "bftkv dm key ceremony together 1";
+/// More than any message has.
+const MAX_MESSAGE: usize = 64 * 1024;
+/// A key's state after the second round, and the shares for the others.
+type Dealt = (DkgDealt, BTreeMap<Party, SecretBytes>);
+const ROLES: [Role; 2] = [Role::Ksk, Role::Zsk];
+
+/// Who makes keys for which zone. All members must have the same plan.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    apex: Name,
+    roster: Roster,
+    members: Vec<NodeId>,
+}
+
+impl Plan {
+    /// Of these members, whose parties are numbered from 1 in this order, so many sign.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Threshold`]; [`Error::Malformed`] for a member that is named twice.
+    pub fn new(apex: Name, threshold: usize, members: Vec<NodeId>) -> Result<Self, Error> {
+        let distinct: std::collections::BTreeSet<_> = members.iter().collect();
+        if distinct.len() != members.len() {
+            return Err(Error::Malformed("plan: a member is named twice"));
+        }
+        let count = u8::try_from(members.len()).unwrap_or(u8::MAX);
+        Ok(Self { apex, roster: Roster::first(count, threshold)?, members })
+    }
+
+    /// The zone.
+    #[must_use]
+    pub fn apex(&self) -> &Name {
+        &self.apex
+    }
+
+    /// The parties.
+    #[must_use]
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// The party of a member.
+    #[must_use]
+    pub fn party(&self, member: &NodeId) -> Option<Party> {
+        let place = self.members.iter().position(|known| known == member)?;
+        self.roster.parties().iter().nth(place).copied()
+    }
+
+    fn members(&self) -> impl Iterator<Item = (Party, &NodeId)> {
+        self.roster.parties().iter().copied().zip(&self.members)
+    }
+
+    /// As text, the same for all.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let members = self.members().map(|(party, id)| format!("dm-{}: {id}\n", party.number()));
+        let (threshold, members) = (self.roster.threshold(), members.collect::<String>());
+        format!("{PLAN}\nzone: {}\nthreshold: {threshold}\n{members}", self.apex)
+    }
+
+    /// Reads what [`Plan::to_text`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`], and as [`Plan::new`].
+    pub fn from_text(text: &str) -> Result<Self, Error> {
+        let malformed = || Error::Malformed(PLAN);
+        let mut values = text.lines().skip(1).map(|line| line.split_once(": ").map(|(_, it)| it));
+        let mut next = || values.next().flatten();
+        let apex = next().and_then(|zone| zone.parse().ok()).ok_or_else(malformed)?;
+        let threshold = next().and_then(|k| k.parse().ok()).ok_or_else(malformed)?;
+        let mut members = Vec::new();
+        while let Some(member) = next() {
+            members.push(member.parse().map_err(|_| malformed())?);
+        }
+        let plan = Self::new(apex, threshold, members)?;
+        if plan.to_text() == text { Ok(plan) } else { Err(malformed()) }
+    }
+
+    fn hash(&self) -> String {
+        hex(&Sha256::digest(self.to_text()))
+    }
+}
+
+/// What a member has at the end.
+#[derive(Debug)]
+pub struct Made {
+    /// Its shares: of the KSK, and of the ZSK.
+    pub shares: [ShareFile; 2],
+    /// What all members must have alike before the keys are used.
+    pub transcript: String,
+}
+
+/// One member's part.
+pub struct Together<'a> {
+    plan: &'a Plan,
+    seal: &'a dyn Seal,
+    seed: &'a [u8; 32],
+    party: Party,
+}
+
+impl std::fmt::Debug for Together<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Together").field("party", &self.party).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Together<'a> {
+    /// The part of the member whose key this is, with a secret seed that is used for this plan
+    /// only and destroyed afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMember`].
+    pub fn new(plan: &'a Plan, seal: &'a dyn Seal, seed: &'a [u8; 32]) -> Result<Self, Error> {
+        let party = plan.party(seal.id()).ok_or_else(|| Error::NoMember(seal.id().to_string()))?;
+        Ok(Self { plan, seal, seed, party })
+    }
+
+    /// Our number.
+    #[must_use]
+    pub fn party(&self) -> Party {
+        self.party
+    }
+
+    fn start(&self) -> Result<[(Dkg, Vec<u8>); 2], Error> {
+        let one = |role| {
+            let hash = Sha256::new_with_prefix(self.seed).chain_update(self.plan.to_text());
+            let seed =
+                Zeroizing::new(<[u8; 32]>::from(hash.chain_update(role_word(role)).finalize()));
+            let mut rng = ChaCha20Rng::from_seed(*seed);
+            Dkg::start(&self.plan.roster, self.party, &mut rng)
+        };
+        let [ksk, zsk] = ROLES.map(one);
+        Ok([ksk?, zsk?])
+    }
+
+    /// What we tell all the others, signed: the first round.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Seal`].
+    pub fn package(&self) -> Result<Vec<u8>, Error> {
+        let [(_, ksk), (_, zsk)] = self.start()?;
+        let head = [("plan", self.plan.hash()), ("party", self.party.number().to_string())];
+        let (_, text) = write(ROUND_1, &head, &[ksk, zsk].concat());
+        Ok(self.seal.seal(&[], text.as_bytes())?)
+    }
+
+    /// Takes what all members told, our own among it, and deals: a message for each other member.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Wrong`] names the member whose message is not right; [`Error::Threshold`], among
+    /// it [`bftkv_threshold::Error::TooFew`] while messages are missing.
+    pub fn deal(&self, told: &[Vec<u8>]) -> Result<BTreeMap<Party, Vec<u8>>, Error> {
+        let [(ksk, mut for_ksk), (zsk, mut for_zsk)] = self.dealt(told)?;
+        let seen = hex(&[ksk.transcript(), zsk.transcript()].concat());
+        let mut messages = BTreeMap::new();
+        for (party, member) in self.plan.members().filter(|(party, _)| *party != self.party) {
+            let (Some(ksk), Some(zsk)) = (for_ksk.remove(&party), for_zsk.remove(&party)) else {
+                return Err(bftkv_threshold::Error::Inconsistent.into());
+            };
+            let body = Zeroizing::new([ksk.as_slice(), zsk.as_slice()].concat());
+            let head = [
+                ("plan", self.plan.hash()),
+                ("party", self.party.number().to_string()),
+                ("to", party.number().to_string()),
+                ("seen", seen.clone()),
+            ];
+            let (_, text) = write(ROUND_2, &head, &body);
+            messages.insert(party, self.seal.seal(std::slice::from_ref(member), text.as_bytes())?);
+        }
+        Ok(messages)
+    }
+
+    fn dealt(&self, told: &[Vec<u8>]) -> Result<[Dealt; 2], Error> {
+        let (mut for_ksk, mut for_zsk) = (BTreeMap::new(), BTreeMap::new());
+        for message in told {
+            let (party, text) = self.open(message, ROUND_1, &["plan", "party"])?;
+            let wrong = || Error::Wrong(party, "told something malformed");
+            let text = Text::read(&text, ROUND_1, &["plan", "party"]).map_err(|_| wrong())?;
+            let half = text.body.len() / 2;
+            let (ksk, zsk) = text.body.split_at_checked(half).ok_or_else(wrong)?;
+            let again = [for_ksk.insert(party, ksk.to_vec()), for_zsk.insert(party, zsk.to_vec())];
+            if again
+                .iter()
+                .zip([ksk, zsk])
+                .any(|(old, new)| old.as_ref().is_some_and(|old| old != new))
+            {
+                return Err(Error::Wrong(party, "told different things"));
+            }
+        }
+        let [(ksk, _), (zsk, _)] = self.start()?;
+        Ok([ksk.deal(&for_ksk)?, zsk.deal(&for_zsk)?])
+    }
+
+    /// Takes what all told, and the shares that the others dealt to us, and makes our shares.
+    ///
+    /// # Errors
+    ///
+    /// As [`Together::deal`]; [`Error::Wrong`] also for a member that was told other things than
+    /// we were. Start again, without whoever lied.
+    pub fn finish(&self, told: &[Vec<u8>], shares: &[Vec<u8>]) -> Result<Made, Error> {
+        const NAMES: [&str; 4] = ["plan", "party", "to", "seen"];
+        let [(ksk, _), (zsk, _)] = self.dealt(told)?;
+        let seen = hex(&[ksk.transcript(), zsk.transcript()].concat());
+        let (mut for_ksk, mut for_zsk) = (BTreeMap::new(), BTreeMap::new());
+        for message in shares {
+            let (party, text) = self.open(message, ROUND_2, &NAMES)?;
+            let text = Text::read(&text, ROUND_2, &NAMES)
+                .map_err(|_| Error::Wrong(party, "dealt something malformed"))?;
+            if text.value(2) != self.party.number().to_string() {
+                return Err(Error::Wrong(party, "dealt this to another member"));
+            }
+            if text.value(3) != seen {
+                return Err(Error::Wrong(party, "was told other things than we were, or lies"));
+            }
+            let half = text.body.len() / 2;
+            let (ksk, zsk) = text.body.split_at(half);
+            for_ksk.insert(party, SecretBytes::new(ksk.to_vec()));
+            for_zsk.insert(party, SecretBytes::new(zsk.to_vec()));
+        }
+        let made = [ksk.finish(&for_ksk)?, zsk.finish(&for_zsk)?];
+        let transcript = self.transcript(&made, [ksk.transcript(), zsk.transcript()])?;
+        let [ksk, zsk] = made;
+        let file = |role, share| ShareFile::new(self.plan.apex.clone(), role, Box::new(share));
+        Ok(Made { shares: [file(Role::Ksk, ksk), file(Role::Zsk, zsk)], transcript })
+    }
+
+    /// Opens a message: signed by a member, in its own name, for this plan.
+    fn open(
+        &self,
+        message: &[u8],
+        title: &'static str,
+        names: &[&str],
+    ) -> Result<(Party, Zeroizing<String>), Error> {
+        let opened = self.seal.open(message, MAX_MESSAGE)?;
+        let stranger = || Error::NoMember(opened.sender.to_string());
+        let party = self.plan.party(&opened.sender).ok_or_else(stranger)?;
+        let wrong = |why| Error::Wrong(party, why);
+        let text = String::from_utf8(opened.plaintext).map(Zeroizing::new);
+        let text = text.map_err(|_| wrong("sent something that is no text"))?;
+        let read = Text::read(&text, title, names).map_err(|_| wrong("sent another message"))?;
+        if read.value(0) != self.plan.hash() {
+            return Err(wrong("has another plan"));
+        }
+        if read.value(1) != party.number().to_string() {
+            return Err(wrong("claims to be another member"));
+        }
+        Ok((party, text))
+    }
+
+    fn transcript(&self, made: &[Ed25519Share; 2], told: [[u8; 32]; 2]) -> Result<String, Error> {
+        let (k, n) = (self.plan.roster.threshold(), self.plan.roster.size());
+        let mut text =
+            format!("{TRANSCRIPT}\nzone: {}\nshares: {n}\nthreshold: {k}\n", self.plan.apex);
+        for (party, member) in self.plan.members() {
+            text.push_str(&format!("dm-{}: {member}\n", party.number()));
+        }
+        for ((role, share), told) in ROLES.into_iter().zip(made).zip(told) {
+            write_key(&mut text, &self.plan.apex, role, share.group())?;
+            text.push_str(&format!("{} told: {}\n", role_word(role), hex(&told)));
+        }
+        Ok(text)
+    }
+}
+
+/// The seed in hexadecimal digits, as it is kept between the rounds.
+#[must_use]
+pub fn seed_to_text(seed: &[u8; 32]) -> Zeroizing<String> {
+    Zeroizing::new(hex(seed) + "\n")
+}
+
+/// Reads what [`seed_to_text`] wrote; `None` for anything else.
+#[must_use]
+pub fn seed_from_text(text: &str) -> Option<Zeroizing<[u8; 32]>> {
+    from_hex(text)?.as_slice().try_into().ok().map(Zeroizing::new)
+}
