@@ -98,6 +98,8 @@ pub struct Member<W: Work> {
     pub(super) source: Option<Seen>,
     pub(super) chain: Chain<W::Zone>,
     pub(super) memory: Memory,
+    /// What of it is durable for sure.
+    pub(super) saved: Memory,
     pub(super) round: Round,
     pub(super) heard: BTreeMap<Topic, Vec<u8>>,
     pub(super) ceremony: Option<Ceremony<W::Plan>>,
@@ -124,7 +126,7 @@ impl<W: Work> Member<W> {
     /// How many serials ahead of ours a DM may be.
     pub(super) const WINDOW: u32 = 64;
 
-    /// A member that knows nothing but its memory.
+    /// A member that knows nothing but its memory, which is durable.
     #[must_use]
     pub fn new(
         settings: Settings,
@@ -144,6 +146,7 @@ impl<W: Work> Member<W> {
             source: None,
             chain,
             memory,
+            saved: memory,
             round,
             heard: BTreeMap::new(),
             ceremony: None,
@@ -207,10 +210,9 @@ impl<W: Work> Member<W> {
         Some(root)
     }
 
-    /// What must be kept. [`Member::judge`] changes it.
-    #[must_use]
-    pub fn memory(&self) -> Memory {
-        self.memory
+    /// This memory, which [`Member::judge`] gave, is durable. Until then every vote gives it again.
+    pub fn handle_saved(&mut self, memory: Memory) {
+        self.saved = memory;
     }
 
     /// The newest signed zone.

@@ -295,7 +295,16 @@ impl Policy for Driver {
         }
         // The vote leaves after this, so what it promises is on disk before.
         let kept = match &judged {
-            Ok(Some(memory)) => remember(&self.memory, memory).map_err(|error| error.to_string()),
+            Ok(Some(memory)) => match remember(&self.memory, memory) {
+                Ok(()) => {
+                    member.handle_saved(*memory);
+                    Ok(())
+                }
+                Err(error) => {
+                    tracing::error!(%error, file = %self.memory.display(), "cannot remember votes");
+                    Err(format!("the memory of votes cannot be written: {error}"))
+                }
+            },
             _ => Ok(()),
         };
         drop(member);
