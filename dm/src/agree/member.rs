@@ -163,16 +163,38 @@ impl<W: Work> Member<W> {
         }
     }
 
+    /// Goes on after a restart from a zone that was agreed on before, which this DM kept. To be
+    /// called before anything else. Without it, all manifests since the first are fetched.
+    ///
+    /// # Errors
+    /// They do not belong together: what was kept is damaged.
+    pub fn resume(
+        &mut self,
+        manifest: Arc<Manifest>,
+        content: Content,
+        zone: Arc<W::Zone>,
+    ) -> Result<(), String> {
+        if content.root() != manifest.root || manifest.serial < self.settings.first {
+            return Err(format!("what was kept is not the zone of serial {}", manifest.serial));
+        }
+        let serial = manifest.serial;
+        self.chain = Chain::after(manifest, Arc::new(content), zone);
+        self.round = Round::idle(serial);
+        Ok(())
+    }
+
     /// The source says this, under that serial of its own.
-    pub fn handle_source(&mut self, serial: u32, content: Content, now: u64) {
+    pub fn handle_source(&mut self, serial: u32, content: Arc<Content>, now: u64) {
         self.now = now;
-        let root = content.root();
         match &mut self.source {
             // What is the same stays in the same place, where it is quickly compared.
-            Some(seen) if seen.root == root => seen.serial = serial,
+            Some(seen) if Arc::ptr_eq(&seen.content, &content) || seen.content == content => {
+                seen.serial = serial;
+            }
             _ => {
                 self.round.failures = 0;
-                self.source = Some(Seen { serial, content: Arc::new(content), root });
+                let root = content.root();
+                self.source = Some(Seen { serial, content, root });
             }
         }
         self.round.poll_until = None;

@@ -155,7 +155,15 @@ impl World {
         let share = self.shares[usize::from(dm.number()) - 1].to_secret_bytes();
         let share = key_share_from_bytes(&share).unwrap();
         let rng = Box::new(ChaCha20Rng::seed_from_u64(self.rng.next_u64()));
-        let member = Member::new(settings, Texts { limit: 6 }, share, rng, memory);
+        let mut member = Member::new(settings, Texts { limit: 6 }, share, rng, memory);
+        // Half of them have kept their last zone, the others fetch all.
+        if self.below(2) == 0
+            && let Some((serial, zone)) = self.zones[&dm].last_key_value()
+        {
+            let manifest = &self.certified[&Topic::Manifest { serial: *serial }];
+            let manifest = Arc::new(Manifest::from_bytes(manifest).unwrap());
+            member.resume(manifest, zone.content(), Arc::clone(zone)).unwrap();
+        }
         self.members.insert(dm, member);
     }
 
@@ -241,7 +249,7 @@ impl World {
         let seen = self.sources.get(&dm).into_iter().flatten().rfind(|(at, ..)| *at <= self.now);
         let Some((_, serial, content)) = seen.cloned() else { return };
         if let Some(member) = self.members.get_mut(&dm) {
-            member.handle_source(serial, content, self.now);
+            member.handle_source(serial, Arc::new(content), self.now);
             self.drain(dm);
         }
     }
