@@ -28,8 +28,8 @@ use crate::stop::Stop;
 ///
 /// Seven DMs with a key of which four sign agree on the shipped root zone, sign it and serve it on
 /// loopback. Then one is stopped and another lies: it shows a forged DS record, and what it signs
-/// is wrong. The next real update is published all the same, and the liar is named. Nothing needs
-/// to be installed. With two processors it takes about half a minute.
+/// is wrong if it is asked to sign. The next real update is published all the same, and it is told
+/// who lied. Nothing needs to be installed. With two processors it takes about half a minute.
 ///
 /// Examples:
 ///
@@ -68,6 +68,10 @@ ns.com. 172800 IN A 192.0.2.2
 net. 172800 IN NS ns.com.
 org. 172800 IN NS ns.com.
 edu. 172800 IN NS ns.com.
+gov. 172800 IN NS ns.com.
+int. 172800 IN NS ns.com.
+mil. 172800 IN NS ns.com.
+arpa. 172800 IN NS ns.com.
 ";
 
 pub(crate) fn run(args: &DemoArgs, context: &Context) -> Result<Exit, Failure> {
@@ -282,6 +286,9 @@ fn progress(statuses: &[Status], served: usize) -> String {
     let round = statuses.iter().filter_map(|status| status.round).max();
     if let Some(serial) = signing.filter(|signing| round.is_none_or(|round| *signing >= round)) {
         return format!("serial {serial} is certified; being signed");
+    }
+    if let Some(held) = statuses.iter().find_map(|status| status.held.as_ref()) {
+        return format!("held: {held}");
     }
     let views = statuses.iter().filter(|status| status.round == round);
     let views = views.map(|status| status.views.len()).max().unwrap_or(0);
