@@ -10,7 +10,7 @@ mod support;
 
 use support::bftkv;
 
-const COMMANDS: [&[&str]; 35] = [
+const COMMANDS: [&[&str]; 40] = [
     &["demo"],
     &["init"],
     &["cert", "list"],
@@ -36,6 +36,11 @@ const COMMANDS: [&[&str]; 35] = [
     &["repair"],
     &["cluster", "create"],
     &["cluster", "run"],
+    &["dm", "demo"],
+    &["dm", "run"],
+    &["dm", "status"],
+    &["dm", "hold"],
+    &["dm", "release"],
     &["dm", "keygen"],
     &["dm", "ksk", "sign"],
     &["dm", "sign"],

@@ -174,7 +174,8 @@ fn member(
 ) -> Result<(Member<ZoneWork>, Arc<AtomicBool>), Failure> {
     let settings = Settings {
         grace: 3_000,
-        round: 20_000,
+        // All seven work on one machine: signing the whole zone must fit, also on a busy one.
+        round: 90_000,
         share_wait: 60_000,
         again: 500,
         ..Settings::new(dm, council()?, first)
