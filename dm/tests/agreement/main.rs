@@ -114,6 +114,12 @@ fn no_vote_leaves_that_the_disk_does_not_have() {
     }
 }
 
+/// Slow DMs were left out for as long as a serial lasts, until too few were left to sign.
+#[test]
+fn what_the_campaign_found_stays_mended() {
+    story(7, 1_109);
+}
+
 /// Names all seeds that fail, each after its own message.
 /// `SEEDS=10000 cargo test --release --workspace --test agreement -- --ignored campaign`
 #[test]
