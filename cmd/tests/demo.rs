@@ -1,7 +1,14 @@
 //! The demo does what it tells.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
 
+#[path = "dm/running.rs"]
+mod running;
 mod support;
 
 use support::bftkv;
@@ -21,6 +28,15 @@ fn the_demo_ends_well() {
     }
     let json = bftkv(&["--json", "demo"]).expect(0).json();
     assert_eq!(json.get("as_claimed"), Some(&true.into()));
+}
+
+#[test]
+fn the_demo_of_distribution_masters_ends_well() {
+    let json = bftkv(&["--json", "dm", "demo", "--small"]).expect(0).json();
+    // The lie about com is in no view that counts, and a serial was signed after it.
+    assert!(json["serial"].as_u64().unwrap() > 2_026_081_300, "{json}");
+    let told = json["liars"].as_array().unwrap().iter().all(|liar| *liar == 4);
+    assert!(told, "only the liar may be named: {json}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::content::{Content, Hash};
 use super::manifest::Manifest;
 use super::view::Link;
+use super::work::SignedZone;
 
 /// A certified manifest with its content.
 #[derive(Clone, Debug)]
@@ -33,6 +34,20 @@ impl<Z> Chain<Z> {
         let link = Link { serial: first.saturating_sub(1), hash: Hash([0; 32]) };
         let genesis = Tip { link, content: Arc::default(), manifest: None };
         Self { tips: BTreeMap::from([(link.serial, genesis)]), zones: BTreeMap::new() }
+    }
+
+    /// A published zone, and nothing before it.
+    pub(super) fn after(manifest: Arc<Manifest>, content: Arc<Content>, zone: Arc<Z>) -> Self
+    where
+        Z: SignedZone,
+    {
+        let link = manifest.link();
+        let zones = (Link { serial: link.serial, hash: zone.digest() }, zone);
+        let tip = Tip { link, content, manifest: Some(manifest) };
+        Self {
+            tips: BTreeMap::from([(link.serial, tip)]),
+            zones: BTreeMap::from([(link.serial, zones)]),
+        }
     }
 
     /// The newest manifest.

@@ -23,7 +23,9 @@ impl<W: Work> Member<W> {
     /// Whether to vote for this value. The caller has checked that it comes from
     /// [`Topic::writer`], and votes for one value of a topic only, ever.
     ///
-    /// If it changed the memory, that is given and **must be durable before the vote leaves**.
+    /// If there is a memory that is not durable yet, from this vote or an earlier one, it is given:
+    /// **it must be durable before the vote leaves**. Then call [`Member::handle_saved`]; if it
+    /// cannot be saved, do not vote.
     ///
     /// # Errors
     /// The refusal says whether a retry helps.
@@ -34,7 +36,6 @@ impl<W: Work> Member<W> {
         now: u64,
     ) -> Result<Option<Memory>, Refusal> {
         self.now = self.now.max(now);
-        let before = self.memory;
         match topic {
             Topic::View { serial, .. } => self.judge_view(serial, value)?,
             Topic::Chunk { serial, index } => {
@@ -70,7 +71,7 @@ impl<W: Work> Member<W> {
             Topic::Sigs { serial } => self.judge_sigs(serial, value)?,
             Topic::Signed { serial } => self.judge_signed(serial, value)?,
         }
-        Ok((self.memory != before).then_some(self.memory))
+        Ok((self.memory != self.saved).then_some(self.memory))
     }
 
     fn in_window(&self, serial: u32) -> Result<(), Refusal> {

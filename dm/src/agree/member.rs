@@ -98,6 +98,8 @@ pub struct Member<W: Work> {
     pub(super) source: Option<Seen>,
     pub(super) chain: Chain<W::Zone>,
     pub(super) memory: Memory,
+    /// What of it is durable for sure.
+    pub(super) saved: Memory,
     pub(super) round: Round,
     pub(super) heard: BTreeMap<Topic, Vec<u8>>,
     pub(super) ceremony: Option<Ceremony<W::Plan>>,
@@ -124,7 +126,7 @@ impl<W: Work> Member<W> {
     /// How many serials ahead of ours a DM may be.
     pub(super) const WINDOW: u32 = 64;
 
-    /// A member that knows nothing but its memory.
+    /// A member that knows nothing but its memory, which is durable.
     #[must_use]
     pub fn new(
         settings: Settings,
@@ -144,6 +146,7 @@ impl<W: Work> Member<W> {
             source: None,
             chain,
             memory,
+            saved: memory,
             round,
             heard: BTreeMap::new(),
             ceremony: None,
@@ -160,16 +163,38 @@ impl<W: Work> Member<W> {
         }
     }
 
+    /// Goes on after a restart from a zone that was agreed on before, which this DM kept. To be
+    /// called before anything else. Without it, all manifests since the first are fetched.
+    ///
+    /// # Errors
+    /// They do not belong together: what was kept is damaged.
+    pub fn resume(
+        &mut self,
+        manifest: Arc<Manifest>,
+        content: Content,
+        zone: Arc<W::Zone>,
+    ) -> Result<(), String> {
+        if content.root() != manifest.root || manifest.serial < self.settings.first {
+            return Err(format!("what was kept is not the zone of serial {}", manifest.serial));
+        }
+        let serial = manifest.serial;
+        self.chain = Chain::after(manifest, Arc::new(content), zone);
+        self.round = Round::idle(serial);
+        Ok(())
+    }
+
     /// The source says this, under that serial of its own.
-    pub fn handle_source(&mut self, serial: u32, content: Content, now: u64) {
+    pub fn handle_source(&mut self, serial: u32, content: Arc<Content>, now: u64) {
         self.now = now;
-        let root = content.root();
         match &mut self.source {
             // What is the same stays in the same place, where it is quickly compared.
-            Some(seen) if seen.root == root => seen.serial = serial,
+            Some(seen) if Arc::ptr_eq(&seen.content, &content) || seen.content == content => {
+                seen.serial = serial;
+            }
             _ => {
                 self.round.failures = 0;
-                self.source = Some(Seen { serial, content: Arc::new(content), root });
+                let root = content.root();
+                self.source = Some(Seen { serial, content, root });
             }
         }
         self.round.poll_until = None;
@@ -207,10 +232,9 @@ impl<W: Work> Member<W> {
         Some(root)
     }
 
-    /// What must be kept. [`Member::judge`] changes it.
-    #[must_use]
-    pub fn memory(&self) -> Memory {
-        self.memory
+    /// This memory, which [`Member::judge`] gave, is durable. Until then every vote gives it again.
+    pub fn handle_saved(&mut self, memory: Memory) {
+        self.saved = memory;
     }
 
     /// The newest signed zone.

@@ -70,6 +70,16 @@ impl<W: Work> Member<W> {
             }
             return false;
         };
+        // A quorum had the zone that it builds on, so that can be fetched. Whoever is far behind
+        // would otherwise have more manifests than it keeps before it has one zone.
+        if let Some(base) = &manifest.base
+            && self.chain.zone_link().is_none_or(|have| have.serial < base.serial)
+        {
+            let serial = base.serial;
+            self.fetch(Topic::Sigs { serial });
+            self.fetch(Topic::Signed { serial });
+            return false;
+        }
         let Some(content) = self.content_of(&manifest, &before) else { return false };
         let link = manifest.link();
         self.chain.add(Tip { link, content, manifest: Some(Arc::new(manifest)) });

@@ -298,25 +298,19 @@ impl<W: Work> Member<W> {
     }
 
     fn call_signers(&mut self, serial: u32, attempt: u8) {
-        let k = self.share.group().roster().threshold();
-        let mut able: BTreeMap<Dm, Hash> = BTreeMap::new();
-        for dm in self.settings.council.everyone() {
-            match self.nonces_of(serial, attempt, dm) {
-                Some((_, hash)) => drop(able.insert(dm, hash)),
-                None => self.fetch(Topic::Nonces { serial, attempt, dm }),
-            }
-        }
-        let left_out = self.ceremony.as_ref().map(|c| c.left_out.clone()).unwrap_or_default();
-        // Ourselves last: whoever combines is also the one that a late part would hold up least.
-        let signers = able.into_iter().filter(|(dm, _)| !left_out.contains(dm)).take(k);
-        let signers: BTreeMap<Dm, Hash> = signers.collect();
         let topic = Topic::Session { serial, attempt };
-        if signers.len() != k || self.sent.contains(&topic) {
+        if self.sent.contains(&topic) {
             return;
         }
+        let Some(signers) = self.choose_signers(serial, attempt) else { return };
         let value = SessionValue { signers };
         match self.open_session(serial, attempt, &value) {
-            Ok(()) => self.publish(topic, value.to_bytes()),
+            Ok(()) => {
+                self.publish(topic, value.to_bytes());
+                if let Some(ceremony) = &mut self.ceremony {
+                    ceremony.deadline = None;
+                }
+            }
             Err(Error::Caught { party, offence }) => {
                 let Some(dm) = Dm::new(party.number()) else { return };
                 self.culprits.insert(dm, format!("serial {serial}: {offence}"));
@@ -326,6 +320,28 @@ impl<W: Work> Member<W> {
             }
             Err(error) => self.trouble = Some(format!("serial {serial}: {error}")),
         }
+    }
+
+    /// k of those whose commitments are there: none who was caught; and those who were silent in
+    /// this serial only if for a while no others come, because whoever is slow is no liar.
+    fn choose_signers(&mut self, serial: u32, attempt: u8) -> Option<BTreeMap<Dm, Hash>> {
+        let k = self.share.group().roster().threshold();
+        let mut able: Vec<(Dm, Hash)> = Vec::new();
+        for dm in self.settings.council.everyone() {
+            match self.nonces_of(serial, attempt, dm) {
+                Some(_) if self.culprits.contains_key(&dm) => {}
+                Some((_, hash)) => able.push((dm, hash)),
+                None => self.fetch(Topic::Nonces { serial, attempt, dm }),
+            }
+        }
+        let wait = self.now + self.settings.share_wait;
+        let ceremony = self.ceremony.as_mut()?;
+        let until = *ceremony.deadline.get_or_insert(wait);
+        let was_silent = |(dm, _): &(Dm, Hash)| ceremony.left_out.contains(dm);
+        able.sort_by_key(was_silent);
+        let others = able.iter().filter(|one| !was_silent(one)).count();
+        let may_go = able.len() >= k && (others >= k || self.now >= until);
+        may_go.then(|| able.into_iter().take(k).collect())
     }
 
     fn write_signatures(&mut self, serial: u32, stage: u8, mut signatures: Vec<Vec<u8>>) {

@@ -1,38 +1,25 @@
 //! The agreement on the store.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{fs, io};
 
 use bftkv::protocol::Entry;
 use bftkv::{CertifiedEntry, Client, GetOptions, NodeId, Policy, PutOptions, Value, Variable};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{interval, sleep};
 
-use crate::agree::{
-    Action, Content, Council, Dm, Hash, Link, Manifest, Member, Memory, Refusal, Status, Topic,
-};
+use crate::agree::{Action, Council, Dm, Hash, Link, Member, Memory, Refusal, Status, Topic};
 
+use super::kept::{Committed, replace};
+use super::sources::Source;
 use super::work::{Signed, ZoneWork};
 
 /// Values that other DMs have written, as they come.
 type Arriving = mpsc::UnboundedReceiver<(Topic, Vec<u8>)>;
-
-/// Where a DM sees the zone.
-pub trait Source: Send + Sync {
-    /// What the zone is now, under which serial of the source. May block.
-    ///
-    /// # Errors
-    /// Why it cannot be read; the last content stays.
-    fn read(&self) -> Result<(u32, Content), String>;
-}
-
-/// A zone that was agreed on, with what it was made of.
-pub type Committed = (Arc<Manifest>, Arc<Signed>);
 
 /// One DM on the store: votes as the node's policy, writes through a client.
 ///
@@ -52,6 +39,10 @@ pub struct Driver {
     told: Condvar,
     /// The serial of the newest signed zone.
     done: AtomicU32,
+    /// Why the source could not be read when it was last tried.
+    blind: Mutex<Option<String>>,
+    /// The source is being read.
+    reading: AtomicBool,
 }
 
 impl std::fmt::Debug for Driver {
@@ -98,6 +89,8 @@ impl Driver {
             awake: Notify::new(),
             told: Condvar::new(),
             done: AtomicU32::new(0),
+            blind: Mutex::new(None),
+            reading: AtomicBool::new(false),
         })
     }
 
@@ -124,10 +117,21 @@ impl Driver {
         Ok(Memory { voted, locked: u32::from_be_bytes(*locked) })
     }
 
+    /// The zone of this serial is there already, kept from before.
+    pub fn has(&self, serial: u32) {
+        self.done.fetch_max(serial, Ordering::Relaxed);
+    }
+
     /// How things stand.
     #[must_use]
     pub fn status(&self) -> Status {
         self.lock().status()
+    }
+
+    /// Why the source could not be read when it was last tried.
+    #[must_use]
+    pub fn blind(&self) -> Option<String> {
+        self.blind.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// An operator stops voting, or (`None`) lets it go on.
@@ -193,13 +197,28 @@ impl Driver {
     }
 
     fn read(self: &Arc<Self>, source: &Arc<dyn Source>) {
+        if self.reading.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let (this, source) = (Arc::clone(self), Arc::clone(source));
-        tokio::task::spawn_blocking(move || match source.read() {
-            Ok((serial, content)) => {
-                this.lock().handle_source(serial, content, now());
-                this.awake.notify_one();
+        tokio::task::spawn_blocking(move || {
+            let read = source.read();
+            this.reading.store(false, Ordering::Release);
+            let mut blind = this.blind.lock().unwrap_or_else(PoisonError::into_inner);
+            match read {
+                Ok((serial, content)) => {
+                    *blind = None;
+                    drop(blind);
+                    this.lock().handle_source(serial, content, now());
+                    this.awake.notify_one();
+                }
+                Err(error) => {
+                    if blind.as_ref() != Some(&error) {
+                        tracing::warn!(%error, "the source cannot be read");
+                    }
+                    *blind = Some(error);
+                }
             }
-            Err(error) => tracing::warn!(%error, "the source cannot be read"),
         });
     }
 
@@ -295,7 +314,16 @@ impl Policy for Driver {
         }
         // The vote leaves after this, so what it promises is on disk before.
         let kept = match &judged {
-            Ok(Some(memory)) => remember(&self.memory, memory).map_err(|error| error.to_string()),
+            Ok(Some(memory)) => match remember(&self.memory, memory) {
+                Ok(()) => {
+                    member.handle_saved(*memory);
+                    Ok(())
+                }
+                Err(error) => {
+                    tracing::error!(%error, file = %self.memory.display(), "cannot remember votes");
+                    Err(format!("the memory of votes cannot be written: {error}"))
+                }
+            },
             _ => Ok(()),
         };
         drop(member);
@@ -313,14 +341,7 @@ fn remember(path: &Path, memory: &Memory) -> io::Result<()> {
     let voted = memory.voted.unwrap_or(Link { serial: 0, hash: Hash([0; 32]) });
     let body =
         [&voted.serial.to_be_bytes()[..], &voted.hash.0, &memory.locked.to_be_bytes()].concat();
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    file.write_all(&body)?;
-    file.write_all(&Hash::of(&body).0)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    // The name must be on disk too.
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    replace(path, &[&body, &Hash::of(&body).0])
 }
 
 fn now() -> u64 {

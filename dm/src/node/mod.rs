@@ -1,9 +1,17 @@
 //! A distribution master in earnest: the agreement over the store, with real zones.
 
 mod driver;
+mod kept;
+mod publisher;
+mod sources;
+mod transfer;
 mod work;
 
-pub use driver::{Committed, Driver, Source};
+pub use driver::Driver;
+pub use kept::{Committed, keep_zone, kept_zone};
+pub use publisher::Publisher;
+pub use sources::{FileSource, PrimarySource, Source};
+pub use transfer::{Primary, read_tsig_key};
 pub use work::{Signed, ZonePlan, ZoneWork, content_of, zone_of};
 
 use bftkv_threshold::{Error, KeyShare as _, Roster, SecretBytes, ed25519};

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::agree::{Content, Draft, Hash, SetKey, SignedZone, Work};
+use crate::keys::current;
 use crate::sign::{
     Denial, Digesting, Dnskey, KeySet, Recipe, Signing, Terms, is_made_by_signer, strip,
 };
@@ -12,7 +13,7 @@ use crate::zone::{Class, Delta, Key, Limits, Name, RrSet, Rtype, Zone, ZoneBuild
 #[derive(Debug)]
 pub struct ZoneWork {
     apex: Name,
-    keys: KeySet,
+    sets: Vec<KeySet>,
     zsk: Dnskey,
     most_percent: usize,
 }
@@ -36,6 +37,16 @@ pub struct Signed {
 }
 
 impl Signed {
+    /// A zone that was signed before.
+    #[must_use]
+    pub fn of(zone: Zone) -> Self {
+        Self {
+            digest: Hash(*zone.root().as_bytes()),
+            renew_at: renew_at(&zone),
+            zone: Arc::new(zone),
+        }
+    }
+
     /// The zone.
     #[must_use]
     pub fn zone(&self) -> &Arc<Zone> {
@@ -54,11 +65,11 @@ impl SignedZone for Signed {
 }
 
 impl ZoneWork {
-    /// For the zone of this name, with a DNSKEY set that was signed ahead and has this ZSK. More
+    /// For the zone of this name, with DNSKEY sets that were signed ahead and have this ZSK. More
     /// changes than so many of a hundred sets are held.
     #[must_use]
-    pub fn new(apex: Name, keys: KeySet, zsk: Dnskey, most_percent: usize) -> Self {
-        Self { apex, keys, zsk, most_percent }
+    pub fn new(apex: Name, sets: Vec<KeySet>, zsk: Dnskey, most_percent: usize) -> Self {
+        Self { apex, sets, zsk, most_percent }
     }
 
     fn keys_from(&self, bytes: &[u8]) -> Result<KeySet, String> {
@@ -77,12 +88,13 @@ impl Work for ZoneWork {
     type Zone = Signed;
 
     fn keys(&self, inception: u32, expiry: u32) -> Result<Vec<u8>, String> {
+        let none =
+            "no DNSKEY set that was signed ahead holds now; bftkv dm ksk sign makes new ones";
+        let keys = current(&self.sets, inception).ok_or(none)?;
         let key = Key::new(self.apex.clone(), Rtype::DNSKEY);
         let signatures = Key::signatures_over(&key);
-        let sets = [
-            (key, Some(self.keys.keys().clone())),
-            (signatures, Some(self.keys.signatures().clone())),
-        ];
+        let sets =
+            [(key, Some(keys.keys().clone())), (signatures, Some(keys.signatures().clone()))];
         let bytes = Delta::new(0, 0, sets.into()).to_bytes();
         self.check_keys(&bytes, inception, expiry)?;
         Ok(bytes)
@@ -90,8 +102,8 @@ impl Work for ZoneWork {
 
     fn check_keys(&self, keys: &[u8], inception: u32, _: u32) -> Result<(), String> {
         let keys = self.keys_from(keys)?;
-        if keys != self.keys {
-            return Err("another DNSKEY set than the one that was signed ahead".to_owned());
+        if !self.sets.contains(&keys) {
+            return Err("another DNSKEY set than those that were signed ahead".to_owned());
         }
         let (from, until) = keys.times().ok_or("the DNSKEY set is not signed")?;
         let holds = until.wrapping_sub(inception).cast_signed() > 0
@@ -133,11 +145,7 @@ impl Work for ZoneWork {
     fn finish(&self, plan: &ZonePlan, sigs: &[Vec<u8>], last: &[u8]) -> Result<Signed, String> {
         let zone = digesting(plan, sigs)?.put(&[last.to_vec()]);
         let zone = zone.map_err(|error| error.to_string())?;
-        Ok(Signed {
-            digest: Hash(*zone.root().as_bytes()),
-            renew_at: renew_at(&zone),
-            zone: Arc::new(zone),
-        })
+        Ok(Signed::of(zone))
     }
 }
 

@@ -51,7 +51,7 @@ impl TsigKey {
         Ok(Self(Arc::new(key.map_err(|_| TsigError::Secret(secret.len()))?)))
     }
 
-    pub(super) fn inner(&self) -> Arc<Key> {
+    pub(crate) fn inner(&self) -> Arc<Key> {
         Arc::clone(&self.0)
     }
 

@@ -35,12 +35,14 @@ pub enum Fault {
     TwoManifests,
     /// It writes under serials and names that are not its own.
     OtherSerial,
+    /// Its disk fails half of the time, and at this time it forgets what is not on it.
+    BadDisk(u64),
     /// It signs other bytes than those of the manifest, and calls them the zone's.
     WrongSigs,
 }
 
 impl Fault {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Crash(0),
         Self::Restart(0),
         Self::Slow,
@@ -51,10 +53,14 @@ impl Fault {
         Self::TwoManifests,
         Self::OtherSerial,
         Self::WrongSigs,
+        Self::BadDisk(0),
     ];
 
     pub fn is_lie(self) -> bool {
-        !matches!(self, Self::None | Self::Crash(_) | Self::Restart(_) | Self::Slow)
+        !matches!(
+            self,
+            Self::None | Self::Crash(_) | Self::Restart(_) | Self::Slow | Self::BadDisk(_)
+        )
     }
 }
 
@@ -84,6 +90,8 @@ pub struct World {
     /// Why a DM last refused a value.
     pub refusals: BTreeMap<(Topic, Dm), (u64, String)>,
     shares: Vec<ed25519::Ed25519Share>,
+    /// What each DM has on disk.
+    disks: BTreeMap<Dm, Memory>,
     voted: BTreeMap<(Dm, Topic), Hash>,
     votes: BTreeMap<(Topic, Hash), BTreeSet<Dm>>,
     puts: Vec<Put>,
@@ -111,6 +119,7 @@ impl World {
             sources: BTreeMap::new(),
             refusals: BTreeMap::new(),
             shares,
+            disks: council.everyone().map(|dm| (dm, Memory::default())).collect(),
             voted: BTreeMap::new(),
             votes: BTreeMap::new(),
             puts: Vec::new(),
@@ -120,7 +129,7 @@ impl World {
             seed,
         };
         for dm in council.everyone() {
-            world.start(dm, Memory::default());
+            world.start(dm);
         }
         world
     }
@@ -133,7 +142,9 @@ impl World {
         self.now - START
     }
 
-    pub fn start(&mut self, dm: Dm, memory: Memory) {
+    /// With what is on its disk.
+    pub fn start(&mut self, dm: Dm) {
+        let memory = self.disks[&dm];
         let settings = Settings {
             grace: 500,
             round: 3_000,
@@ -144,7 +155,15 @@ impl World {
         let share = self.shares[usize::from(dm.number()) - 1].to_secret_bytes();
         let share = key_share_from_bytes(&share).unwrap();
         let rng = Box::new(ChaCha20Rng::seed_from_u64(self.rng.next_u64()));
-        let member = Member::new(settings, Texts { limit: 6 }, share, rng, memory);
+        let mut member = Member::new(settings, Texts { limit: 6 }, share, rng, memory);
+        // Half of them have kept their last zone, the others fetch all.
+        if self.below(2) == 0
+            && let Some((serial, zone)) = self.zones[&dm].last_key_value()
+        {
+            let manifest = &self.certified[&Topic::Manifest { serial: *serial }];
+            let manifest = Arc::new(Manifest::from_bytes(manifest).unwrap());
+            member.resume(manifest, zone.content(), Arc::clone(zone)).unwrap();
+        }
         self.members.insert(dm, member);
     }
 
@@ -216,9 +235,8 @@ impl World {
         for (dm, fault) in self.faults.clone() {
             match fault {
                 Fault::Crash(at) if self.since_start() >= at => drop(self.members.remove(&dm)),
-                Fault::Restart(at) if self.since_start() >= at => {
-                    let memory = self.members[&dm].memory();
-                    self.start(dm, memory);
+                Fault::Restart(at) | Fault::BadDisk(at) if self.since_start() >= at => {
+                    self.start(dm);
                     self.faults.insert(dm, Fault::None);
                     self.source(dm);
                 }
@@ -231,7 +249,7 @@ impl World {
         let seen = self.sources.get(&dm).into_iter().flatten().rfind(|(at, ..)| *at <= self.now);
         let Some((_, serial, content)) = seen.cloned() else { return };
         if let Some(member) = self.members.get_mut(&dm) {
-            member.handle_source(serial, content, self.now);
+            member.handle_source(serial, Arc::new(content), self.now);
             self.drain(dm);
         }
     }
@@ -365,12 +383,40 @@ impl World {
         if let Err(refusal) = &judged {
             self.refusals.insert((put.topic, dm), (self.now - START, refusal.to_string()));
         }
-        let voted = judged.is_ok();
+        let voted = match judged {
+            Err(_) => false,
+            Ok(None) => true,
+            Ok(Some(memory)) => self.save(dm, memory),
+        };
         if voted {
             self.voted.insert((dm, put.topic), hash);
+            self.check_disk(dm, put.topic);
         }
         self.drain(dm);
         voted
+    }
+
+    /// Whether it is on disk for sure. If it is not, it may be there all the same.
+    fn save(&mut self, dm: Dm, memory: Memory) -> bool {
+        let chance = if matches!(self.faults[&dm], Fault::BadDisk(_)) { self.below(4) } else { 3 };
+        if chance > 0 {
+            self.disks.insert(dm, memory);
+        }
+        if chance > 1 {
+            self.members.get_mut(&dm).unwrap().handle_saved(memory);
+        }
+        chance > 1
+    }
+
+    /// A vote that leaves is one that a restart remembers.
+    fn check_disk(&self, dm: Dm, topic: Topic) {
+        let disk = self.disks[&dm];
+        let is_there = match topic {
+            Topic::Manifest { serial } => disk.voted.is_some_and(|voted| voted.serial >= serial),
+            Topic::Signed { serial } => disk.locked >= serial,
+            _ => true,
+        };
+        assert!(is_there, "seed {}: {dm} votes for {topic}, with {disk:?} on disk", self.seed);
     }
 
     fn certify(&mut self, topic: Topic, value: Vec<u8>) {

@@ -1,11 +1,15 @@
 //! `bftkv dm`: the distribution master.
 
+mod config;
+mod control;
 mod demo;
 mod export;
 mod forget;
 mod keygen;
 mod ksk;
+mod run;
 mod sign;
+mod status;
 mod together;
 mod transcript;
 mod verify;
@@ -27,9 +31,11 @@ use crate::failure::Failure;
 /// What to do with keys in shares, and the zones that they sign.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DmCommand {
-    // Hidden until it has been seen to run to its end: docs/dm.md.
-    #[command(hide = true)]
     Demo(demo::DemoArgs),
+    Run(run::RunArgs),
+    Status(status::StatusArgs),
+    Hold(status::HoldArgs),
+    Release(status::ReleaseArgs),
     Keygen(keygen::KeygenArgs),
     /// Make a zone's keys among all who get shares, so that nobody ever has a whole one.
     #[command(subcommand)]
@@ -49,6 +55,10 @@ pub(crate) enum DmCommand {
 pub(crate) fn run(command: &DmCommand, context: &Context) -> Result<Exit, Failure> {
     match command {
         DmCommand::Demo(args) => demo::run(args, context),
+        DmCommand::Run(args) => run::run(args, context),
+        DmCommand::Status(args) => status::run(args, context),
+        DmCommand::Hold(args) => status::hold(args, context),
+        DmCommand::Release(args) => status::release(args, context),
         DmCommand::Keygen(args) => keygen::run(args, context),
         DmCommand::Together(command) => together::run(command, context),
         DmCommand::Transcript(command) => transcript::run(command, context),

@@ -1,0 +1,108 @@
+//! What a DM has on disk of the agreement: the newest zone, so that it serves it at once after a
+//! restart and goes on from it.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::agree::{Hash, Manifest};
+use crate::zone::{Limits, Name, Zone};
+
+use super::work::Signed;
+
+const TITLE: &[u8] = b"bftkv dm zone 1\n";
+
+/// A zone that was agreed on, with what it was made of.
+pub type Committed = (Arc<Manifest>, Arc<Signed>);
+
+/// Writes it, all or nothing. It is on disk when this returns.
+///
+/// # Errors
+/// The disk's.
+pub fn keep_zone(path: &Path, manifest: &Manifest, zone: &Zone) -> io::Result<()> {
+    let manifest = manifest.to_bytes();
+    let length = u32::try_from(manifest.len()).map_err(io::Error::other)?;
+    let text = zone.to_string();
+    let body = [TITLE, &length.to_be_bytes(), manifest.as_slice(), text.as_bytes()].concat();
+    replace(path, &[&body, &Hash::of(&body).0])
+}
+
+/// What was written; `None` if nothing was.
+///
+/// # Errors
+/// It cannot be read, or is damaged. Without the file the DM fetches all from the store.
+pub fn kept_zone(path: &Path, apex: &Name) -> io::Result<Option<Committed>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    let broken = || damaged("damaged");
+    let (body, sum) = bytes.split_last_chunk::<32>().ok_or_else(broken)?;
+    if Hash::of(body).0 != *sum {
+        return Err(broken());
+    }
+    let rest = body.strip_prefix(TITLE).ok_or_else(broken)?;
+    let (length, rest) = rest.split_first_chunk().ok_or_else(broken)?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).map_err(io::Error::other)?;
+    let (manifest, text) = rest.split_at_checked(length).ok_or_else(broken)?;
+    let manifest = Manifest::from_bytes(manifest).map_err(|error| damaged(&error.to_string()))?;
+    let zone = Zone::read(text, Some(apex.clone()), Limits::default());
+    let zone = zone.map_err(|error| damaged(&error.to_string()))?;
+    if zone.serial() != manifest.serial {
+        return Err(broken());
+    }
+    Ok(Some((Arc::new(manifest), Arc::new(Signed::of(zone)))))
+}
+
+/// Puts a file in place of another at once, on disk for sure.
+pub(super) fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    parts.iter().try_for_each(|part| file.write_all(part))?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    // The name must be on disk too.
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agree::Change;
+
+    #[test]
+    fn a_kept_zone_comes_back_whole_or_not_at_all() {
+        let text = "a. 60 IN SOA a. a. 7 1 1 1 1\na. 60 IN NS a.\n";
+        let apex: Name = "a.".parse().unwrap();
+        let zone = Zone::read(text.as_bytes(), Some(apex.clone()), Limits::default()).unwrap();
+        let manifest = Manifest {
+            serial: 7,
+            prev: crate::agree::Link { serial: 6, hash: Hash([0; 32]) },
+            base: None,
+            root: Hash([1; 32]),
+            change: Change::Whole(Vec::new()),
+            cited: [].into(),
+            inception: 1,
+            expiry: 2,
+            keys: Vec::new(),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("zone");
+        assert!(kept_zone(&path, &apex).unwrap().is_none());
+        keep_zone(&path, &manifest, &zone).unwrap();
+        let (again, signed) = kept_zone(&path, &apex).unwrap().unwrap();
+        assert_eq!((&*again, &**signed.zone()), (&manifest, &zone));
+        let bytes = fs::read(&path).unwrap();
+        for at in [0, TITLE.len() + 5, bytes.len() / 2, bytes.len() - 1] {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1;
+            fs::write(&path, &bytes).unwrap();
+            assert!(kept_zone(&path, &apex).is_err());
+            fs::write(&path, &bytes[..at]).unwrap();
+            assert!(kept_zone(&path, &apex).is_err());
+        }
+    }
+}
