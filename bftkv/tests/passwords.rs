@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
 mod in_memory;
+mod registration;
 
 use std::time::Duration;
 
