@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bftkv_protocol::client::Consistency;
 use bftkv_protocol::{NodeId, Realm, TooLong};
+use bftkv_roaming::registration::Mode as RegistrationMode;
 use bftkv_storage::StorageKind;
 use serde::Deserialize;
 
@@ -141,6 +142,10 @@ pub struct NodeConfig {
     pub requests_of_strangers: u32,
     /// How long a clean shutdown waits for requests under way, in seconds.
     pub shutdown_seconds: u64,
+    /// Who may register a certificate by a password.
+    pub registration: RegistrationMode,
+    /// How long a recovery by password waits, in seconds; until then the old key can stop it.
+    pub recovery_delay_seconds: u64,
 }
 
 impl Default for NodeConfig {
@@ -153,6 +158,8 @@ impl Default for NodeConfig {
             requests_per_identity: 2000,
             requests_of_strangers: 20,
             shutdown_seconds: 10,
+            registration: RegistrationMode::Approve,
+            recovery_delay_seconds: 0,
         }
     }
 }

@@ -41,6 +41,12 @@ pub enum Error {
          `bftkv graph` shows which certifications are missing"
     )]
     NotMember(NodeId),
+    /// The own certificate is a node's: nodes are certified by their operators.
+    #[error(
+        "only a user ID of the form \"Real name <email>\" can be registered; nodes are certified by \
+         the operators of the others (`bftkv cert certify`)"
+    )]
+    NoUser,
     /// The URL in the own user ID stands for no address here.
     #[error("{0:?} in the own user ID stands for no address here: set `listen` in config.toml")]
     ListenAddress(String),

@@ -25,6 +25,7 @@ pub(crate) const SALVAGE: &str = "the store is damaged: this node signs nothing 
 /// revoked/      who was cut out of the web of trust: a proof or a command each
 /// store/        a node's data
 /// revocation.rev  makes the key worthless if it is lost; to be kept elsewhere (by `bftkv init`)
+/// registration/ who waits for the operator of a node, or is about to be certified
 /// announced     how far the own store has come, and what other members said of theirs
 /// writer.*      what this key has signed as a writer (never copy it to another home)
 /// ```
@@ -96,6 +97,8 @@ impl Home {
     pub const REVOKED: &'static str = "revoked";
     /// What members announced of their memories.
     pub const ANNOUNCED: &'static str = "announced";
+    /// Who wants to be registered at a node.
+    pub const REGISTER: &'static str = "registration";
     /// A node's data.
     pub const STORE: &'static str = "store";
     /// What a node has promised about members: never copy it to another home, nor restore it.

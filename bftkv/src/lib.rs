@@ -55,6 +55,7 @@ mod proof_file;
 mod publish;
 mod random;
 mod record_file;
+mod register;
 mod revoked;
 mod signed_file;
 mod together;
@@ -72,7 +73,7 @@ pub use bftkv_protocol::{
 pub use certificates::{Certificates, Reloaded};
 pub use client::{
     ChangeFailure, ChangeProgress, Client, ClientParts, GetOptions, JoinReport, MemberStatus,
-    Opened, PasswordOptions, Place, PutOptions, PutProtected, RepairStatus, Version,
+    Opened, PasswordOptions, Place, PutOptions, PutProtected, Registered, RepairStatus, Version,
 };
 pub use config::{
     ClientConfig, Config, ConfigError, ConfiguredConsistency, LogConfig, NodeConfig, RealmConfig,
@@ -84,5 +85,6 @@ pub use malice_file::{MaliceFile, MaliceFileError};
 pub use node::{Node, NodeParts, Policy, RunningNode};
 pub use proof_file::{DetachedSignature, ProofFile, ProofFileError};
 pub use publish::publish;
+pub use register::Register;
 pub use revoked::{Cause, Revoked};
 pub use signed_file::{SignedFile, SignedFileError, sign_file, verify_file};

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail")]
 
 mod in_memory;
+mod registration;
 
 use std::sync::Arc;
 use std::time::Duration;

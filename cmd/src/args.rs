@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     bench, cert, cluster, completions, demo, dm, get, graph, history, init, join, member, password,
-    put, repair, revoked, secret, serve, sign, verify,
+    put, register, registration, repair, revoked, secret, serve, sign, verify,
 };
 use crate::context::Context;
 use crate::exit::{EXIT_CODES, Exit};
@@ -68,6 +68,11 @@ pub(crate) enum Command {
     /// Change the password of a value, or have used attempts given back.
     #[command(subcommand)]
     Password(password::PasswordCommand),
+    Register(register::RegisterArgs),
+    Recover(register::RecoverArgs),
+    /// See and approve who wants to be registered at this node.
+    #[command(subcommand)]
+    Registration(registration::RegistrationCommand),
     /// Keep a value under a random name and a random secret, which are shown once.
     #[command(subcommand)]
     Secret(secret::SecretCommand),
@@ -104,6 +109,9 @@ impl Command {
             Self::Put(args) => put::run(&args, context),
             Self::Get(args) => get::run(&args, context),
             Self::Password(command) => password::run(&command, context),
+            Self::Register(args) => register::register(&args, context),
+            Self::Recover(args) => register::recover(&args, context),
+            Self::Registration(command) => registration::run(&command, context),
             Self::Secret(command) => secret::run(&command, context),
             Self::History(args) => history::run(&args, context),
             Self::Sign(args) => sign::run(&args, context),

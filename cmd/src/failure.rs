@@ -1,10 +1,10 @@
 //! What went wrong, for the person at the keyboard: what happened, what to do next, who lied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
-use bftkv::protocol::StoreError;
+use bftkv::protocol::{RegistrationRefusal, StoreError};
 use bftkv::roaming::client::Problem as Login;
 use bftkv::storage::OpenError;
 use bftkv::{Error, Fault, HomeError, NodeId, Problem};
@@ -137,8 +137,35 @@ fn from_password(problem: &Login) -> Failure {
             .hint("wait, or have the owner's key give attempts back: `bftkv password reset`"),
         Login::TooFew { .. } | Login::Outdated => Failure::new(Exit::TryAgain, message)
             .hint("try again when more nodes can be reached: `bftkv graph` lists them"),
+        Login::Registration { refusal, by } => from_registration(refusal, by, message),
         _ => Failure::failed(message),
     }
+}
+
+/// What to do about a user ID that the nodes do not give.
+fn from_registration(
+    refusal: &RegistrationRefusal,
+    by: &BTreeSet<NodeId>,
+    message: String,
+) -> Failure {
+    let exit = if refusal.may_pass() { Exit::TryAgain } else { Exit::Refused };
+    let by: Vec<String> = by.iter().map(ToString::to_string).collect();
+    let message = if by.is_empty() { message } else { format!("{message} ({})", by.join(", ")) };
+    let hint = match refusal {
+        RegistrationRefusal::Waiting => {
+            "have the operators compare your fingerprint and approve (`bftkv registration approve`), \
+             then run the same command again"
+        }
+        RegistrationRefusal::Closed => {
+            "have the operators certify your certificate (`bftkv cert certify`)"
+        }
+        RegistrationRefusal::Taken => {
+            "if the user ID is yours and its key lost: `bftkv recover` with its password"
+        }
+        RegistrationRefusal::NoRecord => "`bftkv register` makes one",
+        _ => return Failure::new(exit, message),
+    };
+    Failure::new(exit, message).hint(hint)
 }
 
 impl From<Error> for Failure {
@@ -262,14 +289,14 @@ mod tests {
             phase: bftkv::protocol::client::Phase::Read,
             have: 1,
             need: 3,
-            missing: std::collections::BTreeSet::new(),
+            missing: BTreeSet::new(),
         };
         assert_eq!(exit_of(&unreachable), Exit::TryAgain);
         let unknown = Problem::Unknown {
             timestamp: bftkv::Timestamp::new(1),
             have: 1,
             need: 3,
-            missing: std::collections::BTreeSet::new(),
+            missing: BTreeSet::new(),
         };
         assert_eq!(exit_of(&unknown), Exit::Unknown);
         let refused = Problem::Refused { code: 1, reason: String::new() };

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bftkv::protocol::Configurations;
-use bftkv::{Certificates, Config, Configuration, Home, HomeError, NodeId};
+use bftkv::{Certificates, Config, Configuration, Home, HomeError, NodeId, Register};
 
 use crate::failure::Failure;
 
@@ -48,6 +48,11 @@ impl PublicHome {
     /// The certificates.
     pub(crate) fn certificates(&self) -> &Certificates {
         &self.certificates
+    }
+
+    /// Who wants to be registered at this node.
+    pub(crate) fn register(&self) -> Register {
+        Register::of_home(&self.path, &self.config.node)
     }
 
     /// Whether the own certificate is a node's.

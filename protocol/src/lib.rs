@@ -88,6 +88,7 @@ pub use node_id::{NodeId, NodeIdError};
 pub use progress::Progress;
 pub use realm::Realm;
 pub use refusal::{Objection, Refusal};
+pub use registration::RegistrationRefusal;
 pub use roaming::{
     ElementBytes, Evaluated, LoginProof, LoginPurpose, ProofBytes, RecordBytes, RecordId,
     RoamingAnswer, RoamingRefusal, RoamingRequest, SecretShare, Vault,

@@ -5,6 +5,8 @@
 //! members. So the user ID is claimed by an ordinary write: of two claims only one can be
 //! certified, and members vouch for that one.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Address, Entry, NodeId, TooLong, Variable};
 
 /// How the names of the variables begin that belong to user IDs.
@@ -12,6 +14,71 @@ const PREFIX: &str = "roaming/";
 
 /// How the owner of a claim begins.
 const APPLICANT: &str = "registering:";
+
+/// Why a member does not register an applicant, or does not vouch for it.
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, thiserror::Error,
+)]
+#[non_exhaustive]
+pub enum RegistrationRefusal {
+    /// This member registers nobody.
+    #[error("registration is closed here")]
+    Closed,
+    /// The operator has not approved yet; try again later.
+    #[error("the operator has not approved yet")]
+    Waiting,
+    /// Too many wait for the operator, or register at once; try again later.
+    #[error("too many register at once: try again later")]
+    TooManyWaiting,
+    /// Another certificate of that user ID is certified, or about to be.
+    #[error("another certificate of that user ID is certified here, or about to be")]
+    Taken,
+    /// It has dealt no share that fits the record.
+    #[error("no share that fits the record was dealt here")]
+    NoShare,
+    /// The identity check refuses.
+    #[error("the identity check refuses: {0}")]
+    Identity(#[serde(deserialize_with = "crate::limited::reason")] String),
+    /// The record of the user ID is not certified here, or it is another's.
+    #[error("the record of that user ID is not certified here, or is another's")]
+    NoRecord,
+    /// The password was not shown for this purpose, record and certificate.
+    #[error("the password was not shown to this member for the recovery by this certificate")]
+    NotProven,
+    /// The delay of recoveries is not over.
+    #[error(
+        "a recovery takes effect in {seconds} s; until then whoever has the old key can stop it by \
+         changing the password"
+    )]
+    Delayed {
+        /// How long it still takes.
+        seconds: u64,
+    },
+}
+
+impl RegistrationRefusal {
+    /// The stable number of the refusal.
+    #[must_use]
+    pub fn code(&self) -> u16 {
+        match self {
+            Self::Closed => 609,
+            Self::Waiting => 610,
+            Self::TooManyWaiting => 611,
+            Self::Taken => 612,
+            Self::NoShare => 613,
+            Self::Identity(_) => 614,
+            Self::NoRecord => 615,
+            Self::NotProven => 616,
+            Self::Delayed { .. } => 617,
+        }
+    }
+
+    /// Whether the same may be asked again later with success.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Waiting | Self::TooManyWaiting | Self::Delayed { .. })
+    }
+}
 
 impl Variable {
     /// Where the record of a user ID lies: `roaming/` and the address.

@@ -9,7 +9,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::bytes::{Bytes32, hex, limited_bytes};
 use crate::canonical::Canonical;
 use crate::hash::digest;
-use crate::{Domain, NodeId, Nonce, Realm, Variable};
+use crate::{CertificateBytes, Domain, NodeId, Nonce, Realm, RegistrationRefusal, Variable};
 
 digest!(
     /// Names one password record: SHA-256 over its canonical encoding.
@@ -223,6 +223,13 @@ pub enum RoamingRequest {
         /// The variable.
         variable: Variable,
     },
+    /// Asks the member to vouch for the asker's certificate: that it belongs to the user ID whose
+    /// record the variable is. Either the asker has written the certified record (registration), or
+    /// it has shown the password for [`LoginPurpose::Recover`] (recovery). Paper: §4.3 register.
+    Certify {
+        /// The variable.
+        variable: Variable,
+    },
 }
 
 impl RoamingRequest {
@@ -234,6 +241,7 @@ impl RoamingRequest {
             Self::Evaluate { .. } => "evaluate",
             Self::Prove { .. } => "prove",
             Self::Reset { .. } => "reset attempts",
+            Self::Certify { .. } => "certify",
         }
     }
 
@@ -244,7 +252,8 @@ impl RoamingRequest {
             Self::Deal { variable, .. }
             | Self::Evaluate { variable, .. }
             | Self::Prove { variable, .. }
-            | Self::Reset { variable } => variable,
+            | Self::Reset { variable }
+            | Self::Certify { variable } => variable,
         }
     }
 }
@@ -271,6 +280,8 @@ pub enum RoamingAnswer {
     Done,
     /// To evaluate. The attempt is counted on disk.
     Evaluated(Evaluated),
+    /// To certify: the asker's certificate with the member's certification.
+    Certified(CertificateBytes),
 }
 
 /// Why a server did not do what was asked about a password.
@@ -311,6 +322,9 @@ pub enum RoamingRefusal {
     /// Too many records wait here to be certified.
     #[error("too many password records wait to be certified: try again later")]
     TooManyPending,
+    /// The member does not register the asker, or does not vouch for it.
+    #[error(transparent)]
+    Registration(#[from] RegistrationRefusal),
 }
 
 impl RoamingRefusal {
@@ -327,6 +341,7 @@ impl RoamingRefusal {
             Self::BadProof => 606,
             Self::NotOwner => 607,
             Self::TooManyPending => 608,
+            Self::Registration(refusal) => refusal.code(),
         }
     }
 }

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use bftkv_protocol::client::{ReadOptions, Reserve};
 use bftkv_protocol::{
     Abandon, Address, Answer, Configuration, Configurations, Entry, EntryId, EquivocationProof,
-    Evidence, Group, NodeId, ProofError, Purpose, Request, Response, Sign, SignedEntry, Verify,
-    WriterSignature, sign_batch,
+    Evidence, Group, Identities, NodeId, ProofError, Purpose, Request, Response, Sign, SignedEntry,
+    Variable, Verify, WriterSignature, sign_batch,
 };
 use bftkv_storage::{ReserveError, WriterLog};
-use bftkv_wot::OwnKey;
+use bftkv_wot::{OwnKey, QuorumCertificates};
 use tokio::sync::mpsc;
 
 use super::GetOptions;
@@ -76,6 +76,24 @@ impl Inner {
     /// The address under which this client writes.
     pub(super) fn owner(&self) -> Result<Address, Error> {
         self.certificates.address(self.key.id()).ok_or(Error::NoAddress)
+    }
+
+    /// The owner whom an entry at this name gets. Who has no quorum certificate yet claims its user
+    /// ID by its record.
+    pub(super) fn owner_of(&self, variable: &Variable) -> Result<Address, Error> {
+        let owner = self.owner()?;
+        if variable.user().as_ref() != Some(&owner) || self.is_certified()? {
+            return Ok(owner);
+        }
+        // An address of a fingerprint is short enough.
+        Address::of_applicant(self.key.id()).map_err(|_| Error::NoAddress)
+    }
+
+    /// Whether the own certificate has a quorum certificate, as far as this client knows.
+    pub(super) fn is_certified(&self) -> Result<bool, Error> {
+        let (keyring, configuration) = (self.certificates.keyring(), self.configuration()?);
+        let known = QuorumCertificates::of_all(keyring.clone(), &configuration);
+        Ok(known.has_quorum_certificate(self.key.id(), &self.owner()?))
     }
 
     pub(super) fn cut(&self) -> BTreeSet<NodeId> {
@@ -177,10 +195,7 @@ impl Inner {
     }
 
     /// Attempts on the variables that a crashed process of this home left behind.
-    pub(super) fn leftovers_of(
-        &self,
-        variables: &BTreeSet<bftkv_protocol::Variable>,
-    ) -> Vec<EntryId> {
+    pub(super) fn leftovers_of(&self, variables: &BTreeSet<Variable>) -> Vec<EntryId> {
         self.memory.abandonable_of(variables).unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot look for abandoned attempts");
             Vec::new()
@@ -230,7 +245,7 @@ impl Inner {
 
     fn sign_abandon(&self, attempt: &EntryId) -> Result<Abandon, Error> {
         let realm = self.configuration()?.realm().clone();
-        let (writer, owner) = (self.key.id().clone(), self.owner()?);
+        let (writer, owner) = (self.key.id().clone(), self.owner_of(&attempt.variable)?);
         let bytes = Abandon::statement(&realm, attempt, &writer, &owner);
         let signature = self.key.sign(Purpose::Abandon, &bytes)?;
         Ok(Abandon { realm, attempt: attempt.clone(), writer, owner, signature })

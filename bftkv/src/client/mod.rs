@@ -9,6 +9,7 @@ mod notes;
 mod pace;
 mod passwords;
 mod refresh;
+mod registration;
 mod repair;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,7 @@ pub(crate) use self::refresh::known_configurations;
 pub use self::members::{ChangeFailure, ChangeProgress, MemberStatus, Place};
 use self::pace::Pace;
 pub use self::passwords::{Opened, PasswordOptions, PutProtected};
+pub use self::registration::Registered;
 pub use self::repair::RepairStatus;
 use crate::config::{ClientConfig, RealmConfig};
 use crate::peers::Peers;
@@ -262,7 +264,7 @@ impl Client {
         let leftovers = inner.leftovers(variable).await;
         let options = Options {
             me: inner.key.id().clone(),
-            owner: inner.owner()?,
+            owner: inner.owner_of(variable)?,
             deadline,
             round_timeout: inner.settings.round(),
             backoff: inner.settings.backoff(),

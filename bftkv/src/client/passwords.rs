@@ -79,12 +79,12 @@ impl fmt::Debug for Opened {
 }
 
 /// What is to be written, and what is known of its variable.
-struct Writing<'a> {
-    variable: &'a Variable,
-    value: &'a [u8],
-    version: u64,
-    options: PasswordOptions,
-    culprits: BTreeMap<NodeId, Fault>,
+pub(super) struct Writing<'a> {
+    pub(super) variable: &'a Variable,
+    pub(super) value: &'a [u8],
+    pub(super) version: u64,
+    pub(super) options: PasswordOptions,
+    pub(super) culprits: BTreeMap<NodeId, Fault>,
 }
 
 impl Client {
@@ -196,7 +196,7 @@ impl Client {
     }
 
     /// The protected value of a variable, if it has one. A plain value is none, and is overwritten.
-    async fn protected(
+    pub(super) async fn protected(
         &self,
         variable: &Variable,
         deadline: Option<Duration>,
@@ -233,7 +233,7 @@ impl Client {
     }
 
     /// Makes a record, deals its shares, and writes the value with it.
-    async fn enrol_and_write(
+    pub(super) async fn enrol_and_write(
         &self,
         writing: Writing<'_>,
         password: &Password,
@@ -259,7 +259,7 @@ impl Client {
         self.write(writing, &enrolled.record, &enrolled.keys, degraded).await
     }
 
-    async fn write(
+    pub(super) async fn write(
         &self,
         writing: Writing<'_>,
         record: &Record,
@@ -288,6 +288,8 @@ impl Client {
         purpose: LoginPurpose,
     ) -> Result<LoggedIn, Error> {
         let inner = Arc::clone(&self.inner);
+        // What follows a recovery asks those who have seen the proof.
+        let awaits_proofs = purpose == LoginPurpose::Recover;
         let options = LoginOptions {
             requester: inner.key.id().clone(),
             purpose,
@@ -300,7 +302,7 @@ impl Client {
         let machine = machine.map_err(|problem| Failure { problem, culprits: BTreeMap::new() });
         let machine = machine.map_err(|failure| Error::Password(Box::new(failure)))?;
         let (tell, told) = oneshot::channel();
-        let work = drive(machine, Arc::clone(&inner), entry.clone(), tell);
+        let work = drive(machine, Arc::clone(&inner), entry.clone(), tell, awaits_proofs);
         inner.peers.in_background(work);
         let unfinished = || Failure { problem: Problem::Unfinished, culprits: BTreeMap::new() };
         let result = told.await.unwrap_or_else(|_| Err(unfinished()));
@@ -336,12 +338,14 @@ enum Event {
     Stretched(Result<Option<Keys>, bftkv_roaming::Error>),
 }
 
-/// Runs a login to its end, and tells its result as soon as there is one.
+/// Runs a login to its end, and tells its result as soon as there is one; or once the servers have
+/// seen the proof, too.
 async fn drive(
     mut machine: Login,
     inner: Arc<Inner>,
     entry: CertifiedEntry,
     tell: oneshot::Sender<Result<LoggedIn, Failure>>,
+    awaits_proofs: bool,
 ) {
     let (sender, mut events) = mpsc::unbounded_channel();
     let mut tell = Some(tell);
@@ -349,7 +353,8 @@ async fn drive(
         while let Some(action) = machine.poll() {
             perform(action, &inner, &entry, &sender);
         }
-        if let (Some(result), true) = (machine.result(), tell.is_some())
+        let is_time = !awaits_proofs || machine.wake_at().is_none();
+        if let (Some(result), true) = (machine.result(), tell.is_some() && is_time)
             && let Some(tell) = tell.take()
         {
             // Whoever waited may be gone.

@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 
 use super::members::{Members, Serving};
 use super::policy::Policy;
+use super::registration::{Registration, Writers};
 use super::revocation::Revocation;
 use crate::Certificates;
 use crate::together::Together;
@@ -42,6 +43,7 @@ pub(super) struct Core {
     /// What is known of writers by the members of the configuration in force.
     writers: RwLock<QuorumCertificates>,
     revocation: Revocation,
+    registration: Registration,
     members: Arc<Members>,
     server: Mutex<Server>,
     working: Semaphore,
@@ -62,7 +64,11 @@ type Told = (CertifiedEntry, Arc<dyn Policy>);
 
 impl Core {
     /// A core over an opened store. Whoever was convicted before stays cut out.
-    pub(super) fn new(revocation: Revocation, store: Arc<dyn Store>) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        revocation: Revocation,
+        registration: Registration,
+        store: Arc<dyn Store>,
+    ) -> Result<Self, StoreError> {
         let Revocation { members, certificates, key, .. } = revocation.clone();
         let configurations = members.configurations();
         let mut server = Server::new(Arc::clone(&configurations));
@@ -81,6 +87,7 @@ impl Core {
             key,
             store,
             revocation,
+            registration,
             working: Semaphore::new(WORKING),
             waiting: Mutex::new(BTreeMap::new()),
             next_ticket: AtomicU64::new(0),
@@ -204,6 +211,11 @@ impl Core {
         self.writers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whom it registers.
+    pub(super) fn registration(&self) -> &Registration {
+        &self.registration
+    }
+
     /// Checks the request and hands it to the machine; [`Core::work`] does what there is to do.
     fn begin(&self, sender: &NodeId, request: Request, serving: &Arc<Serving>) -> Begun {
         let writers = writers_of(&request);
@@ -222,7 +234,8 @@ impl Core {
         request: Request,
         configurations: &Configurations,
     ) -> Result<Admitted, Refusal> {
-        let writers = self.writers();
+        let (certified, registration) = (self.writers(), &self.registration);
+        let writers = Writers { certified, registration };
         let cut = self.certificates.keyring().cut();
         let context = Context {
             me: &self.me,

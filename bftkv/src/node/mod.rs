@@ -8,6 +8,7 @@ mod old_versions;
 mod passwords;
 mod policy;
 mod recovery;
+mod registration;
 mod repairs;
 mod revocation;
 mod service;
@@ -33,11 +34,13 @@ use self::members::Members;
 use self::passwords::Passwords;
 pub use self::policy::Policy;
 use self::recovery::{Gate, Recovery};
+use self::registration::Registration;
 use self::repairs::Repairs;
 use self::revocation::Revocation;
 use self::service::Service;
 use crate::config::{NodeConfig, RealmConfig};
 use crate::peers::Peers;
+use crate::register::Register;
 use crate::{Certificates, Error, Home, Reloaded};
 
 /// A node of a realm that is ready to serve, or to be added to its members.
@@ -170,7 +173,13 @@ impl Node {
             home,
             session: session()?,
         };
-        let core = Arc::new(Core::new(revocation.clone(), store)?);
+        let register = Register::new(
+            settings.registration,
+            settings.recovery_delay_seconds,
+            recovery.home.as_ref().map(|home| home.join(Home::REGISTER)),
+        );
+        let registration = Registration::new(register, recovery.clone());
+        let core = Arc::new(Core::new(revocation.clone(), registration, store)?);
         let repairs = Arc::new(Repairs::new(recovery.clone()));
         let passwords = Passwords::new(Arc::clone(&core), recovery.clone());
         let service = Service::new(

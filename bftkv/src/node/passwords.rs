@@ -44,9 +44,19 @@ impl Passwords {
             Standing::TakingOver => return Err(Refusal::Changing),
             Standing::Guest => return Err(Refusal::NotMember),
         }
+        let registration = self.core.registration();
+        let is_applicant = match &request {
+            RoamingRequest::Certify { variable } => {
+                return registration.certify(&self.core.writers(), &sender, variable);
+            }
+            RoamingRequest::Deal { variable, .. } => {
+                registration.apply(&self.core.writers(), &sender, variable)?
+            }
+            _ => false,
+        };
         let (reply_to, reply) = oneshot::channel();
         let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
-        let asked = self.asked(sender, request)?;
+        let asked = self.asked(sender, request, is_applicant)?;
         lock(&self.waiting).insert(ticket, reply_to);
         lock(&self.server).handle_request(ticket, asked);
         self.work();
@@ -54,7 +64,12 @@ impl Passwords {
         reply.await.unwrap_or(Err(Refusal::Busy))
     }
 
-    fn asked(&self, sender: NodeId, request: RoamingRequest) -> Result<Asked, Refusal> {
+    fn asked(
+        &self,
+        sender: NodeId,
+        request: RoamingRequest,
+        is_applicant: bool,
+    ) -> Result<Asked, Refusal> {
         let mut nonce = [0; 32];
         getrandom::fill(&mut nonce).map_err(|error| {
             tracing::error!(%error, "no randomness: no password can be used");
@@ -64,7 +79,7 @@ impl Passwords {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let memory = self.recovery.announced.own().map_or(0, |own| own.epoch);
         let address = self.recovery.certificates.address(&sender);
-        let asker = Asker { id: sender, address };
+        let asker = Asker { id: sender, address, is_applicant };
         Ok(Asked { asker, request, now, memory, nonce: Nonce::from_bytes(nonce) })
     }
 

@@ -175,14 +175,18 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Vec<bftkv::Node>,
     pub(crate) stores: Vec<Arc<Memory>>,
     folder: tempfile::TempDir,
+    settings: NodeConfig,
 }
 
 impl Cluster {
     /// Four honest nodes.
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut cluster =
-            Self { network: MemoryNetwork::new(), nodes: Vec::new(), stores: Vec::new(), folder };
+        Self::with_settings(NodeConfig::default())
+    }
+
+    /// Four honest nodes with these settings.
+    pub(crate) fn with_settings(settings: NodeConfig) -> Self {
+        let mut cluster = Self::empty(settings);
         for node in 0..4 {
             let path = cluster.folder.path().join(format!("store{node}"));
             let config = StorageConfig { kind: StorageKind::Memory, path, cache_bytes: 1 << 20 };
@@ -195,11 +199,14 @@ impl Cluster {
         cluster
     }
 
+    fn empty(settings: NodeConfig) -> Self {
+        let (network, folder) = (MemoryNetwork::new(), tempfile::tempdir().unwrap());
+        Self { network, nodes: Vec::new(), stores: Vec::new(), folder, settings }
+    }
+
     /// Four honest nodes over these stores, of which the first has a home with its key in it.
     pub(crate) fn over(first: &Arc<dyn Store>, others: &[Arc<Memory>], home: &Path) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut cluster =
-            Self { network: MemoryNetwork::new(), nodes: Vec::new(), stores: Vec::new(), folder };
+        let mut cluster = Self::empty(NodeConfig::default());
         let own = OwnKey::load(&home.join(bftkv::Home::KEY), &bftkv::wot::no_passphrase).unwrap();
         cluster.nodes.push(cluster.open_with(0, Arc::clone(first), own, Some(home)));
         for (node, store) in (1..).zip(others) {
@@ -232,7 +239,7 @@ impl Cluster {
             key,
             store,
             transport: Arc::new(self.network.transport(id(node))),
-            settings: NodeConfig::default(),
+            settings: self.settings.clone(),
             home: home.map(Path::to_owned),
         });
         let opened = opened.unwrap();
@@ -274,15 +281,20 @@ impl Cluster {
     }
 
     pub(crate) async fn client_with(&self, who: usize, certificates: Certificates) -> Client {
-        let home = self.folder.path().join(format!("home{who}"));
+        self.client_of(key(who), certificates).await
+    }
+
+    /// A client with any key.
+    pub(crate) async fn client_of(&self, key: &OwnKey, certificates: Certificates) -> Client {
+        let home = self.folder.path().join(format!("home-{}", key.id()));
         std::fs::create_dir_all(&home).unwrap();
         let mut settings = ClientConfig::default();
         (settings.deadline_ms, settings.round_ms) = (20_000, 1000);
         let parts = ClientParts {
             configurations: None,
             certificates,
-            key: key(who).clone(),
-            transport: Arc::new(self.network.transport(id(who))),
+            key: key.clone(),
+            transport: Arc::new(self.network.transport(key.id().clone())),
             memory: WriterLog::open(&home).unwrap(),
             realm: RealmConfig::default(),
             settings,

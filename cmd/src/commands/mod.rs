@@ -15,6 +15,8 @@ pub(crate) mod member;
 pub(crate) mod password;
 pub(crate) mod put;
 mod put_batch;
+pub(crate) mod register;
+pub(crate) mod registration;
 pub(crate) mod repair;
 pub(crate) mod revoked;
 pub(crate) mod secret;

@@ -5,9 +5,9 @@ use bftkv_protocol::{
     Announcement, Answer, CertificateBytes, Change, ChangeKind, CollectiveSignature, Configuration,
     ElementBytes, EquivocationProof, Evaluated, Evidence, Groups, Lineage, LoginProof,
     LoginPurpose, Marks, Nonce, Objection, Part, PartAnswer, PartOutcome, ProofBytes, Purpose,
-    Recalled, RecordBytes, RecordId, Refusal, RepairProgress, Request, Response, RoamingAnswer,
-    RoamingRefusal, RoamingRequest, SecretShare, SignatureShare, SignedChange, Slot, StoreAge,
-    VersionId, VouchStatement, encode,
+    Recalled, RecordBytes, RecordId, Refusal, RegistrationRefusal, RepairProgress, Request,
+    Response, RoamingAnswer, RoamingRefusal, RoamingRequest, SecretShare, SignatureShare,
+    SignedChange, Slot, StoreAge, VersionId, VouchStatement, encode,
 };
 
 use crate::fixtures::{
@@ -147,6 +147,22 @@ pub(crate) fn roaming_refusals() -> Vec<(&'static str, RoamingRefusal)> {
         ("BadProof", RoamingRefusal::BadProof),
         ("NotOwner", RoamingRefusal::NotOwner),
         ("TooManyPending", RoamingRefusal::TooManyPending),
+        ("Registration", RoamingRefusal::Registration(RegistrationRefusal::Closed)),
+    ]
+}
+
+/// Every refusal of an applicant, in the order of its kind on the wire.
+pub(crate) fn registration_refusals() -> Vec<(&'static str, RegistrationRefusal)> {
+    vec![
+        ("Closed", RegistrationRefusal::Closed),
+        ("Waiting", RegistrationRefusal::Waiting),
+        ("TooManyWaiting", RegistrationRefusal::TooManyWaiting),
+        ("Taken", RegistrationRefusal::Taken),
+        ("NoShare", RegistrationRefusal::NoShare),
+        ("Identity", RegistrationRefusal::Identity("no DKIM signature".into())),
+        ("NoRecord", RegistrationRefusal::NoRecord),
+        ("NotProven", RegistrationRefusal::NotProven),
+        ("Delayed", RegistrationRefusal::Delayed { seconds: 86_400 }),
     ]
 }
 
@@ -200,6 +216,7 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("Roaming evaluate", Request::Roaming(evaluate())),
         ("Roaming prove", Request::Roaming(prove())),
         ("Roaming reset", Request::Roaming(RoamingRequest::Reset { variable: x() })),
+        ("Roaming certify", Request::Roaming(RoamingRequest::Certify { variable: x() })),
         ("Many", Request::Many(parts())),
     ]
 }
@@ -265,6 +282,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("Repair", Answer::Repair(repair_progress())),
         ("Roaming done", Answer::Roaming(RoamingAnswer::Done)),
         ("Roaming evaluated", Answer::Roaming(RoamingAnswer::Evaluated(evaluated()))),
+        ("Roaming certified", Answer::Roaming(RoamingAnswer::Certified(certificate()))),
         ("Many", Answer::Many(part_outcomes())),
     ]
 }
@@ -320,5 +338,9 @@ pub(crate) fn samples() -> Vec<Sample> {
     let roaming = roaming_refusals()
         .into_iter()
         .map(|(n, r)| named("refusal Roaming", n, respond(Err(Refusal::Roaming(r)))));
-    requests.chain(answers).chain(refusals).chain(roaming).collect()
+    let registration = registration_refusals().into_iter().map(|(n, r)| {
+        let refusal = Refusal::Roaming(RoamingRefusal::Registration(r));
+        named("refusal Registration", n, respond(Err(refusal)))
+    });
+    requests.chain(answers).chain(refusals).chain(roaming).chain(registration).collect()
 }

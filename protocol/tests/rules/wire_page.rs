@@ -1,11 +1,12 @@
 //! `docs/wire.md` says what this crate does: its tables of messages and its worked example.
 
 use bftkv_protocol::{
-    Answer, Refusal, Request, RoamingAnswer, RoamingRefusal, RoamingRequest, Value, ValueDigest,
+    Answer, Refusal, RegistrationRefusal, Request, RoamingAnswer, RoamingRefusal, RoamingRequest,
+    Value, ValueDigest,
 };
 
 use crate::fixtures::{ALICE, final_entry};
-use crate::samples::{refusals, roaming_refusals};
+use crate::samples::{refusals, registration_refusals, roaming_refusals};
 use crate::variants::variants;
 
 const PAGE: &str = include_str!("../../../docs/wire.md");
@@ -26,7 +27,7 @@ fn every_refusal_is_on_the_page_with_its_numbers() {
     for (kind, (name, refusal)) in refusals().into_iter().enumerate() {
         assert_eq!(names[kind], name);
         let code = match &refusal {
-            Refusal::Roaming(_) => "600 to 608".to_owned(),
+            Refusal::Roaming(_) => "600 to 617".to_owned(),
             other => other.code().to_string(),
         };
         let row = format!("\n| {code} | {kind} | {name} | ");
@@ -43,6 +44,17 @@ fn everything_about_passwords_is_on_the_page() {
         }
     }
     let (names, samples) = (variants::<RoamingRefusal>(), roaming_refusals());
+    assert_eq!(names.len(), samples.len());
+    for (kind, (name, refusal)) in samples.into_iter().enumerate() {
+        assert_eq!(names[kind], name);
+        let code = match &refusal {
+            RoamingRefusal::Registration(_) => "609 to 617".to_owned(),
+            other => other.code().to_string(),
+        };
+        let row = format!("\n| {code} | {kind} | {name} | ");
+        assert!(PAGE.contains(&row), "docs/wire.md lacks the row {row}");
+    }
+    let (names, samples) = (variants::<RegistrationRefusal>(), registration_refusals());
     assert_eq!(names.len(), samples.len());
     for (kind, (name, refusal)) in samples.into_iter().enumerate() {
         assert_eq!(names[kind], name);

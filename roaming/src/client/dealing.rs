@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bftkv_protocol::client::{Fault, Lost};
-use bftkv_protocol::{NodeId, Request, Response, RoamingAnswer, RoamingRequest};
+use bftkv_protocol::{NodeId, Refusal, Request, Response, RoamingAnswer, RoamingRequest};
 
 use super::{Failure, Heard, Problem, open, request};
 use crate::record::Enrolled;
@@ -46,7 +46,7 @@ pub struct Dealing {
     b: usize,
     holding: BTreeSet<NodeId>,
     /// Who will not hold one, and why.
-    lost: BTreeMap<NodeId, Option<String>>,
+    lost: BTreeMap<NodeId, Option<Refusal>>,
     culprits: BTreeMap<NodeId, Fault>,
     /// When to go on without those who are silent, if that will do.
     patience: Duration,
@@ -125,7 +125,7 @@ impl Dealing {
                 self.lost.insert(from.clone(), None);
             }
             Heard::Refusal(refusal) => {
-                self.lost.insert(from.clone(), Some(refusal.to_string()));
+                self.lost.insert(from.clone(), Some(refusal));
             }
             Heard::Nothing => {
                 self.lost.insert(from.clone(), None);
@@ -165,19 +165,15 @@ impl Dealing {
             Ok(Dealt { holding, missing, is_complete, culprits })
         } else {
             let (have, need) = (holding.len(), self.enough());
-            let problem = self.refused().map(Problem::Refused);
+            let problem = self.refused();
             let problem = problem.unwrap_or(Problem::TooFew { have, need, missing });
             Err(Failure { problem, culprits })
         });
     }
 
     /// A reason that more than b servers give: an honest one does.
-    fn refused(&self) -> Option<String> {
-        let mut reasons: BTreeMap<&String, usize> = BTreeMap::new();
-        for reason in self.lost.values().flatten() {
-            let count = reasons.entry(reason).or_default();
-            *count = count.saturating_add(1);
-        }
-        reasons.into_iter().find(|(_, count)| *count > self.b).map(|(reason, _)| reason.clone())
+    fn refused(&self) -> Option<Problem> {
+        let refusals = self.lost.iter().filter_map(|(node, why)| Some((node, why.clone()?)));
+        Problem::agreed(refusals, self.b)
     }
 }

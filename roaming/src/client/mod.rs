@@ -8,7 +8,10 @@ mod login;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bftkv_protocol::client::{Fault, Lost};
-use bftkv_protocol::{Answer, NodeId, Refusal, Response, RoamingAnswer, RoamingRequest};
+use bftkv_protocol::{
+    Answer, NodeId, Refusal, RegistrationRefusal, Response, RoamingAnswer, RoamingRefusal,
+    RoamingRequest,
+};
 
 pub use self::dealing::{Dealing, DealingAction, Dealt};
 pub use self::login::{LoggedIn, Login, LoginAction, LoginOptions, Stretch};
@@ -58,12 +61,49 @@ pub enum Problem {
     /// More than b servers refused, all for one reason.
     #[error("the servers refused: {0}")]
     Refused(String),
+    /// More than b servers do not register the asker, or do not vouch for it.
+    #[error("{refusal}")]
+    Registration {
+        /// Why. It says whether trying again later may help.
+        refusal: RegistrationRefusal,
+        /// Who says so.
+        by: BTreeSet<NodeId>,
+    },
     /// Something here is wrong, or in the record.
     #[error(transparent)]
     Local(#[from] Error),
     /// The operation was given up before it was over. The caller's doing.
     #[error("the operation was given up before it was over")]
     Unfinished,
+}
+
+impl Problem {
+    /// The reason that more than b servers give, if there is one: an honest one does.
+    #[must_use]
+    pub fn agreed<'a>(
+        refusals: impl IntoIterator<Item = (&'a NodeId, Refusal)>,
+        b: usize,
+    ) -> Option<Self> {
+        let mut reasons: BTreeMap<String, (Refusal, BTreeSet<NodeId>)> = BTreeMap::new();
+        for (node, refusal) in refusals {
+            // How long it takes differs from one to the next.
+            let reason = match &refusal {
+                Refusal::Roaming(RoamingRefusal::Registration(RegistrationRefusal::Delayed {
+                    ..
+                })) => String::new(),
+                other => other.to_string(),
+            };
+            let (_, by) = reasons.entry(reason).or_insert_with(|| (refusal, BTreeSet::new()));
+            by.insert(node.clone());
+        }
+        let (refusal, by) = reasons.into_values().find(|(_, by)| by.len() > b)?;
+        Some(match refusal {
+            Refusal::Roaming(RoamingRefusal::Registration(refusal)) => {
+                Self::Registration { refusal, by }
+            }
+            other => Self::Refused(other.to_string()),
+        })
+    }
 }
 
 /// What failed, and every server that was found lying on the way.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  register                                     recover (the key is lost, the password is not)
-//!    deal shares      --> kept as pending         evaluate, prove "recover" --> checked with the
+//!    deal shares      --> Registrar::apply        evaluate, prove "recover" --> checked with the
 //!    claim the user ID --> Registrar::claim          newest certified record
 //!      (an ordinary write, sealed by a quorum)    ask for a certification --> Registrar::recover
 //!    ask for a certification --> Registrar::certify
@@ -18,9 +18,13 @@ mod registrar;
 mod tests;
 
 pub use check::{Applicant, ByPassword, IdentityCheck, Verdict};
-pub use registrar::{Facts, Mode, Refused, Registrar};
+pub use registrar::{Facts, Mode, Registrar};
 
-/// How many applicants may wait for an operator; of one user ID, at most [`MAX_RIVALS`].
+/// Why an applicant is not served.
+pub use bftkv_protocol::RegistrationRefusal as Refused;
+
+/// How many applicants may wait for an operator, and how many may be about to be certified; of one
+/// user ID, at most [`MAX_RIVALS`] wait.
 pub const MAX_WAITING: usize = 1024;
 
 /// How many applicants for one user ID may wait.

@@ -7,11 +7,12 @@ use bftkv_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Applicant, CLAIM_SECONDS, IdentityCheck, MAX_RIVALS, MAX_WAITING, Verdict};
+use super::{Applicant, CLAIM_SECONDS, IdentityCheck, MAX_RIVALS, MAX_WAITING, Refused, Verdict};
 use crate::Protected;
 
 /// Who may register at this member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[allow(clippy::exhaustive_enums, reason = "the setting has these values")]
 pub enum Mode {
     /// Nobody.
@@ -37,44 +38,6 @@ pub struct Facts<'a> {
     pub now: u64,
 }
 
-/// Why an applicant is not served.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refused {
-    /// This member registers nobody.
-    #[error("registration is closed here")]
-    Closed,
-    /// The operator has not approved yet; try again later.
-    #[error("the operator has not approved yet")]
-    Waiting,
-    /// Too many wait for the operator; try again later.
-    #[error("too many wait for the operator")]
-    TooManyWaiting,
-    /// Another certificate of that user ID is certified, or about to be.
-    #[error("another certificate of that user ID is certified here, or about to be")]
-    Taken,
-    /// It has dealt no share that fits the record.
-    #[error("no share that fits the record was dealt here")]
-    NoShare,
-    /// The identity check refuses.
-    #[error("the identity check refuses: {0}")]
-    Identity(String),
-    /// The record is not certified here, or it is another's.
-    #[error("the record of that user ID is not certified here, or is another's")]
-    NoRecord,
-    /// The password was not shown for this purpose, record and certificate.
-    #[error("the password was not shown to this member for the recovery by this certificate")]
-    NotProven,
-    /// The delay of recoveries is not over.
-    #[error(
-        "a recovery takes effect in {seconds} s; whoever has the old key can object until then"
-    )]
-    Delayed {
-        /// How long it still takes.
-        seconds: u64,
-    },
-}
-
 /// An applicant in the register.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Noted {
@@ -90,8 +53,9 @@ struct Kept {
     approved: BTreeMap<Address, NodeId>,
     /// Whose claim was accepted.
     accepted: BTreeMap<Address, Noted>,
-    /// Recoveries that wait until their delay is over.
-    recoveries: BTreeMap<Address, Noted>,
+    /// Recoveries that wait until their delay is over, and the record under which the password was
+    /// shown.
+    recoveries: BTreeMap<Address, (Noted, RecordId)>,
 }
 
 /// One member's register. What it accepts must be durable before the member acts on it
@@ -148,6 +112,27 @@ impl Registrar {
         waited
     }
 
+    /// Whether to take a share from an applicant, the first step of a registration. From then on
+    /// others wait for [`CLAIM_SECONDS`].
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn apply(
+        &mut self,
+        applicant: &Applicant,
+        check: &dyn IdentityCheck,
+        facts: &Facts<'_>,
+    ) -> Result<(), Refused> {
+        self.require_open()?;
+        if facts.latest.is_some_and(|latest| !is_claim_of(latest, applicant)) {
+            return Err(Refused::Taken);
+        }
+        self.require_free(applicant, facts)?;
+        judge(applicant, check, facts)?;
+        self.require_approved(applicant, facts)?;
+        self.accept(applicant, facts.now)
+    }
+
     /// Whether to sign the claim of a user ID: the record that is to be written at its name.
     /// `share` is the record of which this member holds a share from the applicant, checked with the
     /// record's commitments when it was dealt.
@@ -162,19 +147,18 @@ impl Registrar {
         check: &dyn IdentityCheck,
         facts: &Facts<'_>,
     ) -> Result<(), Refused> {
-        self.require_open()?;
-        if facts.latest.is_some_and(|latest| !is_claim_of(latest, applicant)) {
-            return Err(Refused::Taken);
-        }
-        self.require_free(applicant, facts)?;
         if share != Some(record) {
             return Err(Refused::NoShare);
         }
-        judge(applicant, check, facts)?;
-        self.require_approved(applicant, facts)?;
-        let noted = Noted { certificate: applicant.certificate.clone(), since: facts.now };
-        self.kept.accepted.insert(applicant.address.clone(), noted);
-        Ok(())
+        self.apply(applicant, check, facts)
+    }
+
+    /// The applicant gives its claim up: it keeps nobody out any more.
+    pub fn give_up(&mut self, applicant: &Applicant) {
+        let accepted = self.kept.accepted.get(&applicant.address);
+        if accepted.is_some_and(|noted| noted.certificate == applicant.certificate) {
+            self.kept.accepted.remove(&applicant.address);
+        }
     }
 
     /// Whether to vouch for an applicant: only once its record is seen to be certified. Certified
@@ -202,6 +186,24 @@ impl Registrar {
         Ok(())
     }
 
+    /// Whether to vouch for who asks: for whoever has written the record as in
+    /// [`Registrar::certify`], for anybody else as in [`Registrar::recover`].
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn vouch(
+        &mut self,
+        applicant: &Applicant,
+        proven: Option<(RecordId, LoginPurpose)>,
+        check: &dyn IdentityCheck,
+        facts: &Facts<'_>,
+    ) -> Result<(), Refused> {
+        if facts.latest.is_some_and(|latest| is_claim_of(latest, applicant)) {
+            return self.certify(applicant, check, facts);
+        }
+        self.recover(applicant, proven, facts)
+    }
+
     /// Whether to vouch for another certificate of a user ID whose owner has shown the password.
     /// `proven` is what the applicant has shown to this member in the session that it just had: the
     /// record, and the purpose. Differs: the text lets one proof serve for ever and for everything.
@@ -221,11 +223,16 @@ impl Registrar {
             return Err(Refused::NotProven);
         }
         let since = match self.kept.recoveries.get(&applicant.address) {
-            Some(noted) if noted.certificate == applicant.certificate => noted.since,
-            // Whoever shows the password later begins the delay anew, and the owner sees it.
+            Some((noted, record))
+                if noted.certificate == applicant.certificate && *record == newest =>
+            {
+                noted.since
+            }
+            // Whoever shows the password later begins the delay anew; so does a new record, by
+            // which the owner of the old key objects.
             _ => {
                 let noted = Noted { certificate: applicant.certificate.clone(), since: facts.now };
-                self.kept.recoveries.insert(applicant.address.clone(), noted);
+                self.kept.recoveries.insert(applicant.address.clone(), (noted, newest));
                 facts.now
             }
         };
@@ -237,14 +244,20 @@ impl Registrar {
         Ok(())
     }
 
-    /// The owner, by a key that is still certified, objects to a recovery. Returns whether there was
-    /// one.
-    pub fn object(&mut self, address: &Address) -> bool {
-        self.kept.recoveries.remove(address).is_some()
-    }
-
     fn require_open(&self) -> Result<(), Refused> {
         if self.mode == Mode::Closed { Err(Refused::Closed) } else { Ok(()) }
+    }
+
+    /// Keeps others out. What is stale makes room.
+    fn accept(&mut self, applicant: &Applicant, now: u64) -> Result<(), Refused> {
+        let accepted = &mut self.kept.accepted;
+        accepted.retain(|_, noted| now < noted.since.saturating_add(CLAIM_SECONDS));
+        if accepted.len() >= MAX_WAITING && !accepted.contains_key(&applicant.address) {
+            return Err(Refused::TooManyWaiting);
+        }
+        let noted = Noted { certificate: applicant.certificate.clone(), since: now };
+        accepted.insert(applicant.address.clone(), noted);
+        Ok(())
     }
 
     /// No other certificate of the user ID is certified or accepted.
@@ -252,7 +265,8 @@ impl Registrar {
         let fresh = |noted: &&Noted| facts.now < noted.since.saturating_add(CLAIM_SECONDS);
         let accepted = self.kept.accepted.get(&applicant.address).filter(fresh);
         let by_another = accepted.is_some_and(|noted| noted.certificate != applicant.certificate);
-        if by_another || !facts.certified.is_empty() { Err(Refused::Taken) } else { Ok(()) }
+        let other = facts.certified.iter().any(|one| *one != applicant.certificate);
+        if by_another || other { Err(Refused::Taken) } else { Ok(()) }
     }
 
     /// Those who wait keep nobody out: the operator chooses.

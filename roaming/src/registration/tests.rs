@@ -11,8 +11,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
 use super::{
-    Applicant, ByPassword, CLAIM_SECONDS, Facts, IdentityCheck, MAX_RIVALS, Mode, Refused,
-    Registrar, Verdict,
+    Applicant, ByPassword, CLAIM_SECONDS, Facts, IdentityCheck, MAX_RIVALS, MAX_WAITING, Mode,
+    Refused, Registrar, Verdict,
 };
 use crate::{Enrolled, Password, Plan, Protected, Record, Rule, Stretching, prove, verify};
 
@@ -297,18 +297,45 @@ fn only_the_password_shown_for_this_recovery_recovers() {
 }
 
 #[test]
-fn a_recovery_can_be_delayed_and_objected_to() {
+fn a_recovery_can_be_delayed_and_a_change_of_password_stops_it() {
     let (alice, nobody) = (alices(), nobody());
-    let latest = certified(claim_of(1, value(&alice)));
-    let proven = Some((alice.record.id(), LoginPurpose::Recover));
+    let changed = enrol(alice.record.variable().clone(), 2, "battery staple");
     let mut member = Registrar::new(Mode::Open, 100);
-    let at = |member: &mut Registrar, who, now| {
-        member.recover(&applicant(who), proven, &facts(&nobody, Some(&latest), now))
+    let at = |member: &mut Registrar, with: &Enrolled, who, now| {
+        let latest = certified(claim_of(1, value(with)));
+        let proven = Some((with.record.id(), LoginPurpose::Recover));
+        member.vouch(&applicant(who), proven, &ByPassword, &facts(&nobody, Some(&latest), now))
     };
-    assert_eq!(at(&mut member, 5, NOW), Err(Refused::Delayed { seconds: 100 }));
-    assert_eq!(at(&mut member, 5, NOW + 60), Err(Refused::Delayed { seconds: 40 }));
-    assert!(member.object(&address()));
-    assert!(!member.object(&address()));
-    assert_eq!(at(&mut member, 5, NOW + 70), Err(Refused::Delayed { seconds: 100 }));
-    assert_eq!(at(&mut member, 5, NOW + 170), Ok(()));
+    assert_eq!(at(&mut member, &alice, 5, NOW), Err(Refused::Delayed { seconds: 100 }));
+    assert_eq!(at(&mut member, &alice, 5, NOW + 60), Err(Refused::Delayed { seconds: 40 }));
+    assert_eq!(at(&mut member, &changed, 5, NOW + 70), Err(Refused::Delayed { seconds: 100 }));
+    assert_eq!(at(&mut member, &changed, 6, NOW + 70), Err(Refused::Delayed { seconds: 100 }));
+    assert_eq!(at(&mut member, &changed, 6, NOW + 170), Ok(()));
+}
+
+/// Strangers who come and go neither fill the register nor stay in anybody's way.
+#[test]
+fn accepted_claims_are_limited_and_go_stale() {
+    let mut member = open();
+    let nobody = nobody();
+    let apply = |member: &mut Registrar, number: usize, now| {
+        let address = Address::new(format!("user{number}@example.org")).unwrap();
+        let one = Applicant { certificate: id(1), address };
+        member.apply(&one, &ByPassword, &facts(&nobody, None, now))
+    };
+    for number in 0..MAX_WAITING {
+        assert_eq!(apply(&mut member, number, NOW), Ok(()));
+    }
+    assert_eq!(apply(&mut member, MAX_WAITING, NOW), Err(Refused::TooManyWaiting));
+    assert_eq!(apply(&mut member, MAX_WAITING, NOW + CLAIM_SECONDS), Ok(()));
+}
+
+#[test]
+fn a_claim_that_is_given_up_keeps_nobody_out() {
+    let mut member = open();
+    assert_eq!(claims(&mut member, 1, None, NOW), Ok(()));
+    member.give_up(&applicant(2));
+    assert_eq!(claims(&mut member, 2, None, NOW), Err(Refused::Taken));
+    member.give_up(&applicant(1));
+    assert_eq!(claims(&mut member, 2, None, NOW), Ok(()));
 }

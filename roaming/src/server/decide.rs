@@ -22,6 +22,9 @@ pub struct Asker {
     pub id: NodeId,
     /// The address in its user ID.
     pub address: Option<Address>,
+    /// Whether this member accepts it as an applicant for the user ID whose record the variable is
+    /// ([`crate::registration::Registrar::apply`]).
+    pub is_applicant: bool,
 }
 
 /// One request and its circumstances.
@@ -111,8 +114,9 @@ pub(super) fn decide(
         return Decision { vault: None, reply: Reply::Plain(Err(Refusal::StorageUnavailable)) };
     };
     let Asked { asker, request, now, nonce, .. } = asked;
+    let user = request.variable().user();
     let latest = loaded.latest;
-    let mut desk = Desk { me, ledger, asker, latest, now, nonce, identities };
+    let mut desk = Desk { me, ledger, asker, user, latest, now, nonce, identities };
     let outcome = match request {
         RoamingRequest::Deal { variable, record, share } => desk.deal(&variable, &record, &share),
         RoamingRequest::Evaluate { record, element, .. } => desk.evaluate(record, element),
@@ -134,6 +138,8 @@ struct Desk<'a> {
     me: &'a NodeId,
     ledger: Ledger,
     asker: Asker,
+    /// Whose record the variable is, if it is that of a user ID.
+    user: Option<Address>,
     latest: Option<CertifiedEntry>,
     now: u64,
     nonce: Nonce,
@@ -148,12 +154,16 @@ impl Desk<'_> {
         latest.entry().writer == *id || self.identities.has_quorum_certificate(id, owner)
     }
 
-    /// Who may deal: the owner; where there is none yet, whoever could write.
+    /// Who may deal: the owner; where there is none yet, whoever could write. The record of a user
+    /// ID is that user's own also while it is empty, so strangers cannot fill the places of those
+    /// who wait.
     fn may_deal(&self) -> bool {
         match (&self.latest, &self.asker.address) {
             (Some(_), _) => self.is_owner(),
+            (None, _) if self.asker.is_applicant => self.user.is_some(),
             (None, Some(address)) => {
-                self.identities.has_quorum_certificate(&self.asker.id, address)
+                let is_own = self.user.as_ref().is_none_or(|user| user == address);
+                is_own && self.identities.has_quorum_certificate(&self.asker.id, address)
             }
             (None, None) => false,
         }
@@ -193,7 +203,8 @@ impl Desk<'_> {
             index: index.get(),
             share: secret.clone(),
         };
-        self.ledger.keep_pending(&self.asker.id, kept)?;
+        // Of applicants one at a time is accepted: what another has left behind is worth nothing.
+        self.ledger.keep_pending(&self.asker.id, kept, self.asker.is_applicant)?;
         Ok(Reply::Plain(Ok(RoamingAnswer::Done)))
     }
 

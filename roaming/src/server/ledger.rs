@@ -3,8 +3,8 @@
 use std::fmt;
 
 use bftkv_protocol::{
-    ElementBytes, LoginPurpose, NodeId, Nonce, RecordId, RoamingRefusal, SecretShare, Vault,
-    decode, encode,
+    ElementBytes, LoginProof, LoginPurpose, NodeId, Nonce, RecordId, RoamingRefusal, SecretShare,
+    Vault, decode, encode,
 };
 use serde::{Deserialize, Serialize};
 
@@ -159,16 +159,18 @@ impl Ledger {
         self.budget(class).left()
     }
 
-    /// Keeps a share until its record is certified. One dealer has one that waits.
+    /// Keeps a share until its record is certified. One dealer has one that waits; with `alone`,
+    /// nobody else has.
     pub(super) fn keep_pending(
         &mut self,
         dealer: &NodeId,
         kept: Kept,
+        alone: bool,
     ) -> Result<(), RoamingRefusal> {
         if self.active.as_ref().is_some_and(|active| active.record == kept.record) {
             return Ok(());
         }
-        self.pending.retain(|one| one.dealer != *dealer);
+        self.pending.retain(|one| !alone && one.dealer != *dealer);
         if self.pending.len() >= MAX_PENDING {
             return Err(RoamingRefusal::TooManyPending);
         }
@@ -204,6 +206,23 @@ impl Ledger {
         }
         self.sessions.push(session);
         Ok(())
+    }
+
+    /// The record of which a share from this dealer waits to be certified, or is in use.
+    pub(super) fn dealt_by(&self, dealer: &NodeId) -> Option<RecordId> {
+        let waiting = self.pending.iter().find(|one| one.dealer == *dealer);
+        waiting.map(|one| one.kept.record).or(self.active.as_ref().map(|kept| kept.record))
+    }
+
+    /// What this asker has shown the password for within the life of a proof, and under which record.
+    pub(super) fn shown_by(&self, asker: &NodeId, now: u64) -> Option<(RecordId, LoginPurpose)> {
+        let record = self.active.as_ref()?.record;
+        let life = u64::from(LoginProof::MAX_SECONDS);
+        let fresh = |one: &&Session| {
+            one.requester == *asker && one.proven.is_some() && now.saturating_sub(one.at) <= life
+        };
+        let purpose = self.sessions.iter().rev().find(fresh)?.proven?;
+        Some((record, purpose))
     }
 
     pub(super) fn session(&mut self, requester: &NodeId, nonce: Nonce) -> Option<&mut Session> {

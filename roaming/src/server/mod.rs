@@ -13,10 +13,13 @@ mod ledger;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bftkv_protocol::{Identities, NodeId, Refusal, StoreError, Variable, Vault};
+use bftkv_protocol::{
+    Identities, LoginPurpose, NodeId, RecordId, Refusal, StoreError, Variable, Vault,
+};
 
 pub use self::decide::{Asked, Asker, Evaluate, Loaded, Reply};
 use self::decide::{Decision, decide};
+use self::ledger::Ledger;
 
 /// L: how many attempts there are to begin with, for known keys and for strangers each.
 pub const ATTEMPTS: u16 = 10;
@@ -32,6 +35,25 @@ pub const MAX_SESSIONS: usize = 32;
 
 /// How many requests may wait for one variable; more are refused as busy.
 pub const MAX_QUEUE: usize = 256;
+
+/// The record of which a vault holds a share from this dealer, waiting or in use. `memory` and `now`
+/// are as in [`Asked`].
+#[must_use]
+pub fn dealt_by(vault: &Vault, dealer: &NodeId, memory: u64, now: u64) -> Option<RecordId> {
+    Ledger::open(Some(vault), memory, now)?.dealt_by(dealer)
+}
+
+/// For what, and under which record, this asker has lately shown the password: what
+/// [`crate::registration::Registrar::recover`] asks.
+#[must_use]
+pub fn shown_by(
+    vault: &Vault,
+    asker: &NodeId,
+    memory: u64,
+    now: u64,
+) -> Option<(RecordId, LoginPurpose)> {
+    Ledger::open(Some(vault), memory, now)?.shown_by(asker, now)
+}
 
 /// Names a request between driver and machine.
 pub type Ticket = u64;
