@@ -94,9 +94,12 @@ impl Masters {
 
     fn stop(&mut self, dm: usize) {
         let mut running = self.running.remove(&dm).unwrap();
+        // Waiting would close it, which would be a second word to stop.
+        let stdin = running.child.stdin.take();
         let pid = running.child.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().unwrap();
         assert!(running.child.wait().unwrap().success(), "it ends well");
+        drop(stdin);
     }
 
     fn dm(&self, command: &str, dm: usize, more: &[&str]) -> Ran {
