@@ -155,7 +155,7 @@ impl Host {
         self.tickets += 1;
         let mut nonce = [0; 32];
         nonce[..8].copy_from_slice(&self.tickets.to_be_bytes());
-        let asker = Asker { id: node(who), address: address(who) };
+        let asker = Asker { id: node(who), address: address(who), is_applicant: false };
         let nonce = Nonce::from_bytes(nonce);
         let asked = Asked { asker, request, now: self.now, memory: self.memory, nonce };
         self.machine.handle_request(self.tickets, asked);
