@@ -323,8 +323,9 @@ mod tests {
 
     #[test]
     fn an_expired_key_has_no_edges_and_no_messages_but_what_it_signed_stays_valid() {
+        use bftkv_protocol::Seal as _;
         let hour = Duration::from_secs(3600);
-        let short = super::new_key("a (http://h:1)").unwrap().set_validity_period(hour);
+        let short = new_key("a (http://h:1)").unwrap().set_validity_period(hour);
         let a = super::generate(short.add_authentication_subkey(), None).unwrap().key;
         let b = generate("b (http://h:2)").key;
         let (of_a, of_b) =
