@@ -73,6 +73,12 @@ pub enum Error {
     Listen(#[from] bftkv_transport::ServeError),
 }
 
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Self::Password(Box::new(failure))
+    }
+}
+
 impl Error {
     /// Who lied, and how. They need not have caused the error.
     #[must_use]

@@ -91,9 +91,13 @@ impl Inner {
 
     /// Whether the own certificate has a quorum certificate, as far as this client knows.
     pub(super) fn is_certified(&self) -> Result<bool, Error> {
-        let (keyring, configuration) = (self.certificates.keyring(), self.configuration()?);
-        let known = QuorumCertificates::of_all(keyring.clone(), &configuration);
-        Ok(known.has_quorum_certificate(self.key.id(), &self.owner()?))
+        Ok(self.writers()?.has_quorum_certificate(self.key.id(), &self.owner()?))
+    }
+
+    /// What the certificates of this client say of writers.
+    pub(super) fn writers(&self) -> Result<QuorumCertificates, Error> {
+        let keyring = self.certificates.keyring().clone();
+        Ok(QuorumCertificates::of_all(keyring, &*self.configuration()?))
     }
 
     pub(super) fn cut(&self) -> BTreeSet<NodeId> {

@@ -192,7 +192,7 @@ impl Client {
         }
         let (have, missing) = (done.len(), nodes.difference(&done).cloned().collect());
         let problem = reason.map_or(Problem::TooFew { have, need, missing }, Problem::Refused);
-        Err(Error::Password(Box::new(Failure { problem, culprits: BTreeMap::new() })))
+        Err(Failure::from(problem).into())
     }
 
     /// The protected value of a variable, if it has one. A plain value is none, and is overwritten.
@@ -251,8 +251,7 @@ impl Client {
         let password = password.clone();
         let enrolled = blocking(move || Record::enrol(plan, &password, &mut Random)).await?;
         let deadline = inner.deadline(writing.options.deadline);
-        let dealt =
-            deal(inner, &enrolled, deadline).await.map_err(|f| Error::Password(Box::new(f)))?;
+        let dealt = deal(inner, &enrolled, deadline).await?;
         let mut writing = writing;
         writing.culprits.extend(dealt.culprits.clone());
         let degraded = if dealt.is_complete { BTreeSet::new() } else { dealt.missing };
@@ -299,14 +298,12 @@ impl Client {
         let now = inner.now();
         let record = protected.record().clone();
         let machine = Login::start(now, record, password.clone(), options, &mut Random);
-        let machine = machine.map_err(|problem| Failure { problem, culprits: BTreeMap::new() });
-        let machine = machine.map_err(|failure| Error::Password(Box::new(failure)))?;
+        let machine = machine.map_err(Failure::from)?;
         let (tell, told) = oneshot::channel();
         let work = drive(machine, Arc::clone(&inner), entry.clone(), tell, awaits_proofs);
         inner.peers.in_background(work);
-        let unfinished = || Failure { problem: Problem::Unfinished, culprits: BTreeMap::new() };
-        let result = told.await.unwrap_or_else(|_| Err(unfinished()));
-        result.map_err(|failure| Error::Password(Box::new(failure)))
+        let result = told.await.unwrap_or_else(|_| Err(Problem::Unfinished.into()));
+        Ok(result?)
     }
 }
 
@@ -324,10 +321,7 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => Ok(result?),
         // The program ends.
-        Err(_) => Err(Error::Password(Box::new(Failure {
-            problem: Problem::Unfinished,
-            culprits: BTreeMap::new(),
-        }))),
+        Err(_) => Err(Failure::from(Problem::Unfinished).into()),
     }
 }
 

@@ -10,7 +10,7 @@ use bftkv_protocol::{
 };
 use bftkv_roaming::client::{Failure, Problem};
 use bftkv_roaming::{Password, Protected};
-use bftkv_wot::{CertificateRecord, QuorumCertificates};
+use bftkv_wot::CertificateRecord;
 
 use super::passwords::Writing;
 use super::{Client, GetOptions, PasswordOptions};
@@ -138,8 +138,7 @@ impl Client {
     ) -> Result<(), Error> {
         let inner = &self.inner;
         let configuration = inner.configuration()?;
-        let members: BTreeSet<NodeId> =
-            configuration.cliques().iter().flat_map(Group::members).cloned().collect();
+        let members = configuration.authority();
         let mut shown = inner.ask(members.clone(), Request::Store { entry: entry.clone() }, false);
         while shown.recv().await.is_some() {}
         let certify = RoamingRequest::Certify { variable: variable.clone() };
@@ -169,7 +168,7 @@ impl Client {
         let refusals = refusals.iter().map(|(node, refusal)| (node, refusal.clone()));
         let problem = Problem::agreed(refusals, thresholds.b());
         let problem = problem.unwrap_or(Problem::TooFew { have, need, missing });
-        Err(Error::Password(Box::new(Failure { problem, culprits: BTreeMap::new() })))
+        Err(Failure::from(problem).into())
     }
 
     /// Keeps the own certificate as a member has certified it. What is something else is passed over.
@@ -198,17 +197,12 @@ impl Client {
     }
 
     fn certifiers(&self) -> Result<BTreeSet<NodeId>, Error> {
-        let (keyring, configuration) =
-            (self.inner.certificates.keyring().clone(), self.inner.configuration()?);
-        let known = QuorumCertificates::of_all(keyring, &configuration);
-        Ok(known.certifiers(self.id(), &self.inner.owner()?))
+        Ok(self.inner.writers()?.certifiers(self.id(), &self.inner.owner()?))
     }
 
     fn registered(&self, address: Address, variable: Variable) -> Result<Registered, Error> {
-        let configuration = self.inner.configuration()?;
-        let members: BTreeSet<NodeId> =
-            configuration.cliques().iter().flat_map(Group::members).cloned().collect();
         let certified_by = self.certifiers()?;
+        let members = self.inner.configuration()?.authority();
         let missing = members.difference(&certified_by).cloned().collect();
         Ok(Registered { address, variable, certified_by, missing })
     }
@@ -216,5 +210,5 @@ impl Client {
 
 fn refused(refusal: RegistrationRefusal) -> Error {
     let problem = Problem::Registration { refusal, by: BTreeSet::new() };
-    Error::Password(Box::new(Failure { problem, culprits: BTreeMap::new() }))
+    Failure::from(problem).into()
 }

@@ -117,6 +117,13 @@ pub struct Failure {
     pub culprits: BTreeMap<NodeId, Fault>,
 }
 
+impl From<Problem> for Failure {
+    /// A problem that nobody was caught lying about.
+    fn from(problem: Problem) -> Self {
+        Self { problem, culprits: BTreeMap::new() }
+    }
+}
+
 fn attempts(left: u16) -> String {
     match left {
         0 => "no attempts are left: the next one comes back within a day".to_owned(),
