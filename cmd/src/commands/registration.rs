@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bftkv::NodeId;
+use bftkv::roaming::registration::Applicant;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -53,6 +54,13 @@ struct Row {
     since: Option<u64>,
 }
 
+impl Row {
+    fn of(applicant: &Applicant, since: Option<u64>) -> Self {
+        let Applicant { certificate, address } = applicant;
+        Self { fingerprint: certificate.to_string(), user: address.to_string(), since }
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Waiting {
     waiting: Vec<Row>,
@@ -87,22 +95,14 @@ pub(crate) fn run(command: &RegistrationCommand, context: &Context) -> Result<Ex
     let register = context.look_at_home()?.register();
     match command {
         RegistrationCommand::List(_) => {
-            let row = |(applicant, since): (bftkv::roaming::registration::Applicant, u64)| Row {
-                fingerprint: applicant.certificate.to_string(),
-                user: applicant.address.to_string(),
-                since: Some(since),
-            };
-            let waiting = register.waiting()?.into_iter().map(row).collect();
+            let waiting = register.waiting()?;
+            let waiting = waiting.iter().map(|(one, since)| Row::of(one, Some(*since))).collect();
             context.output().show(&Waiting { waiting })?;
         }
         RegistrationCommand::Approve(args) => {
             let id: NodeId = args.fingerprint.parse().map_err(Failure::usage)?;
-            let row = |applicant: bftkv::roaming::registration::Applicant| Row {
-                fingerprint: applicant.certificate.to_string(),
-                user: applicant.address.to_string(),
-                since: None,
-            };
-            let approved: Vec<Row> = register.approve(&id)?.into_iter().map(row).collect();
+            let approved = register.approve(&id)?;
+            let approved: Vec<Row> = approved.iter().map(|one| Row::of(one, None)).collect();
             if approved.is_empty() {
                 return Err(Failure::new(Exit::Absent, format!("{id} does not wait here"))
                     .hint("`bftkv registration list` shows who does"));

@@ -15,6 +15,15 @@ sub NS ns.sub
 ns.sub A 192.0.2.2
 ";
 
+/// The words of a command line; those that begin with a slash are paths in a test's folder.
+fn words(arguments: &str, path: impl Fn(&str) -> PathBuf) -> Vec<String> {
+    let word = |word: &str| match word.strip_prefix('/') {
+        Some(name) => path(name).display().to_string(),
+        None => word.to_owned(),
+    };
+    arguments.split_whitespace().map(word).collect()
+}
+
 struct Ceremony(tempfile::TempDir);
 
 impl Ceremony {
@@ -33,13 +42,7 @@ impl Ceremony {
 
     /// Runs `bftkv dm`; words with a slash are paths in the ceremony's folder.
     fn dm(&self, arguments: &str) -> Ran {
-        let words: Vec<String> = arguments
-            .split_whitespace()
-            .map(|word| match word.strip_prefix('/') {
-                Some(name) => self.path(name).display().to_string(),
-                None => word.to_owned(),
-            })
-            .collect();
+        let words = words(arguments, |name| self.path(name));
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         bftkv(&[&["dm"], words.as_slice()].concat())
     }

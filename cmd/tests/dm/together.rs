@@ -2,7 +2,7 @@
 
 use crate::Folder;
 
-use super::ZONE;
+use super::{ZONE, words};
 
 const MEMBERS: [&str; 4] = ["one", "two", "three", "four"];
 
@@ -25,13 +25,7 @@ fn members() -> (Folder, Vec<String>) {
 impl Folder {
     /// Runs `bftkv dm` at a member's home; words with a slash are paths in the folder.
     fn dm(&self, member: &str, arguments: &str) -> crate::support::Ran {
-        let words: Vec<String> = arguments
-            .split_whitespace()
-            .map(|word| match word.strip_prefix('/') {
-                Some(name) => self.path(name).display().to_string(),
-                None => word.to_owned(),
-            })
-            .collect();
+        let words = words(arguments, |name| self.path(name));
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         self.at(member, &[&["dm"], words.as_slice()].concat())
     }

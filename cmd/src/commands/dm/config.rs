@@ -13,6 +13,7 @@ use bftkv_dm::zone::Name;
 use serde::Deserialize;
 use std::sync::Arc;
 
+use super::{private_folders, read_key_set};
 use crate::failure::Failure;
 
 /// What the file says. Paths are relative to its folder.
@@ -188,10 +189,8 @@ impl DmConfig {
 
     /// Makes the folder of the state, for its owner only.
     pub(super) fn make_state(&self) -> Result<(), Failure> {
-        use std::os::unix::fs::DirBuilderExt as _;
         let path = self.at(&self.state);
-        let mut builder = fs::DirBuilder::new();
-        let made = builder.recursive(true).mode(0o700).create(&path);
+        let made = private_folders().recursive(true).create(&path);
         made.map_err(|error| Failure::file(&path, &error))
     }
 
@@ -217,11 +216,7 @@ impl DmConfig {
             if path.extension().is_none_or(|word| word != "zone") {
                 continue;
             }
-            let text = fs::read_to_string(&path).map_err(|error| Failure::file(&path, &error))?;
-            let set = KeySet::from_text(&text, &apex);
-            sets.push(
-                set.map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?,
-            );
+            sets.push(read_key_set(&path, &apex)?);
         }
         if sets.is_empty() {
             return Err(Failure::failed(format!("{}: no DNSKEY set", folder.display()))

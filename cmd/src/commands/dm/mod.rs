@@ -19,7 +19,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bftkv::wot::Sealer;
 use bftkv_dm::keys::ShareFile;
-use bftkv_dm::sign::{Role, ShareSigner};
+use bftkv_dm::sign::{KeySet, Role, ShareSigner};
 use bftkv_dm::threshold::SecretBytes;
 use bftkv_dm::zone::{Limits, Name, Zone};
 use clap::Subcommand;
@@ -128,6 +128,21 @@ fn signer_of(shares: &[ShareFile]) -> Result<Signer, Failure> {
     let bytes: Vec<SecretBytes> = shares.iter().map(ShareFile::to_secret_bytes).collect();
     let rng = bftkv_dm::keys::system_rng().map_err(Failure::failed)?;
     ShareSigner::new(&bytes, rng).map_err(Failure::failed)
+}
+
+/// A DNSKEY set that was signed ahead.
+fn read_key_set(path: &Path, apex: &Name) -> Result<KeySet, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
+    KeySet::from_text(&text, apex)
+        .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
+}
+
+/// Makes folders that only their owner can enter.
+fn private_folders() -> std::fs::DirBuilder {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
 }
 
 /// Puts a file in place at once, so that nobody reads half of it.

@@ -10,9 +10,7 @@ use bftkv::protocol::Sign as _;
 use bftkv::{Client, Home, Node, RunningNode};
 use bftkv_dm::agree::{Council, Dm, Member};
 use bftkv_dm::keys::ShareFile;
-use bftkv_dm::node::{
-    Committed, Driver, Publisher, Source, ZoneWork, content_of, generator, kept_zone,
-};
+use bftkv_dm::node::{Committed, Driver, Publisher, ZoneWork, content_of, generator, kept_zone};
 use bftkv_dm::publish::{Desk, Notifier, Responder, Server, ServerLimits};
 use bftkv_dm::sign::{Dnskey, Role};
 use bftkv_dm::threshold::key_share_from_bytes;
@@ -151,17 +149,10 @@ impl Master {
         let listener = control::open(&socket)?;
         let hold = config.state(HOLD);
         let zone = apex.to_string();
-        spawn_all(
-            &mut tasks,
-            (&driver, &publisher),
-            (source, committed),
-            control(
-                listener,
-                (zone, hold),
-                (me, council),
-                (Arc::clone(&driver), Arc::clone(&publisher)),
-            ),
-        );
+        let both = (Arc::clone(&driver), Arc::clone(&publisher));
+        tasks.spawn(control(listener, (zone, hold), (me, council), both));
+        tasks.spawn(Arc::clone(&publisher).run(committed, || low(now())));
+        tasks.spawn(Arc::clone(&driver).run(source));
         Ok(Self { node, server, driver, publisher, tasks, socket })
     }
 
@@ -193,17 +184,6 @@ impl Master {
         let _ = fs::remove_file(&self.socket);
         Ok(())
     }
-}
-
-fn spawn_all(
-    tasks: &mut JoinSet<()>,
-    (driver, publisher): (&Arc<Driver>, &Arc<Publisher>),
-    (source, committed): (Arc<dyn Source>, mpsc::UnboundedReceiver<Committed>),
-    control: impl Future<Output = ()> + Send + 'static,
-) {
-    tasks.spawn(control);
-    tasks.spawn(Arc::clone(publisher).run(committed, || low(now())));
-    tasks.spawn(Arc::clone(driver).run(source));
 }
 
 /// The member, and the zone with which it goes on.

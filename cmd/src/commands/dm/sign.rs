@@ -11,7 +11,9 @@ use bftkv_dm::zone::{Name, Zone, is_after};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Signer, forget, low, name_of, now, read_shares, read_zone, signer_of, write_file};
+use super::{
+    Signer, forget, low, name_of, now, read_key_set, read_shares, read_zone, signer_of, write_file,
+};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -221,12 +223,9 @@ fn signed_ahead(
     apex: &Name,
     (zsk, before): (&Dnskey, Option<&Dnskey>),
 ) -> Result<KeySet, Failure> {
-    let mut sets = Vec::new();
-    for path in files {
-        let text = std::fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
-        let failed = |error| Failure::failed(format!("{}: {error}", path.display()));
-        sets.push(KeySet::from_text(&text, apex).map_err(failed)?);
-    }
+    let sets: Result<Vec<KeySet>, Failure> =
+        files.iter().map(|path| read_key_set(path, apex)).collect();
+    let sets = sets?;
     let set = current(&sets, low(now())).cloned().ok_or_else(|| {
         Failure::failed("none of the DNSKEY sets holds now")
             .hint("sign new ones: bftkv dm ksk sign")

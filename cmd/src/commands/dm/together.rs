@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::{name_of, sealer, write_file};
+use super::{name_of, private_folders, sealer, write_file};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -248,10 +248,7 @@ fn finish(args: &FinishArgs, context: &Context) -> Result<Exit, Failure> {
 }
 
 fn make_private(folder: &Path) -> Result<(), Failure> {
-    let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder).map_err(|error| Failure::file(folder, &error))
+    private_folders().create(folder).map_err(|error| Failure::file(folder, &error))
 }
 
 /// Writes a file for its owner; over one of an earlier try, if the round is done again.
