@@ -9,7 +9,7 @@
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests of the protocol")]
 #[path = "../../protocol/tests/rules/fixtures.rs"]
 mod fixtures;
-#[path = "../../storage/tests/common/mod.rs"]
+#[path = "../../storage/tests/backends/common/mod.rs"]
 mod stored;
 pub mod targets;
 

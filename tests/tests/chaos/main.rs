@@ -18,7 +18,7 @@ mod homes;
 mod journal;
 mod kills;
 mod network;
-#[path = "../../../cmd/tests/support/packets.rs"]
+#[path = "../../../cmd/tests/program/support/packets.rs"]
 mod packets;
 mod password;
 mod points;

@@ -10,7 +10,7 @@ mod fixtures;
 #[allow(dead_code, reason = "shared with the tests of the protocol")]
 mod samples;
 mod seeds;
-#[path = "../../../storage/tests/common/mod.rs"]
+#[path = "../../../storage/tests/backends/common/mod.rs"]
 mod stored;
 #[allow(unreachable_pub, reason = "shared with the programs of the fuzzer")]
 #[path = "../../../fuzz/src/targets/mod.rs"]

@@ -1,0 +1,15 @@
+//! The program as its users start it.
+//!
+//! One program, because each that links Sequoia takes long to link.
+
+mod cluster;
+mod demo;
+mod dm;
+mod gnupg_guide;
+mod help;
+mod homes;
+mod logs;
+mod registration;
+mod reload;
+mod revocation;
+mod support;
