@@ -213,6 +213,7 @@ impl Home {
             kind: settings.kind,
             path: self.path.join(Self::STORE),
             cache_bytes: settings.cache_mib.saturating_mul(1024 * 1024),
+            ..StorageConfig::default()
         }
     }
 

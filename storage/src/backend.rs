@@ -79,6 +79,10 @@ pub trait Backend: fmt::Debug + Send + Sync {
     fn serves_while_checking(&self) -> bool {
         false
     }
+
+    /// Another handle takes the files over: from now on this one changes nothing on disk, not
+    /// even when it is closed. Reads may go on.
+    fn seal(&self) {}
 }
 
 /// The rest of a check of a backend's files.

@@ -9,12 +9,7 @@ const PUT: u8 = 1;
 /// Magic, then for each change a tag, the key and, for a put, the value, each with its length;
 /// then the CRC-32 of all that.
 pub(crate) fn encode(changes: &[Change]) -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
-    for Change { key, value } in changes {
-        bytes.push(if value.is_some() { PUT } else { REMOVE });
-        push(&mut bytes, key);
-        value.iter().for_each(|value| push(&mut bytes, value));
-    }
+    let mut bytes = [MAGIC.to_vec(), encode_changes(changes)].concat();
     let checksum = crc32fast::hash(&bytes);
     bytes.extend_from_slice(&checksum.to_le_bytes());
     bytes
@@ -26,7 +21,22 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Vec<Change>> {
     if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {
         return None;
     }
-    let mut rest = body.strip_prefix(&MAGIC)?;
+    decode_changes(body.strip_prefix(&MAGIC)?)
+}
+
+/// Changes one behind the other.
+pub(crate) fn encode_changes(changes: &[Change]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for Change { key, value } in changes {
+        bytes.push(if value.is_some() { PUT } else { REMOVE });
+        push(&mut bytes, key);
+        value.iter().for_each(|value| push(&mut bytes, value));
+    }
+    bytes
+}
+
+/// Reads what [`encode_changes`] wrote. `None`: it is something else.
+pub(crate) fn decode_changes(mut rest: &[u8]) -> Option<Vec<Change>> {
     let mut changes = Vec::new();
     while let Some((tag, tail)) = rest.split_first() {
         let (key, tail) = pull(tail)?;

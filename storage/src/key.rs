@@ -6,6 +6,7 @@ use bftkv_protocol::{Timestamp, Variable};
 /// the entries, so that they can be read and counted in a moment.
 const CENSUS: u8 = b'c';
 const HEAD: u8 = b'h';
+const LOGGED: u8 = b'l';
 const PROOF: u8 = b'p';
 const VERSION: u8 = b'v';
 
@@ -23,6 +24,8 @@ const END_OF_VAULT: [u8; 3] = [0, 1, b's'];
 pub(crate) enum Key {
     /// How many records there are.
     Census,
+    /// Which commit of the write-ahead log is the last that the backend has.
+    Logged,
     /// A signer's memory, and which version is the newest.
     Head(Variable),
     /// Shares and counters of a password. It lies beside the head and is counted, checked and
@@ -38,6 +41,7 @@ impl Key {
     pub(crate) fn encode(&self) -> Vec<u8> {
         match self {
             Self::Census => vec![CENSUS],
+            Self::Logged => vec![LOGGED],
             Self::Head(variable) => named(HEAD, variable.as_bytes(), END_OF_NAME),
             Self::Vault(variable) => named(HEAD, variable.as_bytes(), END_OF_VAULT),
             Self::Version(variable, timestamp) => {
@@ -58,6 +62,7 @@ impl Key {
         let (kind, rest) = bytes.split_first()?;
         match *kind {
             CENSUS => rest.is_empty().then_some(Self::Census),
+            LOGGED => rest.is_empty().then_some(Self::Logged),
             PROOF => Some(Self::Proof(u64::from_be_bytes(rest.try_into().ok()?))),
             HEAD => match split_name(rest)? {
                 (variable, []) => Some(Self::Head(variable)),
@@ -79,7 +84,7 @@ impl Key {
             Self::Head(variable) | Self::Vault(variable) | Self::Version(variable, _) => {
                 Some(variable)
             }
-            Self::Census | Self::Proof(_) => None,
+            Self::Census | Self::Logged | Self::Proof(_) => None,
         }
     }
 }

@@ -7,7 +7,7 @@
 //!        |
 //!   Backend             get, scan, commit: atomic and synced
 //!        |
-//!   redb | LevelDB | plain files | memory
+//!   redb behind a log | LevelDB | plain files | memory
 //!        |
 //!   Disk                files and folders; tests fail it
 //! ```
@@ -23,6 +23,7 @@ mod background;
 mod cache;
 mod census;
 mod check;
+mod commit_log;
 mod config;
 mod disk;
 mod files_backend;
@@ -37,6 +38,7 @@ mod key;
 mod ledger;
 mod leveldb_backend;
 mod leveldb_env;
+mod logged_backend;
 mod memory;
 mod open;
 mod overlay;

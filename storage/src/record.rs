@@ -75,6 +75,7 @@ pub(crate) fn name(key: &[u8]) -> String {
         Some(Key::Vault(variable)) => format!("password shares of {variable}"),
         Some(Key::Version(variable, t)) => format!("{variable} at t={t}"),
         Some(Key::Proof(number)) => format!("proof {number}"),
+        Some(Key::Logged) => "the place in the log".to_owned(),
         None => format!("unknown key of {} bytes", key.len()),
     }
 }

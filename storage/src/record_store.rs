@@ -160,6 +160,7 @@ impl RecordStore {
         };
         source.probe()?;
         let mut current = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        current.backend.seal();
         let (inner, anchored) = source.open()?;
         let inner = Arc::new(inner);
         let started = inner.start_check(anchored);

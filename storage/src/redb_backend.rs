@@ -248,6 +248,10 @@ impl Backend for RedbBackend {
     fn serves_while_checking(&self) -> bool {
         true
     }
+
+    fn seal(&self) {
+        self.controls.seal();
+    }
 }
 
 impl Drop for RedbBackend {

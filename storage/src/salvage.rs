@@ -8,13 +8,14 @@ use bftkv_protocol::{Batch, Marks, Store, StoreError, Variable};
 use crate::backend::{Pair, corrupt, io_error};
 use crate::census::Census;
 use crate::check::Damaged;
+use crate::commit_log::each_change;
 use crate::disk::{Disk, OpenMode, RealDisk};
 use crate::head::Head;
 use crate::inner::{Inner, behind};
 use crate::key::{self, Key};
 use crate::pending::open_entry;
 use crate::redb_leaves::each_record;
-use crate::source::Source;
+use crate::source::{LOG, REDB, Source};
 use crate::{OpenError, RecordStore, StorageConfig, StorageKind, open_on, record};
 
 /// What came of a salvage.
@@ -87,13 +88,17 @@ fn copy_leaves(
     disk: Arc<dyn Disk>,
     target: &RecordStore,
 ) -> Result<Salvage, StoreError> {
-    let path = old.path.join("data.redb");
+    let path = old.path.join(REDB);
     let failed = |e| io_error(path.display(), &e);
     let mut copy = Copy::new(target, Source::new(old.clone(), Arc::clone(&disk)).anchored());
     if disk.exists(&path).map_err(failed)? {
         let file = disk.open(&path, OpenMode::Read).map_err(failed)?;
         each_record(&*file, |pair| copy.add(pair))?;
     }
+    each_change(&*disk, &old.path.join(LOG), |change| match change.value {
+        Some(value) => copy.add((change.key, value)),
+        None => Ok(()),
+    })?;
     copy.end()
 }
 
@@ -174,6 +179,8 @@ impl<'a> Copy<'a> {
                     self.census = Some(census);
                 }
             }
+            // A new store counts its own.
+            Some(Key::Logged) => {}
             Some(Key::Head(variable)) => {
                 let head: Head = record::open(key, record)?;
                 self.batch.marks.push((variable, head.marks));

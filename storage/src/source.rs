@@ -11,6 +11,7 @@ use crate::disk::{Disk, OpenMode};
 use crate::files_backend::FilesBackend;
 use crate::inner::Inner;
 use crate::leveldb_backend::LevelDbBackend;
+use crate::logged_backend::LoggedBackend;
 use crate::memory::MemoryBackend;
 use crate::redb_backend::RedbBackend;
 use crate::{StorageConfig, StorageKind};
@@ -24,6 +25,10 @@ pub(crate) struct Source {
 
 /// The name of the commit counter beside the backend.
 pub(crate) const ANCHOR: &str = "anchor";
+
+/// redb's file and the write-ahead log in front of it.
+pub(crate) const REDB: &str = "data.redb";
+pub(crate) const LOG: &str = "data.log";
 
 const PROBE: &str = "probe.tmp";
 
@@ -57,7 +62,9 @@ impl Source {
         let disk = Arc::clone(&self.disk);
         Ok(match self.config.kind {
             StorageKind::Redb => {
-                Box::new(RedbBackend::open(disk, &self.path("data.redb"), cache_bytes)?)
+                let backend = RedbBackend::open(Arc::clone(&disk), &self.path(REDB), cache_bytes)?;
+                let log = self.path(LOG);
+                Box::new(LoggedBackend::open(backend, &*disk, &log, self.config.log_bytes)?)
             }
             StorageKind::LevelDb => {
                 Box::new(LevelDbBackend::open(disk, &self.path("leveldb"), cache_bytes)?)

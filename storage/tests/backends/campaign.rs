@@ -17,7 +17,7 @@ use bftkv_storage::{OpenError, RecordStore, StorageConfig, StorageKind, WriterLo
 const HOME: &str = "/test";
 
 fn config(kind: StorageKind, cache_bytes: usize) -> StorageConfig {
-    StorageConfig { kind, path: Path::new(HOME).join("store"), cache_bytes }
+    StorageConfig { kind, path: Path::new(HOME).join("store"), cache_bytes, log_bytes: 8 << 10 }
 }
 
 fn open(kind: StorageKind, disk: &TestDisk) -> Result<Arc<RecordStore>, OpenError> {

@@ -12,7 +12,12 @@ use bftkv_protocol::{Batch, Store, StoreError};
 use bftkv_storage::{MemoryBackend, RecordStore, ScrubStep, StorageConfig, StorageKind, open_on};
 
 fn config(kind: StorageKind) -> StorageConfig {
-    StorageConfig { kind, path: Path::new("/test/store").to_owned(), cache_bytes: 1 << 20 }
+    StorageConfig {
+        kind,
+        path: Path::new("/test/store").to_owned(),
+        cache_bytes: 1 << 20,
+        log_bytes: 16 << 10,
+    }
 }
 
 /// A store with some of everything: overwritten marks, several versions, a proof. `is_clean`:

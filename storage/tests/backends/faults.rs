@@ -13,7 +13,10 @@ const HOME: &str = "/test";
 
 fn open(kind: StorageKind, disk: &TestDisk) -> Result<Arc<RecordStore>, OpenError> {
     let path = Path::new(HOME).join("store");
-    let store = open_on(&StorageConfig { kind, path, cache_bytes: 1 << 20 }, disk_of(disk))?;
+    let store = open_on(
+        &StorageConfig { kind, path, cache_bytes: 1 << 20, log_bytes: 16 << 10 },
+        disk_of(disk),
+    )?;
     store.wait_checked()?;
     Ok(store)
 }

@@ -287,6 +287,7 @@ fn a_store_in_memory_needs_no_folder() {
         kind: StorageKind::Memory,
         path: PathBuf::from("/does/not/exist"),
         cache_bytes: 0,
+        log_bytes: 0,
     };
     let store = open(&config).unwrap();
     store.commit(put(&name("x"), 1, b"v")).unwrap();

@@ -93,7 +93,7 @@ impl Disk for SlowCheck {
 
 fn config() -> StorageConfig {
     let path = Path::new("/test/store").to_owned();
-    StorageConfig { kind: StorageKind::Redb, path, cache_bytes: 1 << 20 }
+    StorageConfig { kind: StorageKind::Redb, path, cache_bytes: 1 << 20, log_bytes: 16 << 10 }
 }
 
 const NAMES: u64 = 40;

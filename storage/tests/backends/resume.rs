@@ -12,7 +12,7 @@ use bftkv_storage::{RecordStore, StorageConfig, StorageKind, open_on};
 fn open(kind: StorageKind, disk: &TestDisk) -> Arc<RecordStore> {
     let path = Path::new("/test/store").to_owned();
     // No cache: what is read is read from the disk.
-    let config = StorageConfig { kind, path, cache_bytes: 0 };
+    let config = StorageConfig { kind, path, cache_bytes: 0, log_bytes: 8 << 10 };
     let store = open_on(&config, Arc::new(disk.clone())).unwrap();
     store.wait_checked().unwrap();
     store
@@ -178,7 +178,7 @@ fn after_a_check_that_could_not_read() {
             let disk = full.after_power_cut(Lost::Everything);
             disk.fail_after(n, Fault::Read);
             let path = Path::new("/test/store").to_owned();
-            let config = StorageConfig { kind, path, cache_bytes: 0 };
+            let config = StorageConfig { kind, path, cache_bytes: 0, log_bytes: 8 << 10 };
             let Ok(store) = open_on(&config, Arc::new(disk.clone())) else { continue };
             let checked = store.wait_checked();
             opened += usize::from(checked.is_err());

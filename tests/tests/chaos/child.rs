@@ -55,6 +55,8 @@ async fn serve(home: &Home, points: Points) {
         kind: settings.kind,
         path: home.path().join(Home::STORE),
         cache_bytes: settings.cache_mib << 20,
+        // So short that kills hit commits on their way into the tree, too.
+        log_bytes: 64 << 10,
     };
     let store: Arc<dyn Store> = open_on(&config, Arc::new(DeadlyDisk(points.clone()))).unwrap();
     let store = Arc::new(DeadlyStore(store, points.clone()));

@@ -44,7 +44,12 @@ struct Count {
 }
 
 fn config(kind: StorageKind, home: &Path) -> StorageConfig {
-    StorageConfig { kind, path: home.join(Home::STORE), cache_bytes: 1 << 20 }
+    StorageConfig {
+        kind,
+        path: home.join(Home::STORE),
+        cache_bytes: 1 << 20,
+        ..StorageConfig::default()
+    }
 }
 
 fn copy(from: &Path, to: &Path) {

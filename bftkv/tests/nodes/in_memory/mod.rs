@@ -112,7 +112,12 @@ impl Memory {
     /// A new one, in memory.
     pub(crate) fn new() -> Arc<Self> {
         let kind = StorageKind::Memory;
-        let config = StorageConfig { kind, path: "nowhere".into(), cache_bytes: 1 << 20 };
+        let config = StorageConfig {
+            kind,
+            path: "nowhere".into(),
+            cache_bytes: 1 << 20,
+            ..StorageConfig::default()
+        };
         let store = bftkv::storage::open(&config).unwrap();
         Arc::new(Self { store, openings: AtomicU64::new(0) })
     }
@@ -191,7 +196,12 @@ impl Cluster {
         let mut cluster = Self::empty(settings);
         for node in 0..4 {
             let path = cluster.folder.path().join(format!("store{node}"));
-            let config = StorageConfig { kind: StorageKind::Memory, path, cache_bytes: 1 << 20 };
+            let config = StorageConfig {
+                kind: StorageKind::Memory,
+                path,
+                cache_bytes: 1 << 20,
+                ..StorageConfig::default()
+            };
             let store = bftkv::storage::open(&config).unwrap();
             cluster.stores.push(Arc::new(Memory { store, openings: AtomicU64::new(0) }));
             let started = cluster.open(node);

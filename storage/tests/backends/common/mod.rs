@@ -18,7 +18,7 @@ pub mod disk;
 pub const ON_DISK: [StorageKind; 3] = [StorageKind::Redb, StorageKind::LevelDb, StorageKind::Files];
 
 pub fn config(kind: StorageKind, folder: &Path) -> StorageConfig {
-    StorageConfig { kind, path: folder.join("store"), cache_bytes: 1 << 20 }
+    StorageConfig { kind, path: folder.join("store"), cache_bytes: 1 << 20, log_bytes: 16 << 10 }
 }
 
 /// Opens a store that must be sound.
