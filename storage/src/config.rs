@@ -49,8 +49,8 @@ pub struct StorageConfig {
     pub path: PathBuf,
     /// How much memory the caches may take together, in bytes.
     pub cache_bytes: usize,
-    /// How long the write-ahead log of redb may grow, in bytes, before the commits in it move
-    /// into the tree. As much memory holds them until then.
+    /// How long the write-ahead log of redb may grow, in bytes; before that, from half of it on, the
+    /// commits in it move into the tree. As much memory holds them until then.
     pub log_bytes: u64,
 }
 
@@ -58,8 +58,8 @@ impl StorageConfig {
     /// The cache of a node that is not told otherwise: 16 MiB, which keeps a node with 100,000
     /// variables well below 80 MB.
     pub const DEFAULT_CACHE_BYTES: usize = 16 * 1024 * 1024;
-    /// 2 MiB: some two thousand puts of 100 bytes, which move on in a twentieth of a second.
-    pub const DEFAULT_LOG_BYTES: u64 = 2 * 1024 * 1024;
+    /// 1 MiB: a thousand puts of 100 bytes, while many come at once.
+    pub const DEFAULT_LOG_BYTES: u64 = 1024 * 1024;
 }
 
 impl Default for StorageConfig {

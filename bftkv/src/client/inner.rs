@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use super::GetOptions;
 use super::lanes::Lanes;
 use super::notes::Notes;
+use super::own::OwnEntries;
 use super::pace::Pace;
 use crate::config::{ClientConfig, RealmConfig};
 use crate::peers::{Heard, Patience, Peers};
@@ -42,6 +43,7 @@ pub(super) struct Inner {
     pub(super) pace: Pace,
     pub(super) lanes: Lanes,
     pub(super) notes: Notes,
+    pub(super) own: OwnEntries,
 }
 
 impl Inner {

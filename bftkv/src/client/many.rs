@@ -129,19 +129,30 @@ impl Client {
             cut: inner.cut(),
             hedge: inner.pace.hedge(Instant::now()),
             leftovers: Vec::new(),
+            last: None,
         };
         let (known, now) = (inner.configurations()?, inner.now());
-        let writes = group.into_iter().zip(0_u64..).map(|((variable, value), number)| {
-            let options = Options {
-                leftovers: leftovers.remove(&variable).unwrap_or_default(),
-                seed: options.seed.wrapping_add(number),
-                ..options.clone()
-            };
-            Write::start(now, Arc::clone(&known), variable, value, put.once, options)
-        });
+        let began: Vec<_> =
+            group.iter().map(|(name, _)| (name.clone(), inner.own.last(name))).collect();
+        let writes = group.into_iter().zip(&began).zip(0_u64..).map(
+            |(((variable, value), (_, last)), number)| {
+                let leftovers = leftovers.remove(&variable).unwrap_or_default();
+                let options = Options {
+                    last: last.filter(|_| leftovers.is_empty()),
+                    leftovers,
+                    seed: options.seed.wrapping_add(number),
+                    ..options.clone()
+                };
+                Write::start(now, Arc::clone(&known), variable, value, put.once, options)
+            },
+        );
         let mut many = Many::start(writes.collect());
         drive(&mut many, inner).await;
-        Ok(many.into_operations().into_iter().map(Write::into_result).collect())
+        let results: Vec<_> = many.into_operations().into_iter().map(Write::into_result).collect();
+        for ((variable, last), result) in began.iter().zip(&results) {
+            inner.own.note(variable, *last, result.as_ref().ok().map(|written| written.timestamp));
+        }
+        Ok(results)
     }
 
     async fn try_to_get(

@@ -6,6 +6,7 @@ mod lanes;
 mod many;
 mod members;
 mod notes;
+mod own;
 mod pace;
 mod passwords;
 mod refresh;
@@ -32,6 +33,7 @@ use self::notes::Notes;
 pub(crate) use self::refresh::known_configurations;
 
 pub use self::members::{ChangeFailure, ChangeProgress, MemberStatus, Place};
+use self::own::OwnEntries;
 use self::pace::Pace;
 pub use self::passwords::{Opened, PasswordOptions, PutProtected};
 pub use self::registration::Registered;
@@ -163,6 +165,7 @@ impl Client {
             pace: Pace::beginning_with(Inner::seed()),
             lanes: Lanes::default(),
             notes: Notes::default(),
+            own: OwnEntries::default(),
         };
         let client = Self { inner: Arc::new(inner) };
         if !is_known && client.inner.derive().is_err() {
@@ -262,6 +265,7 @@ impl Client {
     ) -> Result<Written, Error> {
         let inner = &self.inner;
         let leftovers = inner.leftovers(variable).await;
+        let last = inner.own.last(variable).filter(|_| leftovers.is_empty());
         let options = Options {
             me: inner.key.id().clone(),
             owner: inner.owner_of(variable)?,
@@ -272,12 +276,15 @@ impl Client {
             cut: inner.cut(),
             hedge: inner.pace.hedge(Instant::now()),
             leftovers,
+            last,
         };
         let known = inner.configurations()?;
         let mut write =
             Write::start(inner.now(), known, variable.clone(), value, is_final, options);
         drive(&mut write, inner).await;
-        Ok(write.into_result()?)
+        let result = write.into_result();
+        inner.own.note(variable, last, result.as_ref().ok().map(|written| written.timestamp));
+        Ok(result?)
     }
 
     /// Reads `variable`.

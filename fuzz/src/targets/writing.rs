@@ -67,6 +67,7 @@ impl Desk {
             seed: 1,
             cut: BTreeSet::new(),
             leftovers: vec![signed(entry(ALICE, 3, "earlier")).id()],
+            last: None,
         };
         let (now, value) = (Duration::ZERO, Value::new("v").unwrap());
         let x = variable("x");

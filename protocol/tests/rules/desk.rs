@@ -44,6 +44,7 @@ pub(crate) fn options() -> Options {
         cut: BTreeSet::new(),
         hedge: Hedge::default(),
         leftovers: Vec::new(),
+        last: None,
     }
 }
 

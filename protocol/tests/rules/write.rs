@@ -34,6 +34,26 @@ fn a_write_asks_the_time_then_the_signatures_then_stores() {
     assert_eq!(desk.write.wake_at(), None);
 }
 
+/// Who knows its own last entry signs above it at once; where somebody was faster the members say
+/// so, and the write asks.
+#[test]
+fn a_writer_that_knows_its_last_entry_asks_for_no_time() {
+    let begin = || Desk::with(one_group(), false, Options { last: Some(t(4)), ..options() });
+    let mut desk = begin();
+    assert_eq!(desk.reserve(), ["reserve 5", "sign 5 a1 a2 a3 a4"]);
+    [0xa1, 0xa2, 0xa3].into_iter().for_each(|id| desk.share(id));
+    assert_eq!(desk.told(), ["record 5"]);
+
+    let mut desk = begin();
+    desk.reserve();
+    [0xa1, 0xa2].into_iter().for_each(|id| desk.refuse(id, Refusal::OldTimestamp { seen: t(8) }));
+    assert_eq!(desk.result(), "going on");
+    let told = [desk.told(), desk.wake()].concat();
+    assert!(told.contains(&"time with evidence a1 a2 a3 a4".to_owned()), "{told:?}");
+    CLIQUE[..3].iter().for_each(|id| desk.time(*id, 8));
+    assert_eq!(desk.reserve(), ["reserve 9", "sign 9 a1 a2 a3 a4"]);
+}
+
 #[test]
 fn a_write_needs_a_quorum_of_every_clique_for_each_step() {
     let mut desk = Desk::new(two_cliques());

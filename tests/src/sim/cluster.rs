@@ -114,6 +114,7 @@ impl Cluster {
             faults: settings.faults,
             on_the_wire: rng.percent(6),
             hedges: seed % 3 == 1,
+            remembers: seed % 4 == 1,
             disk_failures: if rng.percent(85) || forget { 0 } else { 3 },
             healed: false,
             rng,

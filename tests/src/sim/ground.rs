@@ -198,6 +198,8 @@ pub(crate) struct Ground {
     pub(crate) on_the_wire: bool,
     /// Users ask a quorum first, and the others if need be.
     pub(crate) hedges: bool,
+    /// Users write above their own last entry without asking for the time.
+    pub(crate) remembers: bool,
     /// Percent of syncs that fail.
     pub(crate) disk_failures: u64,
     /// The end of the run: nothing fails any more.

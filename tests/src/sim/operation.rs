@@ -101,6 +101,11 @@ impl Process {
             seed: ground.rng.number(),
             cut: self.cut.clone(),
             hedge: self.hedge(ground),
+            last: self
+                .own
+                .get(&variable)
+                .copied()
+                .filter(|_| ground.remembers && leftovers.is_empty()),
             leftovers,
         };
         let configurations = self.configurations(ground);

@@ -71,6 +71,8 @@ pub(crate) struct Process {
     pub(super) cut: BTreeSet<NodeId>,
     pub(super) values: u64,
     pub(super) last_seen: BTreeMap<Variable, Timestamp>,
+    /// Its own entries that a quorum stores.
+    pub(super) own: BTreeMap<Variable, Timestamp>,
     /// The configurations that it knows; nothing yet: those with which the run begins.
     configurations: Option<Arc<Configurations>>,
     /// A planted bug believes the largest of these.
@@ -109,6 +111,7 @@ impl Process {
             cut: BTreeSet::new(),
             values: 0,
             last_seen: BTreeMap::new(),
+            own: BTreeMap::new(),
             configurations: None,
             largest_time: Timestamp::ZERO,
         }
@@ -489,6 +492,9 @@ impl Process {
         for (who, fault) in culprits {
             ground.observe(&Observation::Blamed { by: &self.name, who, fault: *fault });
         }
+        if let Outcome::Written(entry) = &outcome {
+            self.own.insert(entry.variable().clone(), entry.timestamp());
+        }
         if let Outcome::Written(entry) | Outcome::Found(Some(entry)) = &outcome {
             self.last_seen.insert(entry.variable().clone(), entry.timestamp());
         }
@@ -512,6 +518,7 @@ impl Process {
         ground.trace.line(now, || format!("{} dies in operation {op}", self.name));
         ground.history.end(op, now, Outcome::Unknown);
         self.up = false;
+        self.own.clear();
         self.incarnation = self.incarnation.saturating_add(1);
         self.home(ground).lose_settled(self.id);
         if ground.plant == Some(Plant::ForgetHome) {

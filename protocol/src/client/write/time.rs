@@ -20,6 +20,17 @@ impl Write {
         self.ask_signers(now, self.time_request());
     }
 
+    /// Step 1 is left out by who knows its outcome.
+    ///
+    /// Differs: the paper asks each time. A writer whose own entry at `last` is stored by a quorum
+    /// asks for shares above it. Whatever was acknowledged since has a later timestamp at a quorum,
+    /// and so at an honest member of every quorum that could sign, which then refuses (R3).
+    pub(super) fn skip_time(&mut self, last: Timestamp) {
+        self.attempt = self.attempt.saturating_add(1);
+        self.base = last;
+        self.reserve();
+    }
+
     pub(super) fn time_request(&self) -> Request {
         Request::Time { variable: self.variable.clone(), evidence: self.asks_evidence() }
     }
