@@ -174,14 +174,17 @@ fn y() -> Variable {
 
 /// One bit of the entry is changed on the first node's disk, in every copy of it.
 fn damage(store: &Path) {
-    let file = store.join("data.redb");
-    let mut bytes = std::fs::read(&file).unwrap();
-    let wanted = TREASURE.as_bytes();
-    let found = bytes.windows(wanted.len()).enumerate().filter(|(_, part)| *part == wanted);
-    let places: Vec<usize> = found.map(|(place, _)| place).collect();
-    assert!(!places.is_empty(), "the store does not hold the entry");
-    places.iter().for_each(|place| bytes[*place] ^= 1);
-    std::fs::write(file, bytes).unwrap();
+    // What moved on from the log is still there until something is written over it.
+    for file in ["data.redb", "data.log"] {
+        let file = store.join(file);
+        let mut bytes = std::fs::read(&file).unwrap();
+        let wanted = TREASURE.as_bytes();
+        let found = bytes.windows(wanted.len()).enumerate().filter(|(_, part)| *part == wanted);
+        let places: Vec<usize> = found.map(|(place, _)| place).collect();
+        assert!(!places.is_empty(), "the store does not hold the entry");
+        places.iter().for_each(|place| bytes[*place] ^= 1);
+        std::fs::write(file, bytes).unwrap();
+    }
 }
 
 /// One entry of one node is damaged at rest. The node does not serve it. Salvaged, it keeps what is

@@ -87,7 +87,12 @@ pub(super) fn store(data: &[u8]) {
 }
 
 fn config(kind: StorageKind) -> StorageConfig {
-    StorageConfig { kind, path: PathBuf::from("/home/store"), cache_bytes: 1 << 18 }
+    StorageConfig {
+        kind,
+        path: PathBuf::from("/home/store"),
+        cache_bytes: 1 << 18,
+        log_bytes: 8 << 10,
+    }
 }
 
 fn fill(kind: StorageKind) -> TestDisk {

@@ -5,12 +5,8 @@
 
 use std::time::Duration;
 
-use crate::support::{Keyrings, PATIENCE, problem, value, variable};
+use crate::support::{Keyrings, PATIENCE, PORTS, problem, value, variable};
 use bftkv::{GetOptions, Problem, PutOptions};
-use tokio::sync::Mutex;
-
-/// The ports are in the keys: one cluster at a time.
-static PORTS: Mutex<()> = Mutex::const_new(());
 
 const AUTHORITY: [&str; 7] = ["n1", "n2", "n3", "n4", "n5", "n6", "n7"];
 const STORE: [&str; 4] = ["s1", "s2", "s3", "s4"];

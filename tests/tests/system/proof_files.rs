@@ -5,13 +5,12 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Keyrings, PATIENCE, value, variable};
+use crate::support::{Keyrings, PATIENCE, PORTS, value, variable};
 use bftkv::protocol::{CertifiedEntry, CollectiveSignature, Configurations};
 use bftkv::{Certificates, Configuration, GetOptions, ProofFile, PutOptions};
 
-/// The keys have ports of their own, so this file's cluster must not run beside the others': it
-/// is a test binary of its own, and cargo runs those one after the other.
 async fn proof() -> (ProofFile, Configuration, Certificates) {
+    let _alone = PORTS.lock().await;
     let mut keyrings = Keyrings::new("gnupg-rsa2048", "");
     let nodes = ["a01", "a02", "a03", "a04"];
     // The clique alone is authority and store: four nodes are a complete deployment.

@@ -44,12 +44,7 @@ struct Count {
 }
 
 fn config(kind: StorageKind, home: &Path) -> StorageConfig {
-    StorageConfig {
-        kind,
-        path: home.join(Home::STORE),
-        cache_bytes: 1 << 20,
-        ..StorageConfig::default()
-    }
+    StorageConfig { kind, path: home.join(Home::STORE), cache_bytes: 1 << 20, log_bytes: 8 << 10 }
 }
 
 fn copy(from: &Path, to: &Path) {

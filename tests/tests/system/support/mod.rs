@@ -15,6 +15,9 @@ use std::time::Duration;
 use bftkv::wot::{OwnKey, no_passphrase};
 use bftkv::{Client, Error, Home, NewHome, Node, NodeId, Problem, RunningNode, Value, Variable};
 
+/// The ports are in the keys: one cluster at a time.
+pub(crate) static PORTS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// A folder of keyrings, and homes made from them as they are.
 pub(crate) struct Keyrings {
     keyrings: PathBuf,
