@@ -20,15 +20,14 @@ impl Load {
     /// # Errors
     /// Those of [`Clients::open`], or a process cannot be started.
     pub(super) async fn start(homes: &[PathBuf], args: &ClusterArgs) -> Result<Self, Failure> {
-        let ClusterArgs { clients, value_bytes, batch, .. } = *args;
+        let ClusterArgs { clients, shape, .. } = *args;
         if let [home] = homes {
-            let size = usize::try_from(value_bytes).map_err(Failure::failed)?;
-            return Ok(Self::Here(Box::new(Clients::open(home, clients, size, batch).await?)));
+            return Ok(Self::Here(Box::new(Clients::open(home, clients, shape).await?)));
         }
         let count = u16::try_from(homes.len()).map_err(Failure::usage)?;
         let (each, more) = (clients / count.max(1), clients % count.max(1));
         let workers = (0..count).zip(homes).map(|(number, home)| {
-            Worker::start(home, each.saturating_add(u16::from(number < more)), value_bytes, batch)
+            Worker::start(home, each.saturating_add(u16::from(number < more)), shape)
         });
         Ok(Self::Elsewhere(workers.collect::<Result<_, _>>()?))
     }

@@ -6,6 +6,7 @@ mod load;
 mod phase;
 mod process_stat;
 mod report;
+mod shape;
 mod steps;
 mod store;
 mod worker;
@@ -21,6 +22,7 @@ use self::load::Load;
 use self::phase::{Phase, Work};
 use self::process_stat::Process;
 use self::report::{ClusterReport, Figures};
+use self::shape::Shape;
 use super::put::parse_seconds;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -45,6 +47,7 @@ use crate::public_home::PublicHome;
 ///   bftkv bench --clients 32 --processes 4 --reads 95 # many programs, mostly reading
 ///   bftkv bench --rate 50 --clients 16                # 50 operations a second, come what may
 ///   bftkv bench --clients 1 --batch 256               # puts and gets of 256 at once
+///   bftkv bench --variables 100                       # each client puts its 100 over and over
 ///   bftkv bench store --backend leveldb
 ///   bftkv bench check docs/benchmarks/instructions.json
 #[derive(Debug, Args)]
@@ -113,20 +116,12 @@ struct ClusterArgs {
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     reads: Option<u8>,
 
-    /// Variables in each put and get: with more than one, clients put and get many at once, and
-    /// the figures are those of one variable.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
-    batch: u16,
+    #[command(flatten)]
+    shape: Shape,
 
     /// How long to put, and how long to get.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = parse_seconds)]
     seconds: Duration,
-
-    /// The size of values.
-    #[arg(long, value_name = "BYTES", default_value_t = 100)]
-    #[arg(value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
-    value_bytes: u32,
 }
 
 pub(crate) fn run(args: &BenchArgs, context: &Context) -> Result<Exit, Failure> {
@@ -182,7 +177,7 @@ async fn measure_running(
         store: configuration.store().len(),
         clients: args.clients,
         processes: args.processes,
-        value_bytes: args.value_bytes,
+        value_bytes: args.shape.value_bytes,
         rate: args.rate,
         put,
         get,

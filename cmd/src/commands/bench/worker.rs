@@ -11,6 +11,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::phase::{Outcome, Phase};
+use super::shape::Shape;
 use super::workload::Clients;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -32,13 +33,8 @@ pub(super) struct WorkerArgs {
     #[arg(long)]
     clients: u16,
 
-    /// The size of values.
-    #[arg(long)]
-    value_bytes: u32,
-
-    /// Variables in each put and get.
-    #[arg(long)]
-    batch: u16,
+    #[command(flatten)]
+    shape: Shape,
 }
 
 pub(super) fn run(args: &WorkerArgs, context: &Context) -> Result<Exit, Failure> {
@@ -47,8 +43,7 @@ pub(super) fn run(args: &WorkerArgs, context: &Context) -> Result<Exit, Failure>
 
 /// Takes orders until standard input ends.
 async fn obey(args: &WorkerArgs, home: &Path) -> Result<Exit, Failure> {
-    let size = usize::try_from(args.value_bytes).map_err(Failure::failed)?;
-    let mut clients = Clients::open(home, args.clients, size, args.batch).await?;
+    let mut clients = Clients::open(home, args.clients, args.shape).await?;
     // Whoever gives orders waits for the answer to each, so nothing here is kept waiting.
     for line in std::io::stdin().lock().lines() {
         let order = serde_json::from_str(&line.map_err(Failure::failed)?);
@@ -75,18 +70,12 @@ impl Worker {
     ///
     /// # Errors
     /// The program cannot be started.
-    pub(super) fn start(
-        home: &Path,
-        clients: u16,
-        value_bytes: u32,
-        batch: u16,
-    ) -> Result<Self, Failure> {
+    pub(super) fn start(home: &Path, clients: u16, shape: Shape) -> Result<Self, Failure> {
         let program = std::env::current_exe().map_err(Failure::failed)?;
         let mut command = Command::new(program);
         command.arg("--home").arg(home).args(["bench", "worker"]);
         command.arg("--clients").arg(clients.to_string());
-        command.arg("--value-bytes").arg(value_bytes.to_string());
-        command.arg("--batch").arg(batch.to_string());
+        command.args(shape.arguments());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().map_err(Failure::failed)?;
         let (Some(orders), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::phase::{Outcome, Phase, Work};
 use super::process_stat::Process;
+use super::shape::Shape;
 use crate::failure::Failure;
 
 /// How long to wait for what goes on in the background after the last operation: it belongs to
@@ -34,6 +35,8 @@ pub(super) struct Clients {
     written: Vec<usize>,
     /// How many variables each operation is about.
     batch: usize,
+    /// After so many a client begins again with its first.
+    variables: usize,
 }
 
 impl Clients {
@@ -41,12 +44,7 @@ impl Clients {
     ///
     /// # Errors
     /// Those of [`Client::open`].
-    pub(super) async fn open(
-        home: &Path,
-        clients: u16,
-        value_bytes: usize,
-        batch: u16,
-    ) -> Result<Self, Failure> {
+    pub(super) async fn open(home: &Path, clients: u16, shape: Shape) -> Result<Self, Failure> {
         let home = Home::open(home)?;
         let (certificates, key) = (home.certificates()?, home.key());
         let connections = usize::from(clients).max(ClientLimits::default().connections_per_node);
@@ -66,9 +64,12 @@ impl Clients {
             settings: home.config().client.clone(),
         };
         let client = Client::assemble(parts).await?;
-        let value = Value::new(vec![b'v'; value_bytes]).map_err(Failure::usage)?;
-        let (written, batch) = (vec![0; usize::from(clients)], usize::from(batch.max(1)));
-        Ok(Self { client, transport, value, written, batch })
+        let size = usize::try_from(shape.value_bytes).map_err(Failure::failed)?;
+        let value = Value::new(vec![b'v'; size]).map_err(Failure::usage)?;
+        let (written, batch) = (vec![0; usize::from(clients)], usize::from(shape.batch.max(1)));
+        let variables = shape.variables.map_or(Ok(usize::MAX), usize::try_from);
+        let variables = variables.map_err(Failure::failed)?;
+        Ok(Self { client, transport, value, written, batch, variables })
     }
 
     /// Opens connections and fills caches.
@@ -131,6 +132,7 @@ impl Clients {
             written: *written,
             work,
             batch: self.batch,
+            variables: self.variables,
         };
         self.written.iter().enumerate().map(worker).collect()
     }
@@ -145,6 +147,7 @@ struct Worker {
     written: usize,
     work: Work,
     batch: usize,
+    variables: usize,
 }
 
 impl Worker {
@@ -185,13 +188,15 @@ impl Worker {
             Work::Mix { reads } => n.wrapping_mul(MIX_STEP) % 100 < usize::from(reads),
         };
         if gets {
-            let first = n.saturating_mul(self.batch).checked_rem(self.written).unwrap_or_default();
+            let there = self.written.min(self.variables);
+            let first = n.saturating_mul(self.batch).checked_rem(there).unwrap_or_default();
             return match self.names(first)?.as_slice() {
                 [one] => self.get(one).await,
                 many => self.get_many(many.to_vec()).await,
             };
         }
-        match self.names(self.written)?.as_slice() {
+        let first = self.written.checked_rem(self.variables).unwrap_or_default();
+        match self.names(first)?.as_slice() {
             [one] => self.put(one).await?,
             many => self.put_many(many.to_vec()).await?,
         }
