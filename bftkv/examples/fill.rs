@@ -4,10 +4,12 @@
 //! bftkv cluster create /tmp/c && bftkv cluster run /tmp/c &
 //! cargo run --release -p bftkv --example fill -- /tmp/c/u1 variables 100000 32
 //! cargo run --release -p bftkv --example fill -- /tmp/c/u1 versions 1000 1
+//! cargo run --release -p bftkv --example fill -- /tmp/c/u1 newest 5000 1 0
 //! ```
 //!
 //! The last number is how many are written at once; one more number says where to begin, to go on
-//! with a run that was interrupted. At the end what was written is read again.
+//! with a run that was interrupted. At the end what was written is read again. `newest` reads the
+//! newest version of one variable, whose number is the last, COUNT times.
 #![allow(clippy::print_stdout, reason = "a measurement, not a library")]
 
 use std::error::Error;
@@ -24,12 +26,15 @@ type Failure = Box<dyn Error + Send + Sync>;
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
-    let usage = "usage: fill HOME variables|versions COUNT AT_ONCE [FIRST]";
+    let usage = "usage: fill HOME variables|versions|newest COUNT AT_ONCE [FIRST]";
     let mut next = || arguments.next().ok_or(usage);
     let (home, what) = (next()?, next()?);
     let (count, at_once): (u64, u64) = (next()?.parse()?, next()?.parse()?);
     let first = next().unwrap_or_else(|_| "0".to_owned()).parse()?;
     let client = Client::open(&Home::open(Path::new(&home))?).await?;
+    if what == "newest" {
+        return newest(&client, count, first).await;
+    }
     let one = what == "versions";
     let began = Instant::now();
     let todo = Arc::new(AtomicU64::new(first));
@@ -55,6 +60,17 @@ async fn write(client: Client, todo: Arc<AtomicU64>, count: u64, one: bool) -> R
             println!("{}", n + 1);
         }
     }
+}
+
+async fn newest(client: &Client, count: u64, number: u64) -> Result<(), Failure> {
+    let (name, began) = (name(number, false)?, Instant::now());
+    for _ in 0..count {
+        let found = client.get(&name, GetOptions::default()).await?;
+        found.entry.ok_or("it was never written")?;
+    }
+    let each = began.elapsed().as_secs_f64() * 1e6 / count as f64;
+    println!("{count} gets of {name}, {each:.0} us each");
+    Ok(())
 }
 
 /// A hundredth of the variables, or every version.

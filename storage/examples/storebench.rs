@@ -4,6 +4,9 @@
 //! For each kind: synced puts per second with 1, 8 and 32 writers, then the time to open a store
 //! of `entries` entries (300-byte values), to serve a first read and to allow a first signature,
 //! and the memory of the process (Linux only). Every size runs in a process of its own.
+//!
+//! `... storebench fill HOME ENTRIES` fills the store of a node that has not run yet, so that the
+//! node itself can be measured.
 
 use std::env;
 use std::process::Command;
@@ -39,6 +42,11 @@ fn main() -> Result<(), Failure> {
         let kind = arguments.get(1).map_or("redb", String::as_str);
         let folder = arguments.get(2).map_or(".", String::as_str);
         return opening(kind, folder);
+    }
+    if let [fill, home, entries] = arguments.as_slice()
+        && fill == "fill"
+    {
+        return fill_store(&config(StorageKind::Redb, home.as_ref()), entries.parse()?);
     }
     let (entries, seconds) = (number(0, 100_000)?, number(1, 3)?);
     let chosen = |label: &str| arguments.get(2).is_none_or(|wanted| wanted == label);
@@ -104,17 +112,7 @@ fn write_until(
 fn filled(label: &str, kind: StorageKind, entries: u64) -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     let started = Instant::now();
-    let store = open(&config(kind, folder.path()))?;
-    for from in (0..entries).step_by(FILL) {
-        let mut all = Batch::default();
-        for n in from..entries.min(from + FILL as u64) {
-            let one = batch(n)?;
-            all.entries.extend(one.entries);
-            all.marks.extend(one.marks);
-        }
-        store.commit(all)?;
-    }
-    drop(store);
+    fill_store(&config(kind, folder.path()), entries)?;
     let seconds = started.elapsed().as_secs_f64();
     println!("{label:8} filled with {entries} entries and marks in {seconds:.1} s");
     for _ in 0..2 {
@@ -123,6 +121,20 @@ fn filled(label: &str, kind: StorageKind, entries: u64) -> Result<(), Failure> {
         if !status.success() {
             return Err("the measuring process failed".into());
         }
+    }
+    Ok(())
+}
+
+fn fill_store(config: &StorageConfig, entries: u64) -> Result<(), Failure> {
+    let store = open(config)?;
+    for from in (0..entries).step_by(FILL) {
+        let mut all = Batch::default();
+        for n in from..entries.min(from + FILL as u64) {
+            let one = batch(n)?;
+            all.entries.extend(one.entries);
+            all.marks.extend(one.marks);
+        }
+        store.commit(all)?;
     }
     Ok(())
 }
