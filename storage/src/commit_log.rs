@@ -54,6 +54,8 @@ const HEAD_BYTES: usize = MAGIC.len() + KEY_BYTES + 4;
 const FRAME_HEAD_BYTES: usize = MAGIC.len() + 4 + 8;
 const TAG_BYTES: usize = 16;
 const SECTOR_BYTES: u64 = 512;
+/// The pages of so many records cost the backend hardly more than the records themselves.
+const MAX_FRAME_BYTES: usize = 64 * 1024;
 /// The file grows by so much at once: a sync need not write its new length each time.
 const GROWTH_BYTES: u64 = 128 * 1024;
 
@@ -106,8 +108,14 @@ impl CommitLog {
         self.sequence = self.sequence.saturating_add(1);
     }
 
-    /// The frame of the next commit, if the log has room for it.
+    /// The frame of the next commit, if the log has room for it, and it is so small that it is
+    /// worth writing twice.
     pub(crate) fn frame(&self, changes: &[Change]) -> Option<Vec<u8>> {
+        let value = |change: &Change| change.value.as_ref().map_or(0, Vec::len);
+        let lengths = changes.iter().map(|change| change.key.len().saturating_add(value(change)));
+        if lengths.sum::<usize>() > MAX_FRAME_BYTES {
+            return None;
+        }
         let frame = self.tags.encode(self.sequence, changes)?;
         let end = self.offset.checked_add(frame.len() as u64)?;
         (end <= self.end).then_some(frame)
@@ -359,6 +367,14 @@ mod tests {
             let found = open(&path, 1).unwrap().1;
             assert_eq!(found.contains(&3), is_read, "the place is the right one");
         }
+    }
+
+    #[test]
+    fn what_is_large_goes_to_the_backend_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, _) = open(&folder.path().join("log"), 0).unwrap();
+        assert!(log.frame(&change(1, MAX_FRAME_BYTES - 1)).is_some());
+        assert!(log.frame(&change(1, MAX_FRAME_BYTES)).is_none());
     }
 
     #[test]

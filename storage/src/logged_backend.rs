@@ -74,7 +74,7 @@ impl<B: Backend> LoggedBackend<B> {
             self.move_on(&mut log, Vec::new())?;
         }
         let Some(frame) = log.frame(&changes) else {
-            // Too large for the log.
+            // It is large.
             log.skip();
             return self.move_on(&mut log, changes);
         };
