@@ -28,6 +28,9 @@ pub(crate) struct CommitLog {
     length: u64,
     /// The number of the next commit.
     sequence: u64,
+    /// The frames that were found on opening, until they are written again. If the sync of one had
+    /// failed, it can be read and is not on the disk, and no later sync brings it there.
+    found: Vec<u8>,
 }
 
 /// One commit of a log.
@@ -85,6 +88,8 @@ impl CommitLog {
             return Err(damaged("a commit is missing that others followed"));
         }
         let used = frames.iter().map(|frame| frame.length).sum::<u64>();
+        let found = from(&bytes, SECTOR_BYTES).unwrap_or_default();
+        let found = found.get(..usize::try_from(used).unwrap_or(usize::MAX)).unwrap_or_default();
         let log = Self {
             file,
             path: path.to_owned(),
@@ -94,6 +99,7 @@ impl CommitLog {
             offset: SECTOR_BYTES.saturating_add(used),
             length: bytes.len() as u64,
             sequence,
+            found: found.to_vec(),
         };
         Ok((log, frames))
     }
@@ -142,14 +148,20 @@ impl CommitLog {
             self.file.write_at(self.length, &vec![0; zeros])?;
             self.length = grown;
         }
+        if !self.found.is_empty() {
+            self.file.write_at(SECTOR_BYTES, &self.found)?;
+        }
         self.file.write_at(self.offset, frame)?;
-        self.file.sync()
+        self.file.sync()?;
+        self.found = Vec::new();
+        Ok(())
     }
 
     /// The backend has everything: the next frame goes to the start. What lies there has numbers
     /// that the backend knows, so nothing need be erased.
     pub(crate) fn rewind(&mut self) {
         self.offset = SECTOR_BYTES;
+        self.found = Vec::new();
         self.end = self.tags.end_of_round(self.capacity, self.last());
     }
 }

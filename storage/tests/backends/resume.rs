@@ -12,7 +12,8 @@ use bftkv_storage::{RecordStore, StorageConfig, StorageKind, open_on};
 fn open(kind: StorageKind, disk: &TestDisk) -> Arc<RecordStore> {
     let path = Path::new("/test/store").to_owned();
     // No cache: what is read is read from the disk.
-    let config = StorageConfig { kind, path, cache_bytes: 0, log_bytes: 8 << 10 };
+    // A few of these commits fit into the log.
+    let config = StorageConfig { kind, path, cache_bytes: 0, log_bytes: 128 << 10 };
     let store = open_on(&config, Arc::new(disk.clone())).unwrap();
     store.wait_checked().unwrap();
     store
