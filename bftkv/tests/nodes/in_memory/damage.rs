@@ -1,8 +1,11 @@
 //! One byte of a store at rest is changed, anywhere, and its node starts again: what it then holds and
 //! serves is what was certified, read back from the quorum where it was damaged.
 
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bftkv::Home;
@@ -31,16 +34,36 @@ struct Base {
     entries: Vec<CertifiedEntry>,
 }
 
+/// What a start over a changed byte came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    /// The store opened as sound, and was.
+    Harmless,
+    /// The store was put aside, what was sound copied, the rest read back.
+    Salvaged,
+    /// Nothing of the store could be used: an operator puts it away, and all is read back.
+    Replaced,
+}
+
 /// What became of the changed bytes.
 #[derive(Debug, Default)]
 struct Count {
-    /// The store opened as sound, and was.
-    harmless: u32,
-    /// The store was put aside, what was sound copied, the rest read back.
-    salvaged: u32,
-    /// Nothing of the store could be used: an operator puts it away, and all is read back.
-    replaced: u32,
+    outcomes: BTreeMap<Outcome, u64>,
+    /// From the start of a node until it speaks.
     slowest: Duration,
+    /// What went wrong: which byte, and what it did.
+    wrong: Vec<String>,
+}
+
+impl Count {
+    fn tried(&self) -> u64 {
+        self.outcomes.values().sum::<u64>() + self.wrong.len() as u64
+    }
+
+    fn detected(&self) -> u64 {
+        let detected = [Outcome::Salvaged, Outcome::Replaced];
+        detected.iter().filter_map(|outcome| self.outcomes.get(outcome)).sum()
+    }
 }
 
 fn config(kind: StorageKind, home: &Path) -> StorageConfig {
@@ -135,36 +158,29 @@ impl Base {
         assert_eq!(Arc::strong_count(&store), 1, "somebody still holds the store");
     }
 
-    /// Changes one byte, starts the node, and compares.
-    async fn try_one(&self, seed: u64, count: &mut Count) {
-        let mut rng = StdRng::seed_from_u64(seed);
+    /// Changes one byte, starts the node, and compares. Tells what came of it, and how long the node was silent.
+    async fn try_one(&self, what: &str, rng: &mut StdRng) -> (String, Outcome, Duration) {
         let work = tempfile::tempdir().unwrap();
         copy(&self.home(), work.path());
-        let what = change_a_byte(&work.path().join(Home::STORE), &mut rng);
+        let what = format!("{what}: {}", change_a_byte(&work.path().join(Home::STORE), rng));
         let config = config(self.kind, work.path());
-        let store = match open_salvaging(&config) {
-            Ok((store, None)) => {
-                count.harmless += 1;
-                store
-            }
-            Ok((store, Some(_))) => {
-                count.salvaged += 1;
-                store
-            }
+        let (store, outcome) = match open_salvaging(&config) {
+            Ok((store, None)) => (store, Outcome::Harmless),
+            Ok((store, Some(_))) => (store, Outcome::Salvaged),
             Err(_) => {
-                count.replaced += 1;
                 std::fs::remove_dir_all(&config.path).unwrap();
-                open(&config).unwrap()
+                (open(&config).unwrap(), Outcome::Replaced)
             }
         };
         let store: Arc<dyn Store> = store;
         let begun = Instant::now();
         let cluster = Cluster::over(&store, &self.others, work.path());
         let ready = tokio::time::timeout(PATIENCE, cluster.nodes[0].ready()).await;
-        assert!(ready.is_ok(), "{:?} seed {seed}: {what}: it stays silent", self.kind);
-        count.slowest = count.slowest.max(begun.elapsed());
-        self.compare(&cluster, &*store, &format!("{:?} seed {seed}: {what}", self.kind)).await;
+        assert!(ready.is_ok(), "{what}: it stays silent");
+        let silent = begun.elapsed();
+        self.compare(&cluster, &*store, &what).await;
         cluster.end();
+        (what, outcome, silent)
     }
 
     /// What the node holds and serves is what was certified, and all of it.
@@ -191,28 +207,82 @@ impl Base {
     }
 }
 
-async fn campaign(each: u64) {
-    for (number, kind) in (1_u64..).zip(KINDS) {
-        let base = Base::new(kind).await;
-        let mut count = Count::default();
-        for seed in 0..each {
-            base.try_one(number * 1_000_000 + seed, &mut count).await;
+/// Tries every `lanes`-th seed, beginning with `lane`, over a store of its own: most of the time a node
+/// that starts waits for the disk and for the others.
+async fn try_each(
+    kind: StorageKind,
+    seeds: Range<u64>,
+    lane: u64,
+    lanes: u64,
+    count: Arc<Mutex<Count>>,
+    log: Option<Arc<Mutex<std::fs::File>>>,
+) {
+    let base = Arc::new(Base::new(kind).await);
+    for seed in seeds.filter(|seed| seed % lanes == lane) {
+        let base = Arc::clone(&base);
+        // A task of its own, so that one that fails does not end the others.
+        let one = tokio::spawn(async move {
+            let what = format!("{kind:?} seed {seed}");
+            base.try_one(&what, &mut StdRng::seed_from_u64(seed)).await
+        });
+        let one = one.await;
+        let mut count = count.lock().unwrap();
+        let line = match one {
+            Ok((what, outcome, silent)) => {
+                *count.outcomes.entry(outcome).or_default() += 1;
+                count.slowest = count.slowest.max(silent);
+                format!("{what}: {outcome:?}")
+            }
+            Err(error) => {
+                let panic = error.into_panic();
+                let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+                count.wrong.push(format!("seed {seed}: {text}"));
+                format!("{kind:?} seed {seed}: WRONG: {text}")
+            }
+        };
+        if let Some(log) = &log {
+            writeln!(log.lock().unwrap(), "{line}").unwrap();
         }
+        if count.tried().is_multiple_of(100) {
+            println!("{kind:?}: {} changed bytes: {count:?}", count.tried());
+        }
+    }
+}
+
+/// Changes so many bytes of each kind of store, one at a time for each start of a node. A line for
+/// each is written to the file that `BFTKV_BYTES_LOG` names.
+async fn campaign(each: u64, lanes: u64) {
+    let log = std::env::var("BFTKV_BYTES_LOG").ok();
+    let log = log.map(|path| Arc::new(Mutex::new(std::fs::File::create(path).unwrap())));
+    let counts = KINDS.map(|_| Arc::new(Mutex::new(Count::default())));
+    let mut work = tokio::task::JoinSet::new();
+    for ((number, kind), count) in (1_u64..).zip(KINDS).zip(&counts) {
+        let seeds = number * 1_000_000..number * 1_000_000 + each;
+        for lane in 0..lanes {
+            let (count, log) = (Arc::clone(count), log.clone());
+            work.spawn(try_each(kind, seeds.clone(), lane, lanes, count, log));
+        }
+    }
+    work.join_all().await;
+    for (kind, count) in KINDS.iter().zip(counts) {
+        let count = count.lock().unwrap();
         println!("{kind:?}: {each} changed bytes: {count:?}");
-        assert!(count.salvaged + count.replaced > 0, "no change was noticed");
+        assert_eq!(count.wrong, Vec::<String>::new(), "{kind:?}");
+        assert_eq!(count.tried(), each);
+        assert!(count.detected() > 0, "no change was noticed");
     }
 }
 
 /// A few of each kind.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_byte_that_changed_at_rest_is_never_served_and_is_read_back_from_the_quorum() {
-    campaign(8).await;
+    campaign(8, 1).await;
 }
 
 /// `BFTKV_BYTES=3400 cargo test --release --workspace --test nodes -- --ignored --nocapture ten_thousand`
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 #[ignore = "takes long"]
 async fn ten_thousand_changed_bytes_are_read_back_from_the_quorum() {
     let each = std::env::var("BFTKV_BYTES").map_or(3_400, |text| text.parse().unwrap());
-    campaign(each).await;
+    campaign(each, 4).await;
 }

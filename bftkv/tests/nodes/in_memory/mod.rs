@@ -94,8 +94,11 @@ pub(crate) fn certificates() -> Certificates {
     Certificates::in_memory(keyring)
 }
 
+/// What the web of trust shows: the same for all, so it is worked out once.
 pub(crate) fn configuration() -> Configuration {
-    certificates().configuration(&id(0), &RealmConfig::default()).unwrap()
+    static CONFIGURATION: OnceLock<Configuration> = OnceLock::new();
+    let find = || certificates().configuration(&id(0), &RealmConfig::default()).unwrap();
+    CONFIGURATION.get_or_init(find).clone()
 }
 
 pub(crate) fn configurations() -> Configurations {
