@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::inner::Inner;
 use super::lanes::Asker;
 use super::notes::Note;
+use super::pace::Work;
 
 /// What happened, as far as a state machine cares.
 pub(super) enum Event {
@@ -57,7 +58,8 @@ fn perform(action: Action, inner: &Arc<Inner>, events: &mpsc::UnboundedSender<Ev
     match action {
         Action::Send { round, to, request } => match Part::try_from(*request) {
             Ok(part) => {
-                let asker = Asker { round, events, since: Instant::now().into_std() };
+                let (since, work) = (Instant::now().into_std(), Work::of_part(&part));
+                let asker = Asker { round, events, since, work };
                 inner.lanes.send(&inner, &asker, &to, &part);
             }
             Err(request) => {
@@ -124,7 +126,7 @@ pub(super) async fn send<E>(
 ) {
     let asked = Instant::now().into_std();
     let mut waiting = to.clone();
-    let lingers = is_store(&request);
+    let (lingers, work) = (is_store(&request), Work::of(&request));
     let mut answers = inner.ask(to, request, lingers);
     loop {
         let next = tokio::select! {
@@ -135,12 +137,12 @@ pub(super) async fn send<E>(
         let now = Instant::now().into_std();
         let Some((node, response)) = next else {
             let waited = Some(now.duration_since(asked));
-            waiting.iter().for_each(|node| inner.pace.failed(node, waited, now));
+            waiting.iter().for_each(|node| inner.pace.failed(node, work, waited, now));
             return;
         };
         match &response {
-            Ok(_) => inner.pace.answered(&node, now.duration_since(asked), now),
-            Err(_) => inner.pace.failed(&node, None, now),
+            Ok(_) => inner.pace.answered(&node, work, now.duration_since(asked), now),
+            Err(_) => inner.pace.failed(&node, work, None, now),
         }
         waiting.remove(&node);
         let _ = events.send(event(node, response));

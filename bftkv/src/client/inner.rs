@@ -18,7 +18,7 @@ use super::GetOptions;
 use super::lanes::Lanes;
 use super::notes::Notes;
 use super::own::OwnEntries;
-use super::pace::Pace;
+use super::pace::{Pace, Work};
 use crate::config::{ClientConfig, RealmConfig};
 use crate::peers::{Heard, Patience, Peers};
 use crate::record_file::RecordFile;
@@ -331,7 +331,7 @@ impl Inner {
             consistency: options.consistency.unwrap_or_else(|| self.settings.consistency.into()),
             proof: options.proof,
             cut: self.cut(),
-            hedge: self.pace.hedge(Instant::now()),
+            hedge: self.pace.hedge(Work::Look, Instant::now()),
             deadline,
             round_timeout: self.settings.round(),
         }

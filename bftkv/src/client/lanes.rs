@@ -3,17 +3,19 @@
 //! There are no decisions in here; they are in `bftkv_protocol::client::Lanes`.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bftkv_protocol::client::{self, Departure, Lost, Round};
 use bftkv_protocol::{NodeId, Part, Response};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::drive::{Event, is_store};
 use super::inner::Inner;
+use super::pace::Work;
 
 /// What all operations of a client have on the way.
 #[derive(Debug, Default)]
@@ -25,6 +27,7 @@ pub(super) struct Asker {
     pub(super) round: Round,
     pub(super) events: UnboundedSender<Event>,
     pub(super) since: Instant,
+    pub(super) work: Work,
 }
 
 impl Lanes {
@@ -78,18 +81,19 @@ impl Inner {
         let is_good = response.is_ok();
         let answered = self.lanes.with(&self, |lanes| lanes.handle_response(message, response));
         let now = Instant::now();
-        for (Asker { round, events, since }, response) in answered {
+        for (Asker { round, events, since, work }, response) in answered {
             let took = now.saturating_duration_since(since);
             match is_good {
-                true => self.pace.answered(&node, took, now),
+                true => self.pace.answered(&node, work, took, now),
                 // Whom nobody waited for to the end is slow if it took long, and else just not heard.
-                false => self.pace.failed(&node, events.is_closed().then_some(took), now),
+                false => self.pace.failed(&node, work, events.is_closed().then_some(took), now),
             }
             let _ = events.send(Event::Response(round, node.clone(), response));
         }
     }
 
-    /// The answer; `Silent` when nobody waits for it any more, unless it goes on in the background.
+    /// The answer. When nobody waits for it any more, it is listened for only as long as it takes to
+    /// know whether the node is slow, and is then `Silent`; unless it goes on in the background.
     async fn response(
         self: &Arc<Self>,
         message: u64,
@@ -98,30 +102,41 @@ impl Inner {
         let Departure { to, request, patience } = departure;
         let lingers = is_store(&request);
         let askers: Vec<Asker> = self.lanes.lock().carried(message).cloned().collect();
-        let mut answers = self.ask(BTreeSet::from([to]), request, lingers);
-        let first = timeout(patience, hear(&mut answers, &askers, lingers)).await;
-        match first {
+        let mut answers = self.ask(BTreeSet::from([to.clone()]), request, lingers);
+        let answer =
+            async { answers.recv().await.map_or(Err(Lost::Silent), |(_, response)| response) };
+        let left = async {
+            let curiosity = self.left(&to, &askers).await;
+            self.lanes.with(self, |lanes| lanes.handle_late(message));
+            match lingers {
+                true => std::future::pending().await,
+                false => sleep(curiosity).await,
+            }
+        };
+        let mut heard = pin!(async {
+            tokio::select! {
+                answer = answer => answer,
+                () = left => Err(Lost::Silent),
+            }
+        });
+        match timeout(patience, &mut heard).await {
             Ok(response) => response,
             Err(_) => {
                 self.lanes.with(self, |lanes| lanes.handle_late(message));
-                hear(&mut answers, &askers, lingers).await
+                heard.await
             }
         }
     }
-}
 
-async fn hear(
-    answers: &mut tokio::sync::mpsc::UnboundedReceiver<crate::peers::Heard>,
-    askers: &[Asker],
-    lingers: bool,
-) -> Result<Response, Lost> {
-    let all_gone = async {
-        for asker in askers {
-            asker.events.closed().await;
+    /// Waits until nobody waits for the node any more. Tells how much longer it is to be listened to.
+    async fn left(&self, node: &NodeId, askers: &[Asker]) -> Duration {
+        let mut curiosity = Duration::ZERO;
+        for Asker { events, since, work, .. } in askers {
+            events.closed().await;
+            let now = Instant::now();
+            self.pace.failed(node, *work, Some(now.saturating_duration_since(*since)), now);
+            curiosity = curiosity.max(self.pace.curiosity(*work));
         }
-    };
-    tokio::select! {
-        answer = answers.recv() => answer.map_or(Err(Lost::Silent), |(_, response)| response),
-        () = all_gone, if !lingers => Err(Lost::Silent),
+        curiosity
     }
 }

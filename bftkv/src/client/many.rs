@@ -18,6 +18,7 @@ use tokio::time::sleep_until;
 
 use super::drive::{perform_aside, send};
 use super::inner::Inner;
+use super::pace::Work;
 use super::{Client, GetOptions, PutOptions};
 use crate::Error;
 
@@ -127,7 +128,7 @@ impl Client {
             backoff: inner.settings.backoff(),
             seed: Inner::seed(),
             cut: inner.cut(),
-            hedge: inner.pace.hedge(Instant::now()),
+            hedge: inner.pace.hedge(Work::Keep, Instant::now()),
             leftovers: Vec::new(),
             last: None,
         };

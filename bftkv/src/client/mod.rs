@@ -34,7 +34,7 @@ pub(crate) use self::refresh::known_configurations;
 
 pub use self::members::{ChangeFailure, ChangeProgress, MemberStatus, Place};
 use self::own::OwnEntries;
-use self::pace::Pace;
+use self::pace::{Pace, Work};
 pub use self::passwords::{Opened, PasswordOptions, PutProtected};
 pub use self::registration::Registered;
 pub use self::repair::RepairStatus;
@@ -274,7 +274,7 @@ impl Client {
             backoff: inner.settings.backoff(),
             seed: Inner::seed(),
             cut: inner.cut(),
-            hedge: inner.pace.hedge(Instant::now()),
+            hedge: inner.pace.hedge(Work::Keep, Instant::now()),
             leftovers,
             last,
         };

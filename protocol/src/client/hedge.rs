@@ -1,6 +1,6 @@
 //! Whom to ask first, and when to ask the others too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::{Group, NodeId};
@@ -17,9 +17,13 @@ pub struct Hedge {
     /// How long those who were asked first have before the others are asked too; at most half of
     /// a round. `None`: everybody is asked at once.
     pub after: Option<Duration>,
-    /// Nodes that let others wait lately: they are asked first only if there is no quorum without
-    /// them.
-    pub slow: BTreeSet<NodeId>,
+    /// Nodes that let others wait lately, and how often in a row: they are asked first only if there
+    /// is no quorum without them, and who did so more often comes later. What nodes answer changes
+    /// nothing here, only when: a member gains nothing by it but to be asked less.
+    pub slow: BTreeMap<NodeId, u32>,
+    /// Nodes that are asked at once whether or not they are needed: nobody waits for their answers,
+    /// which count like any other if they come in time. So a slow node is heard when it has recovered.
+    pub also: BTreeSet<NodeId>,
     /// With which member of each group to begin: another one for each operation, so that all get
     /// their part of the work, and no liar stays unheard.
     pub turn: usize,
@@ -42,10 +46,11 @@ impl Hedge {
             members.rotate_left(turn);
             members.retain(|id| asked.contains(*id));
             // Stable: among equals the turn decides.
-            members.sort_by_key(|id| (!first.contains(*id), self.slow.contains(*id)));
+            let strikes = |id: &NodeId| self.slow.get(id).copied().unwrap_or_default();
+            members.sort_by_key(|id| (!first.contains(*id), strikes(id)));
             first.extend(members.into_iter().take(group.thresholds().q()).cloned());
         }
-        asked.difference(&first).cloned().collect()
+        asked.difference(&first).filter(|id| !self.also.contains(*id)).cloned().collect()
     }
 }
 
@@ -101,8 +106,8 @@ mod tests {
     }
 
     fn hedge(slow: &[u8]) -> Hedge {
-        let slow = slow.iter().copied().map(id).collect();
-        Hedge { after: Some(Duration::ZERO), slow, turn: 0 }
+        let slow = slow.iter().map(|number| (id(*number), 1)).collect();
+        Hedge { after: Some(Duration::ZERO), slow, ..Hedge::default() }
     }
 
     #[test]
@@ -131,6 +136,35 @@ mod tests {
             assert_eq!(spare, BTreeSet::from([id(2)]));
             let spare = Hedge { turn, ..hedge(&[2, 3]) }.hold_back([&four], &all);
             assert!(spare.len() == 1 && spare.is_subset(&[id(2), id(3)].into()), "{spare:?}");
+        }
+    }
+
+    #[test]
+    fn who_was_slow_more_often_comes_last() {
+        let four = group(0..4);
+        let all: BTreeSet<NodeId> = four.members().cloned().collect();
+        for turn in 0..8 {
+            let slow = BTreeMap::from([(id(1), 2), (id(2), 1)]);
+            let spare = Hedge { turn, slow, ..hedge(&[]) }.hold_back([&four], &all);
+            assert_eq!(spare, BTreeSet::from([id(1)]));
+        }
+    }
+
+    #[test]
+    fn who_is_asked_too_takes_nobody_s_place() {
+        for n in 1..40 {
+            let group = group(0..n);
+            let all: BTreeSet<NodeId> = group.members().cloned().collect();
+            for slow in 0..n {
+                let without = hedge(&[slow]);
+                let first = |hedge: &Hedge| -> BTreeSet<NodeId> {
+                    all.difference(&hedge.hold_back([&group], &all)).cloned().collect()
+                };
+                let with = Hedge { also: BTreeSet::from([id(slow)]), ..without.clone() };
+                let mut wanted = first(&without);
+                wanted.insert(id(slow));
+                assert_eq!(first(&with), wanted, "n = {n}");
+            }
         }
     }
 

@@ -13,7 +13,8 @@ use crate::reader::{Reader, read_options};
 const AFTER: Duration = Duration::from_millis(20);
 
 fn hedge(slow: &[u8]) -> Hedge {
-    Hedge { after: Some(AFTER), slow: nodes(slow.iter().copied()), turn: 0 }
+    let slow = nodes(slow.iter().copied()).into_iter().map(|id| (id, 1)).collect();
+    Hedge { after: Some(AFTER), slow, ..Hedge::default() }
 }
 
 fn desk(configuration: Arc<Configuration>, slow: &[u8]) -> Desk {
@@ -96,6 +97,32 @@ fn a_read_asks_a_quorum_and_the_others_if_it_must() {
     assert_eq!(late.wake(), ["read a1"]);
     late.shown(&[0xa1], &known);
     assert_eq!(late.result(), "3");
+}
+
+/// A slow member is asked too, and the operation ends without it; what it says counts, if it says it in time.
+#[test]
+fn who_is_asked_too_is_not_waited_for_and_counts() {
+    let known = certified(entry(ALICE, 3, "v"), &one_group());
+    let also = Hedge { also: nodes([0xa1]), ..hedge(&[0xa1]) };
+    let asked = || {
+        let reader =
+            Reader::with(one_group(), ReadOptions { hedge: also.clone(), ..read_options() });
+        assert_eq!(reader.asked, "read a1 a2 a3 a4");
+        reader
+    };
+    let mut without = asked();
+    without.shown(&[0xa2, 0xa3, 0xa4], &known);
+    assert_eq!(without.result(), "3");
+    let mut with = asked();
+    with.shown(&[0xa1, 0xa2, 0xa4], &known);
+    assert_eq!(with.result(), "3");
+
+    let mut desk = Desk::with(one_group(), false, Options { hedge: also, ..options() });
+    assert_eq!(desk.told(), ["time a1 a2 a3 a4"]);
+    [0xa2, 0xa3, 0xa4].into_iter().for_each(|id| desk.time(id, 0));
+    assert_eq!(desk.reserve(), ["reserve 1", "sign 1 a1 a2 a3 a4"]);
+    [0xa2, 0xa3, 0xa4].into_iter().for_each(|id| desk.share(id));
+    assert_eq!(desk.told(), ["record 1"]);
 }
 
 #[test]

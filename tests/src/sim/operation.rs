@@ -1,11 +1,12 @@
 //! What a client process begins: the real machine for one thing to do, with the options that chance
 //! and planted bugs give it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::client::{Consistency, Hedge, ListVersions, Options, Read, ReadOptions, Write};
-use bftkv_protocol::{Timestamp, Value, Variable};
+use bftkv_protocol::{NodeId, Timestamp, Value, Variable};
 
 use super::ground::Ground;
 use super::machine::Machine;
@@ -71,9 +72,13 @@ impl Process {
         };
         let members = ground.configuration.everyone().into_iter().zip(2_u32..);
         let is_slow = |bit: u32| chance.wrapping_shr(bit) & 1 == 1;
-        let slow = members.filter(|(_, bit)| is_slow(*bit)).map(|(id, _)| id);
+        let slow = members.filter(|(_, bit)| is_slow(*bit)).map(|(id, bit)| (id, bit % 3 + 1));
+        let slow: BTreeMap<NodeId, u32> = slow.collect();
+        // One in so many slow nodes is asked too.
+        let also = slow.keys().zip(0_u32..).filter(|(_, bit)| is_slow(bit + 17));
+        let also = also.map(|(id, _)| id.clone()).collect();
         let turn = usize::try_from(chance % 64).unwrap_or_default();
-        Hedge { after, slow: slow.collect(), turn }
+        Hedge { after, slow, also, turn }
     }
 
     fn fresh_value(&mut self) -> Value {
