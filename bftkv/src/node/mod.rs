@@ -172,6 +172,7 @@ impl Node {
             gate: Arc::new(Gate::shut()),
             home,
             session: session()?,
+            heard: Arc::default(),
         };
         let register = Register::new(
             settings.registration,

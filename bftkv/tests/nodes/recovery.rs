@@ -259,3 +259,20 @@ async fn a_node_that_forgot_is_silent_until_enough_others_told_it() {
     scene.start_first().await;
     scene.check_recovered("one").await;
 }
+
+/// It looks for the others ever more seldom, but it hears when they come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_waits_for_others_speaks_as_soon_as_they_are_there() {
+    let mut cluster = crate::in_memory::Cluster::new();
+    (0..4).for_each(|node| cluster.stop(node));
+    cluster.restart(0);
+    let begun = std::time::Instant::now();
+    // It has looked after 1.55 s and would do so again 1.6 s later.
+    tokio::time::sleep(Duration::from_millis(1_900)).await;
+    assert!(tokio::time::timeout(Duration::ZERO, cluster.nodes[0].ready()).await.is_err());
+    cluster.restart(1);
+    cluster.restart(2);
+    cluster.nodes[0].ready().await;
+    let took = begun.elapsed();
+    assert!(took < Duration::from_millis(2_900), "it spoke after {took:?} only");
+}

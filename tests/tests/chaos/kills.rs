@@ -1,7 +1,6 @@
 //! Nodes and writers are killed, again and again, at every durable step and at any moment.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,30 +17,30 @@ use crate::homes::{Homes, Plan};
 use crate::journal::{Journal, check_shares};
 use crate::points::{OF_NODES, OF_WRITERS};
 use crate::process::{Orders, PATIENCE, Process, TRIES};
+use crate::restart::{Listening, Restart};
 
 /// All of these together let all nodes be down at once.
 const PERMITS: u32 = 4;
 /// How many nodes may be down at once, from one check to the next; b is 1.
 const DOWN_AT_ONCE: [u32; 5] = [1, 2, 1, 4, 1];
-/// After this a node that does not serve yet counts as late.
+/// A node that takes longer until it serves counts as late.
 const SERVING_WITHIN: Duration = Duration::from_secs(5);
 /// Users: writers, and at last the one who checks.
 const WRITERS: usize = 2;
 
 #[derive(Default)]
 struct Count {
-    /// Nodes that did not serve within [`SERVING_WITHIN`].
-    late: AtomicU64,
     kills: AtomicU64,
     writer_kills: AtomicU64,
     by_point: Mutex<BTreeMap<String, u64>>,
-    restarts: Mutex<Vec<Duration>>,
+    restarts: Mutex<Vec<Restart>>,
 }
 
 struct Campaign {
     homes: Homes,
     journal: Journal,
     count: Count,
+    listening: Listening,
     target: u64,
     /// Whoever kills holds permits until its node serves again.
     down: Semaphore,
@@ -75,6 +74,7 @@ async fn campaign(target: u64, between: u64) {
         homes,
         journal: Journal::default(),
         count: Count::default(),
+        listening: Listening::nobody(4),
         target,
         down: Semaphore::new(PERMITS as usize),
         weight: AtomicU64::new(u64::from(PERMITS)),
@@ -132,6 +132,19 @@ impl Campaign {
         }
     }
 
+    /// A node's life that ends at a point, or from outside if it never comes there. Returns which.
+    async fn live_and_die(&self, i: usize, point: &str, life: Duration) -> bool {
+        let path = self.homes.node_path(i);
+        let mut armed = Process::start(&Orders { point: Some(point), ..Orders::node(&path) });
+        // It may die before it listens.
+        let listens = armed.listening().await.is_some();
+        self.listening.set(i, listens);
+        let died = !listens || armed.death(life).await.is_some();
+        self.listening.set(i, false);
+        armed.kill().await;
+        died
+    }
+
     async fn killed(&self, how: &str) {
         self.count.kills.fetch_add(1, Ordering::SeqCst);
         *self.count.by_point.lock().await.entry(how.to_owned()).or_default() += 1;
@@ -152,9 +165,6 @@ impl Campaign {
     }
 
     async fn report(&self, took: Duration) {
-        let mut restarts = self.count.restarts.lock().await.clone();
-        restarts.sort_unstable();
-        let at = |share: usize| restarts[(restarts.len() - 1) * share / 1000].as_millis();
         let (kills, writers) = (&self.count.kills, &self.count.writer_kills);
         println!(
             "{} kills of nodes, {} of writers, in {} s",
@@ -162,16 +172,35 @@ impl Campaign {
             writers.load(Ordering::SeqCst),
             took.as_secs()
         );
-        println!(
-            "from start to serving: p50 {} ms, p99 {} ms, max {} ms",
-            at(500),
-            at(990),
-            at(1000)
-        );
-        let late = self.count.late.load(Ordering::SeqCst);
-        println!("{late} restarts took more than {} s", SERVING_WITHIN.as_secs());
+        report_restarts(&self.count.restarts.lock().await);
         println!("acknowledged writes: {}", self.journal.acknowledged());
         println!("{:?}", self.count.by_point.lock().await);
+    }
+}
+
+/// Writes down how long the restarts took, and what the late ones waited for.
+fn report_restarts(restarts: &[Restart]) {
+    let print = |what: &str, of: fn(&Restart) -> Duration| {
+        let mut all: Vec<Duration> = restarts.iter().map(of).collect();
+        all.sort_unstable();
+        let [p50, p99, max] = [500, 990, 1000].map(|share| all[(all.len() - 1) * share / 1000]);
+        let late = all.iter().filter(|took| **took > SERVING_WITHIN).count();
+        println!(
+            "{what}: p50 {} ms, p99 {} ms, max {} ms; {late} of {} took more than {} s",
+            p50.as_millis(),
+            p99.as_millis(),
+            max.as_millis(),
+            all.len(),
+            SERVING_WITHIN.as_secs()
+        );
+    };
+    print("from start to serving", |one| one.took);
+    print("of it while enough others listened", Restart::own);
+    print("until it listened", |one| one.listened);
+    print("on a processor", |one| one.ran);
+    print("waiting for a processor", |one| one.queued);
+    for late in restarts.iter().filter(|one| one.took > SERVING_WITHIN) {
+        println!("late: {late:?}");
     }
 }
 
@@ -180,27 +209,26 @@ async fn kill_node(campaign: Arc<Campaign>, i: usize) {
     let path = campaign.homes.node_path(i);
     let mut random = StdRng::seed_from_u64(i as u64);
     let mut node = Process::node(&path).await;
+    campaign.listening.set(i, true);
     while !campaign.is_over() {
         let weight = u32::try_from(campaign.weight.load(Ordering::SeqCst)).unwrap();
         let permit = campaign.down.acquire_many(weight).await.unwrap();
         sleep(Duration::from_millis(random.random_range(0..40))).await;
         assert!(!node.has_ended(), "node {i} died by itself");
+        campaign.listening.set(i, false);
         node.kill().await;
         campaign.killed("from outside").await;
         for _ in 0..random.random_range(1..5) {
             let name = *OF_NODES.choose(&mut random).unwrap();
             let life = Duration::from_millis(random.random_range(100..600));
             let point = format!("{name}/{}", random.random_range(0..12));
-            let died = live_and_die(&path, &point, life).await;
+            let died = campaign.live_and_die(i, &point, life).await;
             campaign.killed(if died { name } else { "from outside" }).await;
         }
         node = Process::start(&Orders::node(&path));
-        assert!(node.listening().await.is_some(), "node {i} does not start again");
         // If others are down as well, it has to wait for them.
-        match node.serving(SERVING_WITHIN).await {
-            Some(took) => campaign.count.restarts.lock().await.push(took),
-            None => drop(campaign.count.late.fetch_add(1, Ordering::SeqCst)),
-        }
+        let restart = Restart::of(&mut node, i, &campaign.listening).await;
+        campaign.count.restarts.lock().await.push(restart);
         drop(permit);
     }
     node.kill().await;
@@ -217,16 +245,6 @@ async fn write_again(client: &Client, number: usize) {
         }
     }
     panic!("it does not heal");
-}
-
-/// A node's life that ends at a point, or from outside if it never comes there. Returns which.
-async fn live_and_die(home: &Path, point: &str, life: Duration) -> bool {
-    let orders = Orders { point: Some(point), ..Orders::node(home) };
-    let mut armed = Process::start(&orders);
-    // It may die before it listens.
-    let died = armed.listening().await.is_none() || armed.death(life).await.is_some();
-    armed.kill().await;
-    died
 }
 
 /// Kills one writer again and again.

@@ -24,6 +24,7 @@ mod password;
 mod points;
 mod process;
 mod proxy;
+mod restart;
 mod secrets;
 
 /// Runs a whole test within one Tokio runtime.

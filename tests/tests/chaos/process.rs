@@ -132,4 +132,20 @@ impl Process {
         let line = status.lines().find(|line| line.starts_with(what)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
+
+    /// How long its threads ran, and how long they waited for a processor, from
+    /// `/proc/PID/task/*/schedstat`. Threads that have ended are not in it.
+    pub(crate) fn scheduled(&self) -> [Duration; 2] {
+        let mut sum = [Duration::ZERO; 2];
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        for task in tasks.map(Result::unwrap) {
+            // A thread may end just now.
+            let line = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            let times = line.split_whitespace().map(|word| word.parse().unwrap());
+            for (total, nanoseconds) in sum.iter_mut().zip(times) {
+                *total += Duration::from_nanos(nanoseconds);
+            }
+        }
+        sum
+    }
 }

@@ -424,7 +424,6 @@ fn two_owners_break_nothing() {
 
 /// One attempt is given up and another follows, against another owner.
 #[test]
-#[ignore = "takes minutes; run by hand"]
 fn who_gives_up_and_tries_again_breaks_nothing() {
     let search = Search { attempts: [2, 1], reads: 0, ..search(STRANGERS, Without::Nothing) };
     assert_eq!(broken(search).0, None);
