@@ -13,7 +13,7 @@ mod rules;
 
 use std::collections::BTreeMap;
 
-use rules::{Asked, Attempt, Attempts, Memory, Owners, apply};
+use rules::{Asked, Attempt, Attempts, MOST_T, Memory, Owners, apply};
 use stateright::{Checker, Model, Property};
 
 /// q-1: with the Byzantine member so many honest ones make a quorum.
@@ -427,6 +427,15 @@ fn two_owners_break_nothing() {
 fn who_gives_up_and_tries_again_breaks_nothing() {
     let search = Search { attempts: [2, 1], reads: 0, ..search(STRANGERS, Without::Nothing) };
     assert_eq!(broken(search).0, None);
+}
+
+#[test]
+#[ignore = "takes half a minute; run by hand"]
+fn further_searches_break_nothing() {
+    let again = Search { attempts: [2, 1], reads: 0, ..search(DEVICES, Without::Nothing) };
+    assert_eq!(broken(again).0, None);
+    let later = Search { most_t: MOST_T, reads: 0, ..search(STRANGERS, Without::Nothing) };
+    assert_eq!(broken(later).0, None);
 }
 
 #[test]
