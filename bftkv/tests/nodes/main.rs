@@ -12,5 +12,6 @@ mod registration;
 mod repair;
 mod replaced_signers;
 mod revocation;
+mod slow_member;
 mod support;
 mod tls;

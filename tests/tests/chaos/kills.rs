@@ -87,9 +87,13 @@ async fn campaign(target: u64, between: u64) {
     for i in 0..WRITERS {
         tasks.spawn(kill_writer(Arc::clone(&campaign), i));
     }
-    campaign.check_now_and_then(between, &mut tasks).await;
-    let checks = tasks.join_all();
-    tokio::time::timeout(PATIENCE, checks).await.expect("they do not end");
+    // A node that starts at the end needs the others: none is killed before all have started.
+    let mut running = campaign.check_now_and_then(between, &mut tasks).await;
+    let rest = tokio::time::timeout(PATIENCE, tasks.join_all());
+    running.extend(rest.await.expect("they do not end"));
+    for node in running.iter_mut().flatten() {
+        node.kill().await;
+    }
     campaign.judge().await;
     campaign.report(begun.elapsed()).await;
 }
@@ -99,13 +103,19 @@ impl Campaign {
         self.count.kills.load(Ordering::SeqCst) >= self.target
     }
 
-    async fn check_now_and_then(&self, between: u64, tasks: &mut tokio::task::JoinSet<()>) {
+    /// Gives the nodes whose killers have ended.
+    async fn check_now_and_then(
+        &self,
+        between: u64,
+        tasks: &mut tokio::task::JoinSet<Option<Process>>,
+    ) -> Vec<Option<Process>> {
+        let mut running = Vec::new();
         let checker = self.homes.client(WRITERS).await;
         let mut next = between.min(self.target);
         let mut check = 0;
         while !self.is_over() || next <= self.target {
             if let Some(ended) = tasks.try_join_next() {
-                ended.expect("a killer met a fault");
+                running.push(ended.expect("a killer met a fault"));
                 assert!(self.is_over(), "a killer gave up");
             }
             if self.count.kills.load(Ordering::SeqCst) < next {
@@ -124,12 +134,14 @@ impl Campaign {
                 "{kills} kills, {acknowledged} acknowledged; a write {} ms after the last restart",
                 healed.as_millis()
             );
+            report_restarts(&self.count.restarts.lock().await);
             check += 1;
             let down = DOWN_AT_ONCE[check % DOWN_AT_ONCE.len()];
             self.weight.store(u64::from(PERMITS / down), Ordering::SeqCst);
             next += between;
             drop(all);
         }
+        running
     }
 
     /// A node's life that ends at a point, or from outside if it never comes there. Returns which.
@@ -180,6 +192,9 @@ impl Campaign {
 
 /// Writes down how long the restarts took, and what the late ones waited for.
 fn report_restarts(restarts: &[Restart]) {
+    if restarts.is_empty() {
+        return;
+    }
     let print = |what: &str, of: fn(&Restart) -> Duration| {
         let mut all: Vec<Duration> = restarts.iter().map(of).collect();
         all.sort_unstable();
@@ -205,7 +220,7 @@ fn report_restarts(restarts: &[Restart]) {
 }
 
 /// Kills one node again and again.
-async fn kill_node(campaign: Arc<Campaign>, i: usize) {
+async fn kill_node(campaign: Arc<Campaign>, i: usize) -> Option<Process> {
     let path = campaign.homes.node_path(i);
     let mut random = StdRng::seed_from_u64(i as u64);
     let mut node = Process::node(&path).await;
@@ -231,7 +246,7 @@ async fn kill_node(campaign: Arc<Campaign>, i: usize) {
         campaign.count.restarts.lock().await.push(restart);
         drop(permit);
     }
-    node.kill().await;
+    Some(node)
 }
 
 /// A write must go through when all nodes are up. It is tried again because the machine may have
@@ -248,7 +263,7 @@ async fn write_again(client: &Client, number: usize) {
 }
 
 /// Kills one writer again and again.
-async fn kill_writer(campaign: Arc<Campaign>, i: usize) {
+async fn kill_writer(campaign: Arc<Campaign>, i: usize) -> Option<Process> {
     let path = campaign.homes.user_path(i);
     let prefix = format!("w{i}-");
     let mut random = StdRng::seed_from_u64(100 + i as u64);
@@ -269,4 +284,5 @@ async fn kill_writer(campaign: Arc<Campaign>, i: usize) {
         }
         campaign.count.writer_kills.fetch_add(1, Ordering::SeqCst);
     }
+    None
 }
