@@ -1,5 +1,5 @@
-//! A member that is slow is asked in addition, off the critical path, and is among the first again when
-//! it has recovered.
+//! A client notes by itself how soon members answer: one that is slow is seldom asked, and takes its turn
+//! again when it has recovered. Whom nobody waits for stands in `bftkv/src/client/pace/simulated.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -43,7 +43,7 @@ fn slow_at_times(cluster: &Cluster, node: usize) -> Arc<Reads> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_member_is_asked_again_and_nobody_waits_for_it() {
+async fn a_slow_member_is_seldom_asked_until_it_has_recovered() {
     let cluster = Cluster::new();
     let reads = slow_at_times(&cluster, 2);
     let alice = cluster.client(ALICE).await;
@@ -68,7 +68,6 @@ async fn a_slow_member_is_asked_again_and_nobody_waits_for_it() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     let asked = reads.begun.load(Ordering::SeqCst) - before;
-    assert!(asked >= 2, "it is asked again after a second");
     assert!(asked * 4 < gets, "it was asked by {asked} of {gets} gets");
 
     reads.is_slow.store(false, Ordering::SeqCst);
