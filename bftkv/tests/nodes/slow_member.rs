@@ -1,7 +1,7 @@
 //! A client notes by itself how soon members answer: one that is slow is seldom asked, and takes its turn
 //! again when it has recovered. Whom nobody waits for stands in `bftkv/src/client/pace/simulated.rs`.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

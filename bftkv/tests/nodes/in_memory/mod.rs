@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     dead_code,
     reason = "a test may fail, and each test uses a part of this"
