@@ -1,6 +1,6 @@
 //! A certificate that nobody knows comes to a quorum certificate by a password, and nobody else does.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
 use std::time::Duration;
 
