@@ -10,6 +10,7 @@ mod pace;
 mod passwords;
 mod refresh;
 mod registration;
+mod renewal;
 mod repair;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,7 @@ pub use self::members::{ChangeFailure, ChangeProgress, MemberStatus, Place};
 use self::pace::Pace;
 pub use self::passwords::{Opened, PasswordOptions, PutProtected};
 pub use self::registration::Registered;
+pub use self::renewal::Renewal;
 pub use self::repair::RepairStatus;
 use crate::config::{ClientConfig, RealmConfig};
 use crate::peers::Peers;
