@@ -9,6 +9,7 @@ mod gnupg_guide;
 mod help;
 mod homes;
 mod logs;
+mod passwords;
 mod registration;
 mod reload;
 mod revocation;
