@@ -2,6 +2,13 @@
 //!
 //! One program, because each that links Sequoia takes long to link.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test stops at a surprise"
+)]
+
 mod cluster;
 mod demo;
 mod dm;
