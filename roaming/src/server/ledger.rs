@@ -4,7 +4,7 @@ use std::fmt;
 
 use bftkv_protocol::{
     ElementBytes, LoginProof, LoginPurpose, NodeId, Nonce, RecordId, RoamingRefusal, SecretShare,
-    Vault, decode, encode,
+    Vault, decode, encode_secret,
 };
 use serde::{Deserialize, Serialize};
 
@@ -145,7 +145,7 @@ impl Ledger {
 
     /// As the store keeps it.
     pub(super) fn to_vault(&self) -> Option<Vault> {
-        Vault::new(encode(self))
+        Vault::new(std::mem::take(&mut *encode_secret(self)))
     }
 
     fn budget(&mut self, class: Class) -> &mut Budget {
