@@ -73,7 +73,8 @@ pub use bftkv_protocol::{
 pub use certificates::{Certificates, Reloaded};
 pub use client::{
     ChangeFailure, ChangeProgress, Client, ClientParts, GetOptions, JoinReport, MemberStatus,
-    Opened, PasswordOptions, Place, PutOptions, PutProtected, Registered, RepairStatus, Version,
+    Opened, PasswordOptions, Place, PutOptions, PutProtected, Registered, Renewal, RepairStatus,
+    Version,
 };
 pub use config::{
     ClientConfig, Config, ConfigError, ConfiguredConsistency, LogConfig, NodeConfig, RealmConfig,

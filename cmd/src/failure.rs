@@ -128,13 +128,17 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What to do when no attempts are left.
+const RESET: &str = "wait, or have the owner's key give attempts back, which it can once a day: \
+                     `bftkv password reset`";
+
 /// What to do about a password that did not open.
 fn from_password(problem: &Login) -> Failure {
     let message = problem.to_string();
     match problem {
+        Login::WrongPassword { left: 0 } => Failure::new(Exit::Refused, message).hint(RESET),
         Login::WrongPassword { .. } => Failure::new(Exit::Refused, message),
-        Login::NoAttempts { .. } => Failure::new(Exit::Refused, message)
-            .hint("wait, or have the owner's key give attempts back: `bftkv password reset`"),
+        Login::NoAttempts { .. } => Failure::new(Exit::Refused, message).hint(RESET),
         Login::TooFew { .. } | Login::Outdated => Failure::new(Exit::TryAgain, message)
             .hint("try again when more nodes can be reached: `bftkv graph` lists them"),
         Login::Registration { refusal, by } => from_registration(refusal, by, message),
@@ -174,6 +178,9 @@ impl From<Error> for Failure {
             Error::Operation(operation) => from_problem(&operation.problem),
             Error::Password(failure) => from_password(&failure.problem),
             Error::Home(home) => from_home(home),
+            Error::Roaming(bftkv::roaming::Error::NoChoice { .. }) => {
+                Self::usage(&error).hint("leave --threshold out")
+            }
             Error::Quorum(_) | Error::NotConfigured => Self::failed(&error)
                 .hint("`bftkv graph` shows the certificates and which certifications lack"),
             Error::NotMember(_) => Self::failed(&error).hint(

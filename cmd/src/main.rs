@@ -16,6 +16,7 @@
 mod args;
 mod commands;
 mod context;
+mod core_dumps;
 mod exit;
 mod failure;
 mod free_ports;
@@ -45,7 +46,7 @@ use crate::context::Context;
 fn main() -> ExitCode {
     // Prints help, or says what is wrong with the arguments and exits with code 2.
     let cli = Cli::parse();
-    let context = Context::new(&cli.global);
+    let context = core_dumps::forbid().and_then(|()| Context::new(&cli.global));
     let done = context
         .and_then(|context| logging::start(&cli.global, &context).map(|()| context))
         .and_then(|context| cli.command.run(&context));

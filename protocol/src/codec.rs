@@ -4,8 +4,10 @@
 //! limits and other encodings of the same number are refused. So every message and every proof
 //! file has one form, and a changed byte never goes unnoticed.
 
+use postcard::ser_flavors::{Flavor, Size};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 /// The greatest encoded message: two entries with values of 1 MiB each, their signatures, and
 /// room for certificates.
@@ -34,6 +36,56 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_allocvec(value).unwrap_or_default()
 }
 
+/// Encodes a value that holds a secret: into a buffer that is wiped when dropped, and that had its
+/// size from the beginning, so that no copy is left behind by growing.
+#[must_use]
+pub fn encode_secret<T: Serialize>(value: &T) -> Zeroizing<Vec<u8>> {
+    let size = postcard::serialize_with_flavor(value, Size::default()).unwrap_or_default();
+    let empty = Exact(Zeroizing::new(Vec::with_capacity(size)));
+    postcard::serialize_with_flavor(value, empty).unwrap_or_default()
+}
+
+/// Writes into a buffer that has room for all of it.
+struct Exact(Zeroizing<Vec<u8>>);
+
+impl Flavor for Exact {
+    type Output = Zeroizing<Vec<u8>>;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Self::Output> {
+        Ok(self.0)
+    }
+}
+
+/// Compares what is written with what is expected, without a copy of either.
+struct Expected<'a>(&'a [u8]);
+
+impl Flavor for Expected<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0 = self.0.strip_prefix(bytes).ok_or(postcard::Error::SerializeBufferFull)?;
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        if self.0.is_empty() { Ok(()) } else { Err(postcard::Error::SerializeBufferFull) }
+    }
+}
+
 /// Decodes a value from its canonical bytes.
 ///
 /// # Errors
@@ -43,8 +95,7 @@ pub fn decode<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, Decode
         return Err(DecodeError::TooLong);
     }
     let value: T = postcard::from_bytes(bytes).map_err(|_| DecodeError::Malformed)?;
-    if encode(&value) != bytes {
-        return Err(DecodeError::NotCanonical);
-    }
+    let again = postcard::serialize_with_flavor(&value, Expected(bytes));
+    again.map_err(|_| DecodeError::NotCanonical)?;
     Ok(value)
 }

@@ -33,20 +33,20 @@ impl fmt::Debug for RecordBytes {
 }
 
 /// A share of a password's key on its way to the one server that keeps it. Wiped when dropped and
-/// never shown.
+/// never shown. It stays where it is when what holds it is moved, so that nothing is left there.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SecretShare([u8; 32]);
+pub struct SecretShare(Box<[u8; 32]>);
 
 impl SecretShare {
     /// Takes the encoding of a scalar, not yet looked at.
     #[must_use]
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(Box::new(bytes))
     }
 
     /// The bytes.
     #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
+    pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }

@@ -25,6 +25,15 @@ pub enum Error {
     /// A record does not hold together, as the words say.
     #[error("the password record does not hold together: {0}")]
     Record(&'static str),
+    /// t = n-b was asked for where it is 2b+1. The caller's fault: the default is the same.
+    #[error(
+        "with {n} servers n-b and 2b+1 are the same number: the larger threshold can be chosen \
+         where n is more than 3b+1, as with 5 or 6 servers"
+    )]
+    NoChoice {
+        /// How many servers there are.
+        n: usize,
+    },
     /// The parameters of Argon2id are outside of what this program computes.
     #[error(
         "the record asks for Argon2id with {memory_kib} KiB, {passes} passes and {lanes} lanes, \

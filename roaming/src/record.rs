@@ -40,6 +40,15 @@ impl Rule {
             Self::Most => n.saturating_sub(b),
         }
     }
+
+    /// Whether n servers can follow this rule as something of its own: where n = 3b+1, n-b is 2b+1.
+    ///
+    /// # Errors
+    /// [`Error::NoChoice`]: they cannot. The caller's fault.
+    pub fn check(self, n: usize) -> Result<(), Error> {
+        let is_same = self.threshold(n) == Self::Majority.threshold(n);
+        if self == Self::Most && is_same { Err(Error::NoChoice { n }) } else { Ok(()) }
+    }
 }
 
 /// Everything in a record but the public key, which follows from it and the password.
@@ -221,7 +230,15 @@ impl Record {
         self.threshold().saturating_add(self.thresholds().b()).min(self.nodes().len())
     }
 
-    /// The rule that its threshold follows.
+    /// Whether fewer servers than [`Record::complete_at`] hold their shares, if so many do not: then
+    /// shares are to be dealt again at the next login. Where n > 3b+1, b liars alone do not bring
+    /// that about.
+    #[must_use]
+    pub fn is_degraded(&self, lacking: usize) -> bool {
+        self.nodes().len().saturating_sub(lacking) < self.complete_at()
+    }
+
+    /// The rule that its threshold follows. Where both are the same number, the default.
     #[must_use]
     pub fn rule(&self) -> Rule {
         let majority = Rule::Majority.threshold(self.nodes().len());

@@ -65,6 +65,7 @@ mod serving;
 mod throttle;
 mod tls;
 mod transport;
+mod wiped;
 
 #[doc(hidden)]
 pub use sealed::check_envelope;

@@ -11,6 +11,7 @@ mod pace;
 mod passwords;
 mod refresh;
 mod registration;
+mod renewal;
 mod repair;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,7 @@ use self::own::OwnEntries;
 use self::pace::{Pace, Work};
 pub use self::passwords::{Opened, PasswordOptions, PutProtected};
 pub use self::registration::Registered;
+pub use self::renewal::Renewal;
 pub use self::repair::RepairStatus;
 use crate::config::{ClientConfig, RealmConfig};
 use crate::peers::Peers;

@@ -7,19 +7,20 @@ use std::time::Duration;
 
 use bftkv_protocol::client::{Fault, Lost};
 use bftkv_protocol::{
-    Answer, CertifiedEntry, Group, LoginPurpose, NodeId, Request, Response, RoamingRequest, Sign,
+    Answer, CertifiedEntry, LoginPurpose, NodeId, Request, Response, RoamingRequest, Sign,
     Timestamp, Variable,
 };
 use bftkv_roaming::client::{
-    Dealing, Dealt, Failure, LoggedIn, Login, LoginAction, LoginOptions, Problem, Stretch,
+    Failure, LoggedIn, Login, LoginAction, LoginOptions, Problem, Stretch,
 };
-use bftkv_roaming::{Enrolled, Keys, Password, Plan, Protected, Record, Rule, Stretching};
+use bftkv_roaming::{Keys, Password, Protected, Rule, Stretching};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use zeroize::Zeroizing;
 
 use super::inner::Inner;
-use super::{Client, GetOptions, PutOptions};
+use super::renewal::{Renewal, Writing};
+use super::{Client, GetOptions};
 use crate::Error;
 use crate::random::Random;
 
@@ -27,8 +28,9 @@ use crate::random::Random;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs, reason = "callers fill it in with ..Default::default()")]
 pub struct PasswordOptions {
-    /// How many servers a login needs, for a new record.
-    pub rule: Rule,
+    /// How many servers a login needs. `None`: as many as the record has it now, and 2b+1 for the
+    /// first one.
+    pub rule: Option<Rule>,
     /// How hard Argon2id works, for a new record.
     pub stretching: Stretching,
     /// When to give up, instead of the configured deadline.
@@ -44,7 +46,7 @@ pub struct PutProtected {
     /// Counts the password records of the variable.
     pub epoch: u64,
     /// Servers that hold no share, if so many lack one that b liars could do harm: shares are
-    /// dealt again at the next put or change of password.
+    /// dealt again at the next login.
     pub degraded: BTreeSet<NodeId>,
     /// Who lied, and how.
     pub culprits: BTreeMap<NodeId, Fault>,
@@ -62,8 +64,10 @@ pub struct Opened {
     pub epoch: u64,
     /// Counts the values of the variable under passwords.
     pub version: u64,
-    /// Servers that hold no share of the password.
+    /// Servers that said to hold no share of the password.
     pub lacking: BTreeSet<NodeId>,
+    /// What came of dealing shares again, if that was due.
+    pub renewal: Option<Renewal>,
     /// Who lied, and how.
     pub culprits: BTreeMap<NodeId, Fault>,
 }
@@ -76,15 +80,6 @@ impl fmt::Debug for Opened {
             .field("epoch", &self.epoch)
             .finish_non_exhaustive()
     }
-}
-
-/// What is to be written, and what is known of its variable.
-pub(super) struct Writing<'a> {
-    pub(super) variable: &'a Variable,
-    pub(super) value: &'a [u8],
-    pub(super) version: u64,
-    pub(super) options: PasswordOptions,
-    pub(super) culprits: BTreeMap<NodeId, Fault>,
 }
 
 impl Client {
@@ -103,6 +98,7 @@ impl Client {
         options: PasswordOptions,
     ) -> Result<PutProtected, Error> {
         check_length(value)?;
+        self.check_rule(options)?;
         let Some((protected, entry)) = self.protected(variable, options.deadline).await? else {
             let writing =
                 Writing { variable, value, version: 1, options, culprits: BTreeMap::new() };
@@ -110,19 +106,14 @@ impl Client {
         };
         let logged_in = self.login(&protected, &entry, password, LoginPurpose::Open).await?;
         let version = protected.version().saturating_add(1);
-        let record = protected.record();
         let culprits = logged_in.culprits.clone();
         let writing = Writing { variable, value, version, options, culprits };
-        if logged_in.lacking.is_empty() && self.is_of_members(record)? {
-            return self.write(writing, record, &logged_in.keys, BTreeSet::new()).await;
-        }
-        // Some hold no share, or the members have changed: dealt again, under the same password.
-        let options = PasswordOptions { rule: record.rule(), ..writing.options };
-        let writing = Writing { options, ..writing };
-        self.enrol_and_write(writing, password, record.epoch().saturating_add(1)).await
+        self.write_again(writing, protected.record(), password, &logged_in).await
     }
 
-    /// Reads `variable` and opens it with the password; `None` if it was never written.
+    /// Reads `variable` and opens it with the password; `None` if it was never written. If too few
+    /// servers hold shares, or the members have changed since they were dealt, they are dealt again,
+    /// which is told in [`Opened::renewal`] and whose failure is none of this.
     ///
     /// # Errors
     /// [`Error::Password`]; [`Error::Operation`] as [`Client::get`].
@@ -136,11 +127,12 @@ impl Client {
         let Some(entry) = self.get(variable, options).await?.entry else { return Ok(None) };
         let protected = self.protected_of(&entry)?;
         let logged_in = self.login(&protected, &entry, password, LoginPurpose::Open).await?;
-        let LoggedIn { keys, lacking, culprits, .. } = logged_in;
-        let value = protected.open(&keys)?;
+        let value = protected.open(&logged_in.keys)?;
         let (epoch, version) = (protected.record().epoch(), protected.version());
         let timestamp = entry.timestamp();
-        Ok(Some(Opened { value, timestamp, epoch, version, lacking, culprits }))
+        let renewal = self.renew(&protected, &entry, password, &value, &logged_in, deadline).await;
+        let LoggedIn { lacking, culprits, .. } = logged_in;
+        Ok(Some(Opened { value, timestamp, epoch, version, lacking, renewal, culprits }))
     }
 
     /// Changes the password of `variable`: its value is sealed anew, under a key that is dealt anew.
@@ -155,12 +147,15 @@ impl Client {
         new: &Password,
         options: PasswordOptions,
     ) -> Result<PutProtected, Error> {
+        self.check_rule(options)?;
         let found = self.protected(variable, options.deadline).await?;
         let (protected, entry) = found.ok_or(bftkv_roaming::Error::NotProtected)?;
         let logged_in = self.login(&protected, &entry, old, LoginPurpose::Open).await?;
         let value = protected.open(&logged_in.keys)?;
         let version = protected.version().saturating_add(1);
         let culprits = logged_in.culprits;
+        let rule = options.rule.or(Some(protected.record().rule()));
+        let options = PasswordOptions { rule, ..options };
         let writing = Writing { variable, value: &value, version, options, culprits };
         let epoch = protected.record().epoch().saturating_add(1);
         self.enrol_and_write(writing, new, epoch).await
@@ -220,60 +215,6 @@ impl Client {
         Ok(protected)
     }
 
-    /// The servers that would share a password's key now: the largest clique.
-    fn servers(&self) -> Result<Vec<NodeId>, Error> {
-        let configuration = self.inner.configuration()?;
-        let clique = configuration.cliques().iter().rev().max_by_key(|clique| clique.len());
-        Ok(clique.map(|clique| clique.members().cloned().collect()).unwrap_or_default())
-    }
-
-    fn is_of_members(&self, record: &Record) -> Result<bool, Error> {
-        let now: Group = Group::new(self.servers()?);
-        Ok(now == Group::new(record.nodes().iter().cloned()))
-    }
-
-    /// Makes a record, deals its shares, and writes the value with it.
-    pub(super) async fn enrol_and_write(
-        &self,
-        writing: Writing<'_>,
-        password: &Password,
-        epoch: u64,
-    ) -> Result<PutProtected, Error> {
-        let inner = &self.inner;
-        let plan = Plan {
-            realm: inner.configuration()?.realm().clone(),
-            variable: writing.variable.clone(),
-            epoch,
-            nodes: self.servers()?,
-            rule: writing.options.rule,
-            stretching: writing.options.stretching,
-        };
-        let password = password.clone();
-        let enrolled = blocking(move || Record::enrol(plan, &password, &mut Random)).await?;
-        let deadline = inner.deadline(writing.options.deadline);
-        let dealt = deal(inner, &enrolled, deadline).await?;
-        let mut writing = writing;
-        writing.culprits.extend(dealt.culprits.clone());
-        let degraded = if dealt.is_complete { BTreeSet::new() } else { dealt.missing };
-        self.write(writing, &enrolled.record, &enrolled.keys, degraded).await
-    }
-
-    pub(super) async fn write(
-        &self,
-        writing: Writing<'_>,
-        record: &Record,
-        keys: &Keys,
-        degraded: BTreeSet<NodeId>,
-    ) -> Result<PutProtected, Error> {
-        let Writing { variable, value, version, options, mut culprits } = writing;
-        let sealed = Protected::seal(record, keys, version, value, &mut Random)?;
-        let put = PutOptions { deadline: options.deadline, ..PutOptions::default() };
-        let written = self.put(variable, sealed.to_value()?, put).await?;
-        culprits.extend(written.culprits);
-        let (timestamp, epoch) = (written.timestamp, record.epoch());
-        Ok(PutProtected { timestamp, epoch, degraded, culprits })
-    }
-
     /// Logs in. The attempts that it used are given back in the background: [`Client::finish`]
     /// waits for it.
     ///
@@ -312,17 +253,6 @@ fn check_length(value: &[u8]) -> Result<(), Error> {
         return Err(bftkv_roaming::Error::TooLong.into());
     }
     Ok(())
-}
-
-/// Runs what takes a while on a thread that may work so long.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, bftkv_roaming::Error> + Send + 'static,
-) -> Result<T, Error> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => Ok(result?),
-        // The program ends.
-        Err(_) => Err(Failure::from(Problem::Unfinished).into()),
-    }
 }
 
 /// What happened to a login.
@@ -399,40 +329,4 @@ fn perform(
             });
         }
     }
-}
-
-/// Hands out the shares of a record.
-async fn deal(
-    inner: &Arc<Inner>,
-    enrolled: &Enrolled,
-    deadline: Duration,
-) -> Result<Dealt, Failure> {
-    let none = BTreeMap::new;
-    let patience = inner.now().saturating_add(inner.settings.round()).min(deadline);
-    let mut machine = Dealing::start(enrolled, patience, deadline)
-        .map_err(|problem| Failure { problem, culprits: none() })?;
-    let (sender, mut events) = mpsc::unbounded_channel();
-    loop {
-        while let Some(action) = machine.poll() {
-            let mut answers = inner.ask([action.to].into(), *action.request, true);
-            let sender = sender.clone();
-            // A server that is slow gets its share in the background.
-            inner.peers.in_background(async move {
-                while let Some(heard) = answers.recv().await {
-                    let _ = sender.send(heard);
-                }
-            });
-        }
-        let Some(wake) = machine.wake_at() else { break };
-        tokio::select! {
-            Some((node, response)) = events.recv() => {
-                machine.handle_response(inner.now(), &node, response);
-            }
-            () = sleep_until(Instant::from_std(inner.instant(wake))) => {
-                machine.handle_timeout(inner.now());
-            }
-        }
-    }
-    let unfinished = || Err(Failure { problem: Problem::Unfinished, culprits: none() });
-    machine.result().cloned().unwrap_or_else(unfinished)
 }

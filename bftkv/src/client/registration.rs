@@ -5,14 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bftkv_protocol::{
-    Address, Answer, CertificateBytes, CertifiedEntry, Group, LoginPurpose, NodeId, Refusal,
-    RegistrationRefusal, Request, Response, RoamingAnswer, RoamingRequest, Variable,
+    Address, Answer, CertificateBytes, CertifiedEntry, Group, Identities as _, LoginPurpose,
+    NodeId, Refusal, RegistrationRefusal, Request, Response, RoamingAnswer, RoamingRequest,
+    Timestamp, Variable,
 };
 use bftkv_roaming::client::{Failure, Problem};
 use bftkv_roaming::{Password, Protected};
 use bftkv_wot::CertificateRecord;
 
-use super::passwords::Writing;
+use super::renewal::Writing;
 use super::{Client, GetOptions, PasswordOptions};
 use crate::Error;
 
@@ -28,10 +29,16 @@ pub struct Registered {
     pub address: Address,
     /// Where its password record lies.
     pub variable: Variable,
+    /// The version of the record that this certificate has written: the history of the variable
+    /// shows it to everybody.
+    pub version: Timestamp,
     /// The members that have certified it.
     pub certified_by: BTreeSet<NodeId>,
     /// The members that have not, so far.
     pub missing: BTreeSet<NodeId>,
+    /// Other certificates that are certified for the user ID, as far as they are known here: a
+    /// second device, or the key that was lost. They can do whatever this one can.
+    pub others: BTreeSet<NodeId>,
 }
 
 impl Client {
@@ -54,14 +61,16 @@ impl Client {
             self.have_certified(&variable, &entry).await?;
         }
         let Some((protected, entry)) = self.protected(&variable, options.deadline).await? else {
-            self.put_with_password(&variable, b"", password, options).await?;
-            return self.registered(address, variable);
+            let written = self.put_with_password(&variable, b"", password, options).await?;
+            return self.registered(address, variable, written.timestamp);
         };
+        let mut version = entry.timestamp();
         if entry.entry().owner != address {
             // From now on it belongs to the user ID, so that another key can follow this one.
-            self.take_over(&protected, &entry, password, LoginPurpose::Open, options).await?;
+            let purpose = LoginPurpose::Open;
+            version = self.take_over(&protected, &entry, password, purpose, options).await?;
         }
-        self.registered(address, variable)
+        self.registered(address, variable, version)
     }
 
     /// Puts the own certificate in the place of one whose key is lost: whoever knows the password of
@@ -80,15 +89,16 @@ impl Client {
         let found = self.protected(&variable, options.deadline).await?;
         let (protected, entry) = found.ok_or_else(|| refused(RegistrationRefusal::NoRecord))?;
         let is_own = entry.entry().writer == *self.id();
+        let mut version = entry.timestamp();
         if !(is_own && self.inner.is_certified()?) {
             let purpose = LoginPurpose::Recover;
-            self.take_over(&protected, &entry, password, purpose, options).await?;
+            version = self.take_over(&protected, &entry, password, purpose, options).await?;
         }
-        self.registered(address, variable)
+        self.registered(address, variable, version)
     }
 
     /// Shows the password, has the own certificate certified if that is what it was shown for, and
-    /// writes the same record and value as one's own.
+    /// writes the record and its value as one's own. Returns the version that it wrote.
     async fn take_over(
         &self,
         protected: &Protected,
@@ -96,7 +106,7 @@ impl Client {
         password: &Password,
         purpose: LoginPurpose,
         options: PasswordOptions,
-    ) -> Result<(), Error> {
+    ) -> Result<Timestamp, Error> {
         let variable = entry.variable();
         let logged_in = self.login(protected, entry, password, purpose).await?;
         let value = protected.open(&logged_in.keys)?;
@@ -104,10 +114,10 @@ impl Client {
             self.have_certified(variable, entry).await?;
         }
         let version = protected.version().saturating_add(1);
-        let culprits = logged_in.culprits;
+        let culprits = logged_in.culprits.clone();
         let writing = Writing { variable, value: &value, version, options, culprits };
-        self.write(writing, protected.record(), &logged_in.keys, BTreeSet::new()).await?;
-        Ok(())
+        let written = self.write_again(writing, protected.record(), password, &logged_in).await?;
+        Ok(written.timestamp)
     }
 
     /// Claims the user ID by an ordinary write. One's own claim from before is as good.
@@ -200,11 +210,21 @@ impl Client {
         Ok(self.inner.writers()?.certifiers(self.id(), &self.inner.owner()?))
     }
 
-    fn registered(&self, address: Address, variable: Variable) -> Result<Registered, Error> {
+    fn registered(
+        &self,
+        address: Address,
+        variable: Variable,
+        version: Timestamp,
+    ) -> Result<Registered, Error> {
         let certified_by = self.certifiers()?;
         let members = self.inner.configuration()?.authority();
         let missing = members.difference(&certified_by).cloned().collect();
-        Ok(Registered { address, variable, certified_by, missing })
+        let writers = self.inner.writers()?;
+        let records = self.inner.certificates.keyring().records();
+        let ids = records.iter().map(|(record, _)| record.id()).filter(|id| *id != self.id());
+        let others = ids.filter(|id| writers.has_quorum_certificate(id, &address));
+        let others = others.cloned().collect();
+        Ok(Registered { address, variable, version, certified_by, missing, others })
     }
 }
 

@@ -64,6 +64,22 @@ impl Passwords {
         reply.await.unwrap_or(Err(Refusal::Busy))
     }
 
+    /// A certified entry with a password record was stored: the share of the record before it is
+    /// erased. Whether or not that succeeds, the share is evaluated no more.
+    pub(super) async fn settle(&self, variable: Variable) {
+        let (reply_to, reply) = oneshot::channel();
+        let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
+        lock(&self.waiting).insert(ticket, reply_to);
+        lock(&self.server).handle_stored(ticket, variable, self.memory(), seconds_now());
+        self.work();
+        let _ = reply.await;
+    }
+
+    /// Which of its memories the node speaks from.
+    fn memory(&self) -> u64 {
+        self.recovery.announced.own().map_or(0, |own| own.epoch)
+    }
+
     fn asked(
         &self,
         sender: NodeId,
@@ -75,9 +91,7 @@ impl Passwords {
             tracing::error!(%error, "no randomness: no password can be used");
             Refusal::StorageUnavailable
         })?;
-        // A clock before 1970 gives nothing back.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let memory = self.recovery.announced.own().map_or(0, |own| own.epoch);
+        let (now, memory) = (seconds_now(), self.memory());
         let address = self.recovery.certificates.address(&sender);
         let asker = Asker { id: sender, address, is_applicant };
         Ok(Asked { asker, request, now, memory, nonce: Nonce::from_bytes(nonce) })
@@ -125,6 +139,11 @@ impl Passwords {
         let latest = store.load(variable)?.latest;
         Ok(Loaded { latest, vault: store.vault(variable)? })
     }
+}
+
+/// A clock before 1970 gives nothing back.
+fn seconds_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn note_failure<T>(result: &Result<T, StoreError>) {

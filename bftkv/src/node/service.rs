@@ -1,10 +1,13 @@
 //! Answers requests: those about membership from the certificates, the others from the rules.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bftkv_protocol::{
-    Announcement, Answer, CertificateBytes, NodeId, Outcome, Refusal, Request, Response,
+    Announcement, Answer, CertificateBytes, CertifiedEntry, NodeId, Outcome, Part, Refusal,
+    Request, Response, Variable,
 };
+use bftkv_roaming::Protected;
 use bftkv_transport::{BoxFuture, Handler};
 
 use super::core::Core;
@@ -75,7 +78,14 @@ impl Service {
                 Err(refusal) => Err(refusal),
             },
             other => match self.recovery.gate.pass().await {
-                Ok(()) => return self.core.answer(sender, other).await,
+                Ok(()) => {
+                    let protected = protected_in(&other);
+                    let response = self.core.answer(sender, other).await;
+                    for variable in protected {
+                        self.passwords.settle(variable).await;
+                    }
+                    return response;
+                }
                 Err(refusal) => Err(refusal),
             },
         };
@@ -123,6 +133,21 @@ impl Service {
         let list = found.filter_map(|id| self.certificates.bytes(id)).take_while(fits).collect();
         Ok(Answer::Certificates(list))
     }
+}
+
+/// The variables of which the request stores values under passwords.
+fn protected_in(request: &Request) -> BTreeSet<Variable> {
+    let stored: Vec<&CertifiedEntry> = match request {
+        Request::Store { entry } => vec![entry],
+        Request::Many(parts) => parts.iter().filter_map(stored_by).collect(),
+        _ => Vec::new(),
+    };
+    let protected = stored.into_iter().filter(|entry| Protected::is_one(&entry.entry().value));
+    protected.map(|entry| entry.variable().clone()).collect()
+}
+
+fn stored_by(part: &Part) -> Option<&CertifiedEntry> {
+    if let Part::Store { entry } = part { Some(entry) } else { None }
 }
 
 impl Handler for Service {

@@ -9,6 +9,7 @@ mod passwords;
 mod recovery;
 mod recovery_history;
 mod registration;
+mod renewal;
 mod repair;
 mod replaced_signers;
 mod revocation;

@@ -62,9 +62,9 @@ async fn a_password_opens_changes_and_is_counted_when_wrong() {
 }
 
 /// Somebody between a node and the others: what the node says is true, what arrives may not be.
-struct Between<F> {
-    node: Arc<dyn Handler>,
-    change: F,
+pub(crate) struct Between<F> {
+    pub(crate) node: Arc<dyn Handler>,
+    pub(crate) change: F,
 }
 
 impl<F> Handler for Between<F>
@@ -79,16 +79,16 @@ where
     }
 }
 
-fn record_of(value: &Value) -> Record {
+pub(crate) fn record_of(value: &Value) -> Record {
     Protected::from_value(value).unwrap().record().clone()
 }
 
-async fn stored(client: &Client, x: &Variable) -> Value {
+pub(crate) async fn stored(client: &Client, x: &Variable) -> Value {
     client.get(x, GetOptions::default()).await.unwrap().entry.unwrap().entry().value.clone()
 }
 
 /// One question of an attacker.
-fn guess(record: &Record, number: u64) -> Request {
+pub(crate) fn guess(record: &Record, number: u64) -> Request {
     let guess = password(&format!("guess {number}"));
     let mut rng = ChaCha20Rng::seed_from_u64(number);
     let element = Blinded::new(&guess, &mut rng).unwrap().element();

@@ -83,8 +83,11 @@ fn line(certified: &CertifiedEntry) -> String {
     let entry = certified.entry();
     let sealed = if entry.is_final { "  (sealed)" } else { "" };
     let value = entry.value.as_bytes();
+    // The end of the fingerprint, as OpenPGP programs show it: another key of the same owner shows.
+    let writer = entry.writer.to_string();
+    let key = writer.get(writer.len().saturating_sub(16)..).unwrap_or_default();
     format!(
-        "{:>8}  {}  {:>7} bytes  {}{sealed}",
+        "{:>8}  {}  {key}  {:>7} bytes  {}{sealed}",
         entry.timestamp.get(),
         entry.owner,
         value.len(),

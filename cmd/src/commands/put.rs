@@ -11,7 +11,7 @@ use clap::Args;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::password::{self, PasswordArgs, Protecting};
+use super::password::{self, PasswordArgs, Protecting, Threshold};
 use super::put_batch;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -77,6 +77,11 @@ pub(crate) struct PutArgs {
     #[command(flatten)]
     password: PasswordArgs,
 
+    /// With --password: how many nodes must answer at a login [default: as many as until now, and
+    /// `majority` for a new one].
+    #[arg(long, value_enum)]
+    threshold: Option<Threshold>,
+
     /// Give up after so many seconds [default: client.deadline_ms in the settings].
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub(super) deadline: Option<Duration>,
@@ -113,6 +118,9 @@ impl fmt::Display for Report {
 pub(crate) fn run(args: &PutArgs, context: &Context) -> Result<Exit, Failure> {
     if args.password.is_given() && (args.once || args.batch.is_some()) {
         return Err(Failure::usage("--password goes with neither --once nor --batch"));
+    }
+    if args.threshold.is_some() && !args.password.is_given() {
+        return Err(Failure::usage("--threshold goes with --password"));
     }
     if let Some(file) = &args.batch {
         return put_batch::run(file, args, context);
@@ -158,7 +166,8 @@ fn put_with_password(
     context: &Context,
 ) -> Result<Exit, Failure> {
     let password = args.password.choose(&variable.to_string())?;
-    let options = PasswordOptions { deadline: args.deadline, ..PasswordOptions::default() };
+    let (rule, deadline) = (args.threshold.map(Into::into), args.deadline);
+    let options = PasswordOptions { rule, deadline, ..PasswordOptions::default() };
     let value = Zeroizing::new(value.as_bytes().to_vec());
     password::put(&Protecting { variable, value, password, options }, context)
 }

@@ -41,7 +41,9 @@ pub(crate) struct RegisterArgs {
 /// before they do (exit code 5; run it again then): so long, whoever has the old key can stop it by
 /// changing the password of `roaming/<your address>`.
 ///
-/// The old key stays certified. If it may be in wrong hands, revoke it too (`bftkv cert revoke`).
+/// Its last step writes the password record as the new key's, so the history of
+/// `roaming/<your address>` shows the recovery. The old key stays certified and can do what it could:
+/// the report names it. If it may be in wrong hands, revoke it (`bftkv cert revoke`).
 ///
 /// Examples:
 ///
@@ -61,17 +63,44 @@ struct Report {
     certified_by: Vec<String>,
     /// Nodes that have not certified it, so far.
     missing: Vec<String>,
+    /// Where the password record lies, and its version that this certificate has written.
+    record: String,
+    version: u64,
+    /// Other certificates that the nodes take for this user ID.
+    others: Vec<String>,
+    #[serde(skip)]
+    is_recovery: bool,
 }
 
 impl Report {
-    fn of(registered: &Registered, client: &Client) -> Self {
+    fn of(registered: &Registered, is_recovery: bool, client: &Client) -> Self {
         let names = client.names();
         let shown = |id| names.get(id).cloned().unwrap_or_else(|| id.to_string());
         Self {
             user: registered.address.to_string(),
             certified_by: registered.certified_by.iter().map(shown).collect(),
             missing: registered.missing.iter().map(shown).collect(),
+            record: registered.variable.to_string(),
+            version: registered.version.get(),
+            others: registered.others.iter().map(ToString::to_string).collect(),
+            is_recovery,
         }
+    }
+
+    /// What became of the key that was lost, and what to do.
+    fn write_recovery(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (record, version) = (escape(&self.record), self.version);
+        write!(f, "\nthe recovery is version {version} of {record} (`bftkv history {record}`)")?;
+        if self.others.is_empty() {
+            return Ok(());
+        }
+        write!(
+            f,
+            "\nstill certified, and able to do what this key can: {}\nif one of them is lost or in \
+             wrong hands: `bftkv cert revoke --self` with its revocation.rev, or have the nodes' \
+             operators run `bftkv cert revoke`",
+            self.others.join(", ")
+        )
     }
 }
 
@@ -79,10 +108,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (user, by) = (escape(&self.user), self.certified_by.join(", "));
         write!(f, "{user} is this certificate's: a quorum certifies it ({by})")?;
-        match self.missing.is_empty() {
-            true => Ok(()),
-            false => write!(f, "\nnot yet: {}", self.missing.join(", ")),
+        if !self.missing.is_empty() {
+            write!(f, "\nnot yet: {}", self.missing.join(", "))?;
         }
+        if self.is_recovery { self.write_recovery(f) } else { Ok(()) }
     }
 }
 
@@ -92,7 +121,7 @@ pub(crate) fn register(args: &RegisterArgs, context: &Context) -> Result<Exit, F
     context.block_on(async {
         let client = Client::open(&home).await?;
         let registered = client.register(&password, PasswordOptions::default()).await;
-        let shown = show(registered, &client, context);
+        let shown = show(registered, false, &client, context);
         client.finish(BACKGROUND).await;
         shown
     })
@@ -104,7 +133,7 @@ pub(crate) fn recover(args: &RecoverArgs, context: &Context) -> Result<Exit, Fai
     context.block_on(async {
         let client = Client::open(&home).await?;
         let recovered = client.recover(&password, PasswordOptions::default()).await;
-        let shown = show(recovered, &client, context);
+        let shown = show(recovered, true, &client, context);
         client.finish(BACKGROUND).await;
         shown
     })
@@ -112,10 +141,11 @@ pub(crate) fn recover(args: &RecoverArgs, context: &Context) -> Result<Exit, Fai
 
 fn show(
     outcome: Result<Registered, bftkv::Error>,
+    is_recovery: bool,
     client: &Client,
     context: &Context,
 ) -> Result<Exit, Failure> {
     let registered = outcome.map_err(|error| Failure::operation(error, &client.names()))?;
-    context.output().show(&Report::of(&registered, client))?;
+    context.output().show(&Report::of(&registered, is_recovery, client))?;
     Ok(Exit::Done)
 }

@@ -2,6 +2,13 @@
 //!
 //! One program, because each that links Sequoia takes long to link.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test stops at a surprise"
+)]
+
 mod cluster;
 mod demo;
 mod dm;
@@ -9,6 +16,7 @@ mod gnupg_guide;
 mod help;
 mod homes;
 mod logs;
+mod passwords;
 mod registration;
 mod reload;
 mod revocation;

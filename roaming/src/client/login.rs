@@ -215,7 +215,8 @@ impl Login {
 
     /// The entry was stored at this server, or could not be.
     pub fn handle_shown(&mut self, at: &NodeId) {
-        if matches!(self.state, State::Evaluating) {
+        // Also while the keys are derived: it may turn out to hold no share.
+        if matches!(self.state, State::Evaluating | State::Stretching) {
             self.ask([at.clone()].into());
         } else {
             self.awaited.remove(at);

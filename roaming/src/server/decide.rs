@@ -103,6 +103,33 @@ pub(super) struct Decision {
     pub(super) reply: Reply,
 }
 
+impl Decision {
+    /// What is stored cannot be read or written: nothing is given away.
+    pub(super) fn unavailable() -> Self {
+        Self { vault: None, reply: Reply::Plain(Err(Refusal::StorageUnavailable)) }
+    }
+}
+
+/// Takes the share for the record that is certified now into use, and erases the one before.
+pub(super) fn settle(loaded: Loaded, memory: u64, now: u64) -> Decision {
+    let done = Reply::Plain(Ok(RoamingAnswer::Done));
+    let record = loaded.latest.as_ref().and_then(record_in);
+    let (Some(record), Some(before)) = (record, loaded.vault) else {
+        return Decision { vault: None, reply: done };
+    };
+    let Some(mut ledger) = Ledger::open(Some(&before), memory, now) else {
+        return Decision::unavailable();
+    };
+    ledger.switch_to(record.id(), record.epoch());
+    let Some(vault) = ledger.to_vault() else { return Decision::unavailable() };
+    Decision { vault: (vault != before).then_some(vault), reply: done }
+}
+
+/// The password record in an entry, if it has one.
+fn record_in(entry: &CertifiedEntry) -> Option<Record> {
+    Protected::from_value(&entry.entry().value).ok().map(|protected| protected.record().clone())
+}
+
 /// Decides.
 pub(super) fn decide(
     me: &NodeId,
@@ -111,7 +138,7 @@ pub(super) fn decide(
     identities: &dyn Identities,
 ) -> Decision {
     let Some(ledger) = Ledger::open(loaded.vault.as_ref(), asked.memory, asked.now) else {
-        return Decision { vault: None, reply: Reply::Plain(Err(Refusal::StorageUnavailable)) };
+        return Decision::unavailable();
     };
     let Asked { asker, request, now, nonce, .. } = asked;
     let user = request.variable().user();
@@ -126,7 +153,7 @@ pub(super) fn decide(
     };
     let reply = outcome.unwrap_or_else(Reply::refuse);
     let Some(vault) = desk.ledger.to_vault() else {
-        return Decision { vault: None, reply: Reply::Plain(Err(Refusal::StorageUnavailable)) };
+        return Decision::unavailable();
     };
     // Nothing that was decided leaves before it is on disk; what did not change is there already.
     let same = loaded.vault.as_ref() == Some(&vault);
@@ -175,8 +202,7 @@ impl Desk<'_> {
 
     /// The record that is certified now.
     fn record(&self) -> Option<Record> {
-        let value = &self.latest.as_ref()?.entry().value;
-        Protected::from_value(value).ok().map(|protected| protected.record().clone())
+        record_in(self.latest.as_ref()?)
     }
 
     fn deal(
@@ -218,7 +244,8 @@ impl Desk<'_> {
         let record = certified.as_ref().filter(|record| record.id() == wanted);
         let epoch = certified.as_ref().map(Record::epoch);
         let record = record.ok_or(RoamingRefusal::OtherRecord { epoch })?;
-        let kept = self.ledger.switch_to(record.id()).ok_or(RoamingRefusal::NoShare)?;
+        let kept =
+            self.ledger.switch_to(record.id(), record.epoch()).ok_or(RoamingRefusal::NoShare)?;
         let index = Index::new(kept.index).map_err(|_| RoamingRefusal::NoShare)?;
         let share = Share::kept(index, &kept.share).map_err(|_| RoamingRefusal::NoShare)?;
         let class = self.class();

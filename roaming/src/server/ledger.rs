@@ -4,7 +4,7 @@ use std::fmt;
 
 use bftkv_protocol::{
     ElementBytes, LoginProof, LoginPurpose, NodeId, Nonce, RecordId, RoamingRefusal, SecretShare,
-    Vault, decode, encode,
+    Vault, decode, encode_secret,
 };
 use serde::{Deserialize, Serialize};
 
@@ -145,7 +145,7 @@ impl Ledger {
 
     /// As the store keeps it.
     pub(super) fn to_vault(&self) -> Option<Vault> {
-        Vault::new(encode(self))
+        Vault::new(std::mem::take(&mut *encode_secret(self)))
     }
 
     fn budget(&mut self, class: Class) -> &mut Budget {
@@ -179,11 +179,15 @@ impl Ledger {
     }
 
     /// The share for the record that is certified now. What waited for it takes the place of the
-    /// one before; that one and whatever else waits is erased.
-    pub(super) fn switch_to(&mut self, record: RecordId) -> Option<&Kept> {
+    /// one before; that one is erased, and what waits for records that came before. Others wait on:
+    /// somebody who dealt at the same time may have the own record certified next.
+    pub(super) fn switch_to(&mut self, record: RecordId, epoch: u64) -> Option<&Kept> {
         if self.active.as_ref().is_none_or(|active| active.record != record) {
-            let waiting = std::mem::take(&mut self.pending).into_iter();
-            self.active = waiting.map(|one| one.kept).find(|kept| kept.record == record);
+            let (this, others) = std::mem::take(&mut self.pending)
+                .into_iter()
+                .partition::<Vec<_>, _>(|one| one.kept.record == record);
+            self.active = this.into_iter().next().map(|one| one.kept);
+            self.pending = others.into_iter().filter(|one| one.kept.epoch >= epoch).collect();
             // Attempts under another record stay used: they cannot be proven any more.
             self.sessions.clear();
         }

@@ -18,7 +18,7 @@ use bftkv_protocol::{
 };
 
 pub use self::decide::{Asked, Asker, Evaluate, Loaded, Reply};
-use self::decide::{Decision, decide};
+use self::decide::{Decision, decide, settle};
 use self::ledger::Ledger;
 
 /// L: how many attempts there are to begin with, for known keys and for strangers each.
@@ -94,15 +94,22 @@ pub enum Action {
 #[derive(Debug)]
 pub struct Server {
     me: NodeId,
-    /// The requests that wait, for every variable with one under way.
-    queues: BTreeMap<Variable, VecDeque<(Ticket, Asked)>>,
+    /// What waits, for every variable with something under way.
+    queues: BTreeMap<Variable, VecDeque<(Ticket, Job)>>,
     running: BTreeMap<Ticket, Running>,
     actions: VecDeque<Action>,
 }
 
+/// What is to be done for one variable.
+#[derive(Debug)]
+enum Job {
+    Answer(Box<Asked>),
+    Settle { memory: u64, now: u64 },
+}
+
 #[derive(Debug)]
 enum Running {
-    Loading(Box<Asked>),
+    Loading(Variable, Job),
     Persisting(Variable, Reply),
 }
 
@@ -116,12 +123,23 @@ impl Server {
     /// Takes a request. `ticket` must be new.
     pub fn handle_request(&mut self, ticket: Ticket, asked: Asked) {
         let variable = asked.request.variable().clone();
+        self.enqueue(ticket, variable, Job::Answer(Box::new(asked)));
+    }
+
+    /// Learns that a certified entry with a password record was stored: a share that waited for it is
+    /// taken into use, and the share of the record before it erased. Answered with
+    /// [`RoamingAnswer::Done`]. `memory` and `now` are as in [`Asked`], `ticket` must be new.
+    pub fn handle_stored(&mut self, ticket: Ticket, variable: Variable, memory: u64, now: u64) {
+        self.enqueue(ticket, variable, Job::Settle { memory, now });
+    }
+
+    fn enqueue(&mut self, ticket: Ticket, variable: Variable, job: Job) {
         match self.queues.get_mut(&variable) {
             None => {
                 self.queues.insert(variable.clone(), VecDeque::new());
-                self.start(ticket, asked, variable);
+                self.start(ticket, job, variable);
             }
-            Some(queue) if queue.len() < MAX_QUEUE => queue.push_back((ticket, asked)),
+            Some(queue) if queue.len() < MAX_QUEUE => queue.push_back((ticket, job)),
             Some(_) => {
                 let reply = Reply::Plain(Err(Refusal::Busy));
                 self.actions.push_back(Action::Reply { ticket, reply });
@@ -136,14 +154,11 @@ impl Server {
         loaded: Result<Loaded, StoreError>,
         identities: &dyn Identities,
     ) {
-        let Some(Running::Loading(asked)) = self.running.remove(&ticket) else { return };
-        let variable = asked.request.variable().clone();
-        let decision = match loaded {
-            Ok(loaded) => decide(&self.me, *asked, loaded, identities),
-            Err(_) => {
-                let reply = Reply::Plain(Err(Refusal::StorageUnavailable));
-                Decision { vault: None, reply }
-            }
+        let Some(Running::Loading(variable, job)) = self.running.remove(&ticket) else { return };
+        let decision = match (loaded, job) {
+            (Ok(loaded), Job::Answer(asked)) => decide(&self.me, *asked, loaded, identities),
+            (Ok(loaded), Job::Settle { memory, now }) => settle(loaded, memory, now),
+            (Err(_), _) => Decision::unavailable(),
         };
         let Decision { vault, reply } = decision;
         match vault {
@@ -173,15 +188,15 @@ impl Server {
         self.actions.pop_front()
     }
 
-    fn start(&mut self, ticket: Ticket, asked: Asked, variable: Variable) {
-        self.running.insert(ticket, Running::Loading(Box::new(asked)));
+    fn start(&mut self, ticket: Ticket, job: Job, variable: Variable) {
+        self.running.insert(ticket, Running::Loading(variable.clone(), job));
         self.actions.push_back(Action::Load { ticket, variable });
     }
 
     fn finish(&mut self, ticket: Ticket, variable: Variable, reply: Reply) {
         self.actions.push_back(Action::Reply { ticket, reply });
         match self.queues.get_mut(&variable).and_then(VecDeque::pop_front) {
-            Some((ticket, asked)) => self.start(ticket, asked, variable),
+            Some((ticket, job)) => self.start(ticket, job, variable),
             None => {
                 self.queues.remove(&variable);
             }

@@ -1,9 +1,12 @@
 //! A proof of login that is not for this server, session, purpose, asker, record or time.
 
 use bftkv_protocol::{
-    LoginProof, LoginPurpose, ProofBytes, Refusal, RoamingRefusal, RoamingRequest,
+    LoginProof, LoginPurpose, ProofBytes, Refusal, RoamingAnswer, RoamingRefusal, RoamingRequest,
+    SecretShare,
 };
 use bftkv_roaming::{Enrolled, Record, Rule};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng as _;
 
 use crate::support::{
     ALICE, ALICES_PHONE, Answered, Host, MALLORY, NOW, deal, element, enrolled, node, other_rng,
@@ -181,4 +184,39 @@ fn after_a_change_of_password_nothing_of_before_counts() {
     scene.host.guess(ALICE, &next.record, 5).unwrap();
     assert!(!holds(&scene.host));
     assert_eq!(scene.show(ALICE, renamed), Err(Refusal::Roaming(RoamingRefusal::BadProof)));
+}
+
+/// Two devices deal at once. The server stores one record, then the other: what is of before is erased
+/// at once, and what waits for the other record is not.
+#[test]
+fn at_the_switch_the_old_share_goes_and_that_of_a_rival_waits_on() {
+    let mut scene = Scene::new();
+    let plan = plan(4, Rule::Majority, 2);
+    let first =
+        Record::enrol(plan.clone(), &password("new"), &mut ChaCha20Rng::seed_from_u64(9)).unwrap();
+    let second = Record::enrol(plan, &password("newer"), &mut other_rng()).unwrap();
+    for (dealer, one) in [(ALICE, &first), (ALICES_PHONE, &second)] {
+        assert_eq!(scene.host.ask(dealer, deal(one, &one.shares[0])), Ok(RoamingAnswer::Done));
+    }
+    let x = variable("x");
+    let old = scene.enrolled.shares[0].secret();
+    let shares = [old, first.shares[0].secret(), second.shares[0].secret()];
+    let held = |host: &Host| {
+        let vault = host.disk.vaults[&x].as_bytes();
+        let is_in = |share: &SecretShare| vault.windows(32).any(|part| part == share.as_bytes());
+        shares.each_ref().map(is_in)
+    };
+    assert_eq!(held(&scene.host), [true, true, true]);
+    // Something else was stored: nothing changes.
+    scene.host.settle(&variable("y"));
+    scene.host.settle(&x);
+    assert_eq!(held(&scene.host), [true, true, true]);
+    scene.host.certify(&first, 2);
+    scene.host.settle(&x);
+    assert_eq!(held(&scene.host), [false, true, true]);
+    scene.host.certify(&second, 3);
+    scene.host.settle(&x);
+    assert_eq!(held(&scene.host), [false, false, true]);
+    // A switch gives no attempts: those that were used stay so.
+    assert_eq!(scene.host.guess(ALICE, &second.record, 50), Ok(8));
 }

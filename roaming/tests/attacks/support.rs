@@ -207,6 +207,13 @@ impl Host {
         self.certify(enrolled, timestamp);
     }
 
+    /// Tells it that the certified entry of the variable was stored.
+    pub(crate) fn settle(&mut self, variable: &Variable) {
+        self.tickets += 1;
+        self.machine.handle_stored(self.tickets, variable.clone(), self.memory, self.now);
+        assert_eq!(self.work().remove(&self.tickets), Some(Ok(RoamingAnswer::Done)));
+    }
+
     pub(crate) fn certify(&mut self, enrolled: &Enrolled, timestamp: u64) {
         let variable = enrolled.record.variable().clone();
         let entry = certified(variable.clone(), protected(enrolled, 1), timestamp);

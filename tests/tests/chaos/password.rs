@@ -7,11 +7,12 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use bftkv::protocol::{
-    Answer, Evaluated, LoginPurpose, NodeId, Nonce, Realm, Request, Response, RoamingAnswer,
-    RoamingRequest, Variable,
+    Address, Answer, Evaluated, Identities, LoginPurpose, NodeId, Nonce, Realm, Request, Response,
+    RoamingAnswer, RoamingRequest, Variable, decode, encode_secret,
 };
-use bftkv::roaming::client::{Dealing, Login, LoginAction, LoginOptions, Stretch};
+use bftkv::roaming::client::{Dealing, DealingAction, Login, LoginAction, LoginOptions, Stretch};
 use bftkv::roaming::rand_core::{CryptoRng, Error, RngCore, impls};
+use bftkv::roaming::server::{Action, Asked, Asker, Loaded, Reply, Server};
 use bftkv::roaming::{
     Enrolled, Password, Plan, Protected, Record, Rule, Share, Stretching, evaluate,
 };
@@ -43,13 +44,13 @@ impl RngCore for System {
 impl CryptoRng for System {}
 
 /// Random bytes, which nobody sees without the mask.
-fn masked() -> Masked {
+pub(crate) fn masked() -> Masked {
     let mut bytes = [0; 32];
     System.fill_bytes(&mut bytes);
     bytes
 }
 
-fn unmasked(masked: &Masked) -> Vec<u8> {
+pub(crate) fn unmasked(masked: &Masked) -> Vec<u8> {
     masked.iter().map(|byte| byte ^ MASK).collect()
 }
 
@@ -94,20 +95,67 @@ fn seal(enrolled: &Enrolled, value: &Masked) -> Protected {
     sealed.unwrap()
 }
 
-/// What the servers keep.
+/// What the servers keep. Each share goes as a message, and into a server's vault.
 fn deal(enrolled: &Enrolled) -> BTreeMap<NodeId, Share> {
     let later = Duration::from_secs(1);
     let mut dealing = Dealing::start(enrolled, later, later).unwrap();
     let mut servers = BTreeMap::new();
-    while let Some(action) = dealing.poll() {
-        let Request::Roaming(RoamingRequest::Deal { share, .. }) = *action.request else {
+    while let Some(DealingAction { to, request }) = dealing.poll() {
+        let message = encode_secret(&*request);
+        drop(request);
+        let Request::Roaming(request) = decode(&message).unwrap() else {
             panic!("nothing else is dealt")
         };
-        let index = enrolled.record.index_of(&action.to).unwrap();
-        let kept = Share::new(index, &share, enrolled.record.commitments()).unwrap();
-        servers.insert(action.to, kept);
+        let RoamingRequest::Deal { share, .. } = &request else { panic!("it is dealt") };
+        let index = enrolled.record.index_of(&to).unwrap();
+        let kept = Share::new(index, share, enrolled.record.commitments()).unwrap();
+        keep_twice(&to, &request);
+        servers.insert(to, kept);
     }
     servers
+}
+
+/// The server writes its vault, and reads it again when the same comes once more.
+fn keep_twice(me: &NodeId, request: &RoamingRequest) {
+    let mut server = Server::new(me.clone());
+    let mut vault = None;
+    for ticket in 0..2 {
+        let address = Some(Address::new("alice@example.org").unwrap());
+        let asker = Asker { id: node(9), address, is_applicant: false };
+        let nonce = Nonce::from_bytes([7; 32]);
+        let asked = Asked { asker, request: request.clone(), now: 1, memory: 1, nonce };
+        server.handle_request(ticket, asked);
+        while let Some(action) = server.poll() {
+            match action {
+                Action::Load { ticket, .. } => {
+                    let loaded = Loaded { latest: None, vault: vault.clone() };
+                    server.handle_loaded(ticket, Ok(loaded), &Everybody);
+                }
+                Action::Persist { ticket, vault: new, .. } => {
+                    vault = Some(new);
+                    server.handle_persisted(ticket, Ok(()));
+                }
+                Action::Reply { reply: Reply::Plain(answer), .. } => {
+                    assert_eq!(answer, Ok(RoamingAnswer::Done));
+                }
+                Action::Reply { reply, .. } => panic!("{reply:?}"),
+            }
+        }
+    }
+    assert!(vault.is_some(), "it keeps nothing");
+}
+
+/// Everybody has a quorum certificate.
+struct Everybody;
+
+impl Identities for Everybody {
+    fn has_quorum_certificate(&self, _: &NodeId, _: &Address) -> bool {
+        true
+    }
+
+    fn is_known(&self, _: &NodeId) -> bool {
+        true
+    }
 }
 
 fn log_in_and_open(

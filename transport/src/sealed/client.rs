@@ -4,12 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bftkv_protocol::{
-    MAX_MESSAGE_BYTES, NodeId, Nonce, Request, Response, Seal, SealError, encode,
-};
+use bftkv_protocol::{MAX_MESSAGE_BYTES, NodeId, Nonce, Request, Response, Seal, SealError};
 use bytes::Bytes;
 use lru::LruCache;
-use serde_bytes::ByteBuf;
 use tokio::sync::OnceCell;
 
 use super::envelope::{
@@ -19,6 +16,7 @@ use super::envelope::{
 use super::workers::{WorkError, Workers};
 use crate::answers::distinct;
 use crate::asking::{Wanted, ask_each};
+use crate::wiped::Wiped;
 use crate::{Answers, AskOptions, BoxFuture, Peer, TransportError, TransportRefusal};
 
 /// How many nodes' challenges are remembered. Forgetting one costs one more round trip.
@@ -47,7 +45,7 @@ pub(crate) struct SealedClient {
 
 /// One request for up to [`MAX_RECIPIENTS`] nodes; whoever of them is first seals it for all.
 struct Question {
-    request: ByteBuf,
+    request: Wiped,
     nodes: Vec<NodeId>,
     sealed: OnceCell<Sealed>,
 }
@@ -241,11 +239,11 @@ impl std::fmt::Debug for SealedClient {
 impl Question {
     /// One question for each [`MAX_RECIPIENTS`] peers, by node.
     fn for_all(peers: &[Peer], request: &Request) -> BTreeMap<NodeId, Arc<Self>> {
-        let request = encode(request);
+        let request = Wiped::encoded(request);
         let mut questions = BTreeMap::new();
         for part in peers.chunks(MAX_RECIPIENTS) {
             let nodes: Vec<NodeId> = part.iter().map(|peer| peer.node.clone()).collect();
-            let request = ByteBuf::from(request.clone());
+            let request = request.clone();
             let question = Self { request, nodes: nodes.clone(), sealed: OnceCell::new() };
             let question = Arc::new(question);
             questions.extend(nodes.into_iter().map(|node| (node, question.clone())));

@@ -1,10 +1,9 @@
 //! What is inside a sealed message: the bytes that its one signature covers.
 
-use bftkv_protocol::{
-    DecodeError, MAX_MESSAGE_BYTES, NodeId, Nonce, Response, SealError, decode, encode,
-};
+use bftkv_protocol::{DecodeError, MAX_MESSAGE_BYTES, NodeId, Nonce, Response, SealError, decode};
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
+
+use crate::wiped::Wiped;
 
 use crate::TransportRefusal;
 
@@ -42,7 +41,7 @@ pub(crate) struct RequestBody {
     pub(crate) recipients: Vec<Recipient>,
     /// The encoded request. It is decoded last, so that a request of a kind that the node does not
     /// know is refused by a signed answer.
-    pub(crate) request: ByteBuf,
+    pub(crate) request: Wiped,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,8 +94,8 @@ impl Envelope {
         Self { version: VERSION, nonce, body }
     }
 
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        encode(self)
+    pub(crate) fn to_bytes(&self) -> Wiped {
+        Wiped::encoded(self)
     }
 
     pub(crate) fn read(plaintext: &[u8]) -> Result<Self, EnvelopeError> {
@@ -121,7 +120,7 @@ impl Envelope {
 #[doc(hidden)]
 pub fn check_envelope(bytes: &[u8]) {
     if let Ok(envelope) = Envelope::read(bytes) {
-        assert_eq!(envelope.to_bytes(), bytes, "another form of an envelope was read");
+        assert_eq!(&*envelope.to_bytes(), bytes, "another form of an envelope was read");
         assert_eq!(Envelope::nonce_of(bytes), Some(envelope.nonce), "another nonce was found");
     }
 }
@@ -134,7 +133,7 @@ mod tests {
         let node = NodeId::from_bytes(&[7; 20]).unwrap();
         let challenge = Some(Challenge([9; 16]));
         let recipients = vec![Recipient { node, challenge }];
-        let body = RequestBody { recipients, request: ByteBuf::from(vec![1, 2, 3]) };
+        let body = RequestBody { recipients, request: Wiped::new(vec![1, 2, 3]) };
         Envelope::new(Nonce::from_bytes([5; 32]), Body::Request(body))
     }
 
@@ -149,7 +148,7 @@ mod tests {
         expected.push(1); // with a challenge
         expected.extend([9; 16]);
         expected.extend([3, 1, 2, 3]); // the request
-        assert_eq!(request().to_bytes(), expected);
+        assert_eq!(&*request().to_bytes(), expected);
         assert_eq!(Envelope::read(&expected), Ok(request()));
     }
 
@@ -159,12 +158,12 @@ mod tests {
         for length in 0..bytes.len() {
             assert!(Envelope::read(&bytes[..length]).is_err(), "{length}");
         }
-        assert!(Envelope::read(&[bytes.as_slice(), &[0]].concat()).is_err());
+        assert!(Envelope::read(&[&*bytes, &[0]].concat()).is_err());
     }
 
     #[test]
     fn the_nonce_is_found_in_other_versions() {
-        let mut bytes = request().to_bytes();
+        let mut bytes = request().to_bytes().to_vec();
         bytes[0] = 2;
         assert_eq!(Envelope::read(&bytes), Err(EnvelopeError::OtherVersion(2)));
         assert_eq!(Envelope::nonce_of(&bytes), Some(Nonce::from_bytes([5; 32])));

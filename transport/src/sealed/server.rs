@@ -15,6 +15,7 @@ use super::challenges::{Challenges, RENEW_AFTER};
 use super::envelope::{AnswerBody, Body, Envelope, EnvelopeError, MAX_RECIPIENTS, RequestBody};
 use crate::TransportRefusal;
 use crate::serving::{ServeFailure, Serving, Share};
+use crate::wiped::Wiped;
 
 /// Opens requests, has them handled, and seals the answers.
 pub(crate) struct SealedServer {
@@ -33,7 +34,7 @@ pub(crate) struct Sealed {
 /// An answer that is yet to be sealed, and the share of the memory for it and for what is made of
 /// it. Refusals are small and take none.
 struct Plain {
-    bytes: Vec<u8>,
+    bytes: Wiped,
     share: Option<Share>,
 }
 
@@ -113,7 +114,11 @@ impl SealedServer {
 
     fn admit(&self, sealed: &[u8], address: IpAddr) -> Result<Admission, ServeFailure> {
         let (signer, plaintext, refusal) = match self.seal.open(sealed, MAX_MESSAGE_BYTES) {
-            Ok(opened) => return self.examine(&opened, true),
+            Ok(opened) => {
+                let admission = self.examine(&opened, true);
+                drop(Wiped::new(opened.plaintext));
+                return admission;
+            }
             Err(SealError::Stranger(it)) => {
                 (it.claimed_key, it.plaintext, TransportRefusal::UnknownSender)
             }
@@ -207,7 +212,7 @@ impl SealedServer {
         }
     }
 
-    fn envelope(&self, to: &Caller, outcome: Result<Response, TransportRefusal>) -> Vec<u8> {
+    fn envelope(&self, to: &Caller, outcome: Result<Response, TransportRefusal>) -> Wiped {
         let challenge = self.challenges.current();
         let body = AnswerBody { asker: to.node.clone(), challenge, outcome };
         Envelope::new(to.nonce, Body::Answer(Box::new(body))).to_bytes()

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use bftkv_protocol::{MAX_MESSAGE_BYTES, NodeId, Request, Response, decode, encode};
+use bftkv_protocol::{MAX_MESSAGE_BYTES, NodeId, Request, Response, decode};
 use bytes::Bytes;
-use serde_bytes::ByteBuf;
 
 use super::connector::Connector;
 use super::question::{Question, encoded};
 use crate::asking::{Wanted, ask_each};
 use crate::http::HttpCarrier;
+use crate::wiped::Wiped;
 use crate::{Answers, AskOptions, Peer, TransportError, TransportRefusal};
 
 /// Larger answers are read by a thread that may block.
@@ -44,18 +44,18 @@ impl TlsClient {
 
     async fn exchange(
         self: Arc<Self>,
-        request: Arc<ByteBuf>,
+        request: Arc<Wiped>,
         peer: Peer,
         wanted: Wanted,
     ) -> Result<Response, TransportError> {
         let from = self.connector.channel().id().clone();
         let question = Question::new(from, peer.node.clone(), (*request).clone());
-        let message = encode(&question);
+        let message = Wiped::encoded(&question);
         if message.len() > MAX_MESSAGE_BYTES {
             let length = message.len();
             return Err(TransportError::RequestTooLarge { length, max: MAX_MESSAGE_BYTES });
         }
-        let reply = self.carrier.clone().post_by_tls(peer, message.into()).await?;
+        let reply = self.carrier.clone().post_by_tls(peer, Bytes::from_owner(message)).await?;
         if wanted.is_given_up() {
             return Err(TransportError::TimedOut);
         }

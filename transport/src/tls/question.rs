@@ -2,7 +2,8 @@
 
 use bftkv_protocol::{NodeId, Request, decode, encode};
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
+
+use crate::wiped::Wiped;
 
 /// Where questions are posted.
 pub(crate) const TLS_PATH: &str = "/bftkv/1/request";
@@ -20,11 +21,11 @@ pub(super) struct Question {
     version: u8,
     pub(super) from: NodeId,
     pub(super) to: NodeId,
-    pub(super) request: ByteBuf,
+    pub(super) request: Wiped,
 }
 
 impl Question {
-    pub(super) fn new(from: NodeId, to: NodeId, request: ByteBuf) -> Self {
+    pub(super) fn new(from: NodeId, to: NodeId, request: Wiped) -> Self {
         Self { version: VERSION, from, to, request }
     }
 
@@ -45,6 +46,6 @@ pub fn check_question(bytes: &[u8]) {
 }
 
 /// The request as it stands in questions.
-pub(super) fn encoded(request: &Request) -> ByteBuf {
-    ByteBuf::from(encode(request))
+pub(super) fn encoded(request: &Request) -> Wiped {
+    Wiped::encoded(request)
 }

@@ -4,7 +4,7 @@ use bftkv::{Client, PasswordOptions};
 use clap::Args;
 
 use super::put::Report;
-use super::{ask, choose};
+use super::{Threshold, ask, choose};
 use crate::commands::put::BACKGROUND;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -32,6 +32,10 @@ pub(crate) struct ChangeArgs {
     /// Read the new password from this file descriptor instead of asking.
     #[arg(long, value_name = "N")]
     new_password_fd: Option<u32>,
+
+    /// From now on so many nodes must answer at a login [default: as many as now].
+    #[arg(long, value_enum)]
+    threshold: Option<Threshold>,
 }
 
 pub(super) fn run(args: &ChangeArgs, context: &Context) -> Result<Exit, Failure> {
@@ -41,8 +45,9 @@ pub(super) fn run(args: &ChangeArgs, context: &Context) -> Result<Exit, Failure>
     let home = context.open_home()?;
     context.block_on(async {
         let client = Client::open(&home).await?;
-        let changed =
-            client.change_password(&variable, &old, &new, PasswordOptions::default()).await;
+        let rule = args.threshold.map(Into::into);
+        let options = PasswordOptions { rule, ..PasswordOptions::default() };
+        let changed = client.change_password(&variable, &old, &new, options).await;
         let changed = changed.map_err(|error| Failure::operation(error, &client.names()));
         let shown =
             changed.and_then(|written| Report::of(&variable, &written, &client).show(context));

@@ -5,8 +5,11 @@ mod get;
 mod put;
 mod reset;
 
-use bftkv::roaming::Password;
-use clap::{Args, Subcommand};
+use std::collections::BTreeSet;
+
+use bftkv::roaming::{Password, Rule};
+use bftkv::{Client, NodeId};
+use clap::{Args, Subcommand, ValueEnum};
 
 pub(crate) use self::get::get;
 pub(crate) use self::put::{Protecting, put};
@@ -26,6 +29,31 @@ pub(crate) struct PasswordArgs {
     /// Read the password from this file descriptor (its first line) instead of asking.
     #[arg(long, value_name = "N")]
     password_fd: Option<u32>,
+}
+
+/// How many of the n nodes must answer at a login, where b of them may be faulty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Threshold {
+    /// 2b+1 nodes: any b may be down, or more where n is more than 3b+1.
+    Majority,
+    /// n-b nodes, which must be more than 2b+1: more must be stolen, and answer, for a guess. No
+    /// more than b may be down.
+    Most,
+}
+
+impl From<Threshold> for Rule {
+    fn from(threshold: Threshold) -> Self {
+        match threshold {
+            Threshold::Majority => Self::Majority,
+            Threshold::Most => Self::Most,
+        }
+    }
+}
+
+/// The names that people know of these nodes.
+fn shown(nodes: &BTreeSet<NodeId>, client: &Client) -> Vec<String> {
+    let names = client.names();
+    nodes.iter().map(|id| names.get(id).cloned().unwrap_or_else(|| id.to_string())).collect()
 }
 
 impl PasswordArgs {

@@ -7,6 +7,7 @@ use bftkv::{Client, PasswordOptions, PutProtected, Variable};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::shown;
 use crate::commands::put::BACKGROUND;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -36,14 +37,12 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn of(variable: &Variable, written: &PutProtected, client: &Client) -> Self {
-        let names = client.names();
-        let shown = |id| names.get(id).cloned().unwrap_or_else(|| id.to_string());
         Self {
             variable: ShownVariable::from(variable),
             timestamp: written.timestamp.get(),
             epoch: written.epoch,
-            degraded: written.degraded.iter().map(shown).collect(),
-            liars: liars(&written.culprits, &names),
+            degraded: shown(&written.degraded, client),
+            liars: liars(&written.culprits, &client.names()),
         }
     }
 
@@ -51,14 +50,20 @@ impl Report {
     pub(super) fn show(&self, context: &Context) -> Result<(), Failure> {
         context.output().show(self)?;
         if !self.degraded.is_empty() {
-            eprintln!(
-                "warning: {} hold no share of the password yet; the next put or change deals again",
-                self.degraded.join(", ")
-            );
+            eprintln!("{}", degraded(&self.degraded));
         }
         self.liars.iter().for_each(|liar| eprintln!("{liar}"));
         Ok(())
     }
+}
+
+/// What a person must know of nodes without shares.
+pub(super) fn degraded(nodes: &[String]) -> String {
+    format!(
+        "warning: no share of the password yet at {}; the next login (`bftkv get --password`) deals \
+         again",
+        nodes.join(", ")
+    )
 }
 
 impl fmt::Display for Report {

@@ -44,13 +44,24 @@ fn a_fresh_home_registers_with_a_password_and_a_lost_key_is_recovered_by_it() {
     cluster.at("dora", &["put", "diary", "day 1"]).expect(0);
 
     // The key is lost; the password is not.
-    fresh(&cluster, "dora-again");
+    let new = fresh(&cluster, "dora-again");
     cluster.at("dora-again", &["put", "diary", "day 2"]).expect(3);
     let taken = with(&cluster, "dora-again", "register", "correct horse\n").expect(3);
     assert!(taken.stderr.contains("bftkv recover"), "{taken:?}");
     let wrong = with(&cluster, "dora-again", "recover", "correct hose\n").expect(3);
     assert!(wrong.stderr.contains("wrong password; 9"), "{wrong:?}");
-    with(&cluster, "dora-again", "recover", "correct horse\n").expect(0);
+    let recovered = with(&cluster, "dora-again", "recover", "correct horse\n").expect(0).text();
+    // It is a version that everybody can read, and it says what became of the old key.
+    let log = cluster.at("u1", &["--json", "history", "roaming/dora@example.org"]).expect(0).json();
+    let newest = &log["versions"][0];
+    assert_eq!(newest["writer"].as_str().unwrap().to_lowercase(), new.to_lowercase(), "{log}");
+    let version = format!("version {} of roaming/dora@example.org", newest["timestamp"]);
+    assert!(recovered.contains(&version), "{recovered}");
+    assert!(
+        recovered.contains(&format!("still certified, and able to do what this key can: {id}")),
+        "{recovered}"
+    );
+    assert!(recovered.contains("bftkv cert revoke"), "{recovered}");
     cluster.at("dora-again", &["put", "diary", "day 2"]).expect(0);
     assert_eq!(cluster.at("dora-again", &["get", "diary"]).expect(0).stdout, b"day 2");
 }
