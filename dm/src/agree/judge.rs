@@ -19,6 +19,12 @@ fn never<T>(what: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::Never(what.into()))
 }
 
+/// Only for what follows from the value and from what a quorum certified: what this DM has not
+/// heard, its clock and its settings must not make a liar of anybody.
+fn lie<T>(what: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::Lie(what.into()))
+}
+
 impl<W: Work> Member<W> {
     /// Whether to vote for this value. The caller has checked that it comes from
     /// [`Topic::writer`], and votes for one value of a topic only, ever.
@@ -28,7 +34,7 @@ impl<W: Work> Member<W> {
     /// cannot be saved, do not vote.
     ///
     /// # Errors
-    /// The refusal says whether a retry helps.
+    /// The refusal says whether a retry helps, and whether the writer is named as a liar.
     pub fn judge(
         &mut self,
         topic: Topic,
@@ -36,6 +42,15 @@ impl<W: Work> Member<W> {
         now: u64,
     ) -> Result<Option<Memory>, Refusal> {
         self.now = self.now.max(now);
+        let judged = self.judge_value(topic, value);
+        if let Err(Refusal::Lie(what)) = &judged {
+            self.accuse(topic.writer(self.settings.council), topic, what);
+        }
+        judged?;
+        Ok((self.memory != self.saved).then_some(self.memory))
+    }
+
+    fn judge_value(&mut self, topic: Topic, value: &[u8]) -> Result<(), Refusal> {
         match topic {
             Topic::View { serial, .. } => self.judge_view(serial, value)?,
             Topic::Chunk { serial, index } => {
@@ -44,13 +59,13 @@ impl<W: Work> Member<W> {
                     self.in_window(serial)?;
                 }
                 if usize::from(index) >= Manifest::MAX_CHUNKS {
-                    return never("too many pieces");
+                    return lie("too many pieces");
                 }
             }
             Topic::Manifest { serial } => self.judge_manifest(serial, value)?,
             Topic::Nonces { serial, attempt, dm } => {
                 self.being_signed(serial, attempt)?;
-                let value = NoncesValue::from_bytes(value).or_else(|e| never(e.to_string()))?;
+                let value = NoncesValue::from_bytes(value).or_else(|e| lie(e.to_string()))?;
                 self.judge_nonces(dm, &value)?;
             }
             Topic::Session { serial, attempt } => self.judge_session(serial, attempt, value)?,
@@ -59,19 +74,19 @@ impl<W: Work> Member<W> {
                 match self.session(serial, attempt) {
                     None => return not_yet("the session"),
                     Some(session) if !session.signers.contains_key(&dm) => {
-                        return never("no signer of this session");
+                        return lie("no signer of this session");
                     }
                     Some(_) => {}
                 }
             }
             Topic::Retry { serial, attempt } => {
                 self.being_signed(serial, attempt)?;
-                retry_from(value).or_else(|e| never(e.to_string()))?;
+                retry_from(value).or_else(|e| lie(e.to_string()))?;
             }
             Topic::Sigs { serial } => self.judge_sigs(serial, value)?,
             Topic::Signed { serial } => self.judge_signed(serial, value)?,
         }
-        Ok((self.memory != self.saved).then_some(self.memory))
+        Ok(())
     }
 
     fn in_window(&self, serial: u32) -> Result<(), Refusal> {
@@ -89,15 +104,15 @@ impl<W: Work> Member<W> {
         self.in_window(serial)?;
         match View::from_bytes(value) {
             Ok(view) if view.serial == serial => Ok(()),
-            _ => never("malformed view"),
+            _ => lie("malformed view"),
         }
     }
 
     fn judge_manifest(&mut self, serial: u32, value: &[u8]) -> Result<(), Refusal> {
-        let manifest = Manifest::from_bytes(value).or_else(|e| never(e.to_string()))?;
+        let manifest = Manifest::from_bytes(value).or_else(|e| lie(e.to_string()))?;
         let link = manifest.link();
         if manifest.serial != serial {
-            return never("the serial of another place");
+            return lie("the serial of another place");
         }
         if self.memory.voted == Some(link) {
             return Ok(());
@@ -112,7 +127,7 @@ impl<W: Work> Member<W> {
         let Some(content) = self.content_of(&manifest, &tip.content) else {
             return match manifest.change {
                 Change::Whole(_) => not_yet("the pieces of the content"),
-                _ => never("its root is not that of its content"),
+                _ => lie("its root is not that of its content"),
             };
         };
         self.check_support(&manifest, &tip.content, &content)?;
@@ -189,7 +204,7 @@ impl<W: Work> Member<W> {
         for (dm, hash) in &manifest.cited {
             match known.get(dm) {
                 Some((view, have)) if have == hash => drop(views.insert(*dm, view.clone())),
-                Some(_) => return never(format!("it cites a view that {dm} did not give")),
+                Some(_) => return lie(format!("it cites a view that {dm} did not give")),
                 None => {
                     self.fetch(Topic::View { serial, dm: *dm });
                     return not_yet(format!("the view of {dm}"));
@@ -197,14 +212,14 @@ impl<W: Work> Member<W> {
             }
         }
         if views.len() < self.settings.council.quorum() {
-            return never("it cites too few views");
+            return lie("it cites too few views");
         }
         if views.values().any(|view| view.newest.serial > manifest.prev.serial) {
             return not_yet("a newer manifest that is cited");
         }
         let delta = before.delta_to(after);
         if matches!(&manifest.change, Change::Sets(told) if *told != delta) {
-            return never("changes that change nothing");
+            return lie("changes that change nothing");
         }
         let is_supported =
             match decide(self.settings.council, self.settings.apex, manifest.prev, &views) {
@@ -213,7 +228,7 @@ impl<W: Work> Member<W> {
                 Decision::Parts { .. } if before.sets().is_empty() => false,
                 Decision::Parts { changes, .. } => changes == changes_of(&delta),
             };
-        if is_supported { Ok(()) } else { never("the views that it cites do not say so") }
+        if is_supported { Ok(()) } else { lie("the views that it cites do not say so") }
     }
 
     fn check_size(
@@ -250,9 +265,9 @@ impl<W: Work> Member<W> {
 
     fn judge_session(&mut self, serial: u32, attempt: u8, value: &[u8]) -> Result<(), Refusal> {
         self.being_signed(serial, attempt)?;
-        let session = SessionValue::from_bytes(value).or_else(|e| never(e.to_string()))?;
+        let session = SessionValue::from_bytes(value).or_else(|e| lie(e.to_string()))?;
         if session.signers.len() != self.share.group().roster().threshold() {
-            return never("not as many signers as the key has");
+            return lie("not as many signers as the key has");
         }
         for (dm, hash) in &session.signers {
             match self.nonces_of(serial, attempt, *dm) {
@@ -261,7 +276,7 @@ impl<W: Work> Member<W> {
                     return not_yet(format!("the commitments of {dm}"));
                 }
                 Some((_, have)) if have != *hash => {
-                    return never(format!("commitments that {dm} did not give"));
+                    return lie(format!("commitments that {dm} did not give"));
                 }
                 Some(_) => {}
             }
@@ -281,13 +296,13 @@ impl<W: Work> Member<W> {
             return Ok(());
         }
         let Some(ceremony) = &self.ceremony else { return not_yet("the plan") };
-        let sigs = SigsValue::from_bytes(value).or_else(|e| never(e.to_string()))?.sigs;
+        let sigs = SigsValue::from_bytes(value).or_else(|e| lie(e.to_string()))?.sigs;
         let messages = self.work.messages(&ceremony.plan);
         let group = self.share.group();
         let are_right = sigs.len() == messages.len()
             && messages.iter().zip(&sigs).all(|(message, sig)| group.verify(message, sig));
         if !are_right {
-            return never("a signature is wrong");
+            return lie("a signature is wrong");
         }
         self.passed.insert(known);
         Ok(())
@@ -300,7 +315,7 @@ impl<W: Work> Member<W> {
         if self.passed.contains(&known) {
             return Ok(());
         }
-        let told = SignedValue::from_bytes(value).or_else(|e| never(e.to_string()))?;
+        let told = SignedValue::from_bytes(value).or_else(|e| lie(e.to_string()))?;
         let (Some(ceremony), Some(sigs)) = (&self.ceremony, self.sigs(serial)) else {
             return not_yet("the signatures of the zone");
         };
@@ -309,14 +324,14 @@ impl<W: Work> Member<W> {
             .digest_message(&ceremony.plan, &sigs)
             .or_else(|reason| never(format!("the zone's digest: {reason}")))?;
         if !self.share.group().verify(&message, &told.signature) {
-            return never("the signature over the digest is wrong");
+            return lie("the signature over the digest is wrong");
         }
         let zone = self
             .work
             .finish(&ceremony.plan, &sigs, &told.signature)
             .or_else(|reason| never(format!("the zone: {reason}")))?;
         if zone.digest() != told.digest {
-            return never("the zone is another one here");
+            return lie("the zone is another one here");
         }
         self.memory.locked = self.memory.locked.max(serial);
         self.passed.insert(known);

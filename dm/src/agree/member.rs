@@ -61,9 +61,12 @@ pub enum Refusal {
     /// Something that it needs has not come yet. The same may be accepted later.
     #[error("not yet: {0}")]
     NotYet(String),
-    /// Its writer is wrong or late. It never will be.
+    /// It is late, or does not fit what we know. It never will.
     #[error("{0}")]
     Never(String),
+    /// No honest DM writes this, whatever it has heard and whenever it does: its writer lies.
+    #[error("{0}")]
+    Lie(String),
     /// An operator must look at it first.
     #[error("held: {0}")]
     Held(String),
@@ -235,6 +238,11 @@ impl<W: Work> Member<W> {
     /// This memory, which [`Member::judge`] gave, is durable. Until then every vote gives it again.
     pub fn handle_saved(&mut self, memory: Memory) {
         self.saved = memory;
+    }
+
+    /// This DM, whose signature is verified, wrote there what no honest DM writes.
+    pub fn accuse(&mut self, dm: Dm, topic: Topic, what: &str) {
+        self.culprits.insert(dm, format!("serial {}: {what} ({topic})", topic.serial()));
     }
 
     /// The newest signed zone.

@@ -27,8 +27,8 @@ pub(super) struct Ceremony<P> {
     attempt: u8,
     /// Ours for this attempt and each stage; gone when used, in memory only.
     nonces: [Option<Nonces>; 2],
-    /// As whoever combines: who lied or was silent.
-    left_out: BTreeSet<Dm>,
+    /// As whoever combines: who lied or was silent, and how often.
+    failed: BTreeMap<Dm, usize>,
     /// As whoever combines: until when the parts may come.
     deadline: Option<u64>,
     /// What was combined: attempt and stage.
@@ -116,7 +116,7 @@ impl<W: Work> Member<W> {
             last: None,
             attempt: 0,
             nonces: [None, None],
-            left_out: BTreeSet::new(),
+            failed: BTreeMap::new(),
             deadline: None,
             combined: BTreeSet::new(),
             sessions: BTreeMap::new(),
@@ -315,21 +315,22 @@ impl<W: Work> Member<W> {
                 let Some(dm) = Dm::new(party.number()) else { return };
                 self.culprits.insert(dm, format!("serial {serial}: {offence}"));
                 if let Some(ceremony) = &mut self.ceremony {
-                    ceremony.left_out.insert(dm);
+                    *ceremony.failed.entry(dm).or_default() += 1;
                 }
             }
             Err(error) => self.trouble = Some(format!("serial {serial}: {error}")),
         }
     }
 
-    /// k of those whose commitments are there: none who was caught; and those who were silent in
-    /// this serial only if for a while no others come, because whoever is slow is no liar.
+    /// k of those whose commitments are there. Those who were caught once or silent in this serial
+    /// only if for a while no others come: whoever is slow is no liar, and who was one may have been
+    /// mended since. Who was silent less often comes first, so that one who never answers is not
+    /// asked again and again in place of one who was late once.
     fn choose_signers(&mut self, serial: u32, attempt: u8) -> Option<BTreeMap<Dm, Hash>> {
         let k = self.share.group().roster().threshold();
         let mut able: Vec<(Dm, Hash)> = Vec::new();
         for dm in self.settings.council.everyone() {
             match self.nonces_of(serial, attempt, dm) {
-                Some(_) if self.culprits.contains_key(&dm) => {}
                 Some((_, hash)) => able.push((dm, hash)),
                 None => self.fetch(Topic::Nonces { serial, attempt, dm }),
             }
@@ -337,9 +338,11 @@ impl<W: Work> Member<W> {
         let wait = self.now + self.settings.share_wait;
         let ceremony = self.ceremony.as_mut()?;
         let until = *ceremony.deadline.get_or_insert(wait);
-        let was_silent = |(dm, _): &(Dm, Hash)| ceremony.left_out.contains(dm);
-        able.sort_by_key(was_silent);
-        let others = able.iter().filter(|one| !was_silent(one)).count();
+        let rank = |(dm, _): &(Dm, Hash)| {
+            (self.culprits.contains_key(dm), ceremony.failed.get(dm).copied().unwrap_or(0))
+        };
+        able.sort_by_key(rank);
+        let others = able.iter().filter(|one| rank(one) == (false, 0)).count();
         let may_go = able.len() >= k && (others >= k || self.now >= until);
         may_go.then(|| able.into_iter().take(k).collect())
     }
@@ -363,7 +366,7 @@ impl<W: Work> Member<W> {
     fn retry(&mut self, serial: u32, who: BTreeSet<Dm>) {
         let attempt = self.attempt();
         if let Some(ceremony) = &mut self.ceremony {
-            ceremony.left_out.extend(&who);
+            who.iter().for_each(|dm| *ceremony.failed.entry(*dm).or_default() += 1);
         }
         if usize::from(attempt) + 1 < self.settings.council.size() {
             self.publish(Topic::Retry { serial, attempt }, retry_to_bytes(&who));
@@ -434,7 +437,8 @@ impl<W: Work> Member<W> {
         let never = |error: Error| Refusal::Never(error.to_string());
         let party = Party::new(dm.number()).map_err(never)?;
         let [_, last] = &value.stages;
-        self.share.group().check_commitments(party, last, 1).map_err(never)
+        let lie = |error: Error| Refusal::Lie(error.to_string());
+        self.share.group().check_commitments(party, last, 1).map_err(lie)
     }
 
     /// Checks the commitments of a session's signers, once for each session.

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, io};
 
 use bftkv::protocol::Entry;
-use bftkv::{CertifiedEntry, Client, GetOptions, NodeId, Policy, PutOptions, Value, Variable};
+use bftkv::{CertifiedEntry, NodeId, Policy, Value, Variable};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{interval, sleep};
+use tokio::time::interval;
 
 use crate::agree::{Action, Council, Dm, Hash, Link, Member, Memory, Refusal, Status, Topic};
 
+use super::board::{Board, Waits, persist};
 use super::kept::{Committed, replace};
 use super::sources::Source;
 use super::work::{Signed, ZoneWork};
@@ -21,7 +22,7 @@ use super::work::{Signed, ZoneWork};
 /// Values that other DMs have written, as they come.
 type Arriving = mpsc::UnboundedReceiver<(Topic, Vec<u8>)>;
 
-/// One DM on the store: votes as the node's policy, writes through a client.
+/// One DM on the store: votes as the node's policy, writes on a board.
 ///
 /// Its variables are `dm/FINGERPRINT/ZONE/TOPIC`, where the fingerprint is the writer's.
 pub struct Driver {
@@ -29,7 +30,7 @@ pub struct Driver {
     writers: BTreeMap<NodeId, Dm>,
     council: Council,
     zone: String,
-    client: Client,
+    board: Arc<dyn Board>,
     memory: PathBuf,
     certified: mpsc::UnboundedSender<(Topic, Vec<u8>)>,
     arriving: Mutex<Option<Arriving>>,
@@ -39,8 +40,12 @@ pub struct Driver {
     told: Condvar,
     /// The serial of the newest signed zone.
     done: AtomicU32,
+    /// The highest serial that we wrote anything for.
+    newest: AtomicU32,
     /// Why the source could not be read when it was last tried.
     blind: Mutex<Option<String>>,
+    /// Why the last value that we wrote was not certified.
+    unwritten: Mutex<Option<String>>,
     /// The source is being read.
     reading: AtomicBool,
 }
@@ -51,16 +56,24 @@ impl std::fmt::Debug for Driver {
     }
 }
 
+/// Why an entry has no place here; and which DM wrote it where, if no honest one would have.
+struct Misplaced {
+    why: String,
+    of: Option<(Dm, Topic)>,
+}
+
 /// How often the member is told the time.
 const TICK: Duration = Duration::from_millis(50);
 /// How often the source is read, whether or not anything is under way.
 const POLL: Duration = Duration::from_secs(1);
-/// How long one try to write may take.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a vote waits for what it needs. A refusal would count for that whole try.
 const NOT_YET: Duration = Duration::from_secs(6);
-/// How often it is tried while its serial is not over.
-const TRIES: u32 = 60;
+/// How long one try to write may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The same for what everybody votes for at once, at the first try.
+const SHORT: Duration = Duration::from_secs(5);
+/// What is so many serials below the newest that we write for is not tried again.
+const LEFT_BEHIND: u32 = 64;
 
 impl Driver {
     /// Puts it together. `writers` are the certificates with which the DMs write, `memory` is the
@@ -71,7 +84,7 @@ impl Driver {
         writers: BTreeMap<NodeId, Dm>,
         council: Council,
         zone: String,
-        client: Client,
+        board: Arc<dyn Board>,
         memory: PathBuf,
         committed: mpsc::UnboundedSender<Committed>,
     ) -> Arc<Self> {
@@ -81,7 +94,7 @@ impl Driver {
             writers,
             council,
             zone,
-            client,
+            board,
             memory,
             certified,
             arriving: Mutex::new(Some(arriving)),
@@ -89,7 +102,9 @@ impl Driver {
             awake: Notify::new(),
             told: Condvar::new(),
             done: AtomicU32::new(0),
+            newest: AtomicU32::new(0),
             blind: Mutex::new(None),
+            unwritten: Mutex::new(None),
             reading: AtomicBool::new(false),
         })
     }
@@ -131,7 +146,13 @@ impl Driver {
     /// Why the source could not be read when it was last tried.
     #[must_use]
     pub fn blind(&self) -> Option<String> {
-        self.blind.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.blind).clone()
+    }
+
+    /// Why what was written last is not certified, if it is not: too few answer, for instance.
+    #[must_use]
+    pub fn unwritten(&self) -> Option<String> {
+        lock(&self.unwritten).clone()
     }
 
     /// An operator stops voting, or (`None`) lets it go on.
@@ -146,7 +167,7 @@ impl Driver {
 
     /// Takes part until it is dropped or aborted. To be called once.
     pub async fn run(self: Arc<Self>, source: Arc<dyn Source>) {
-        let arriving = self.arriving.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let arriving = lock(&self.arriving).take();
         let Some(mut arriving) = arriving else { return };
         let (mut ticks, mut polls) = (interval(TICK), interval(POLL));
         loop {
@@ -204,7 +225,7 @@ impl Driver {
         tokio::task::spawn_blocking(move || {
             let read = source.read();
             this.reading.store(false, Ordering::Release);
-            let mut blind = this.blind.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut blind = lock(&this.blind);
             match read {
                 Ok((serial, content)) => {
                     *blind = None;
@@ -233,28 +254,29 @@ impl Driver {
         let Ok(wrapped) = Value::new(value.clone()) else {
             return tracing::error!(%topic, "too large for the store");
         };
-        for _ in 0..TRIES {
-            let options = PutOptions { once: true, deadline: Some(PATIENCE) };
-            match self.client.put(&variable, wrapped.clone(), options).await {
-                Ok(_) => {
-                    let _ = self.certified.send((topic, value));
-                    return;
-                }
-                Err(error) => tracing::debug!(%topic, %error, "not certified yet"),
-            }
-            if topic.serial() <= self.done.load(Ordering::Relaxed) {
-                return;
-            }
-            sleep(TICK).await;
+        let serial = topic.serial();
+        self.newest.fetch_max(serial, Ordering::Relaxed);
+        let is_over = || {
+            serial <= self.done.load(Ordering::Relaxed)
+                || serial.saturating_add(LEFT_BEHIND) < self.newest.load(Ordering::Relaxed)
+        };
+        let failed = |error: String| {
+            tracing::debug!(%topic, error, "not certified yet");
+            *lock(&self.unwritten) = Some(format!("{topic}: {error}"));
+        };
+        // A view is voted for at once. That it is not certified tells how many are there.
+        let patience = if matches!(topic, Topic::View { .. }) { SHORT } else { PATIENCE };
+        let waits =
+            Waits { patience, longest_patience: PATIENCE, pause: TICK, longest_pause: SHORT };
+        if persist(&*self.board, (&variable, &wrapped), waits, is_over, failed).await {
+            *lock(&self.unwritten) = None;
+            let _ = self.certified.send((topic, value));
         }
     }
 
     async fn fetch(self: Arc<Self>, topic: Topic) {
         let Some(variable) = self.variable(topic) else { return };
-        let options = GetOptions { deadline: Some(PATIENCE), ..GetOptions::default() };
-        if let Ok(found) = self.client.get(&variable, options).await
-            && let Some(entry) = found.entry
-        {
+        if let Some(entry) = self.board.read(&variable).await {
             self.take(&entry);
         }
     }
@@ -267,35 +289,47 @@ impl Driver {
     }
 
     /// Which topic an entry is about; `None` for one that is none of ours.
-    fn place(&self, entry: &Entry) -> Result<Option<Topic>, String> {
+    fn place(&self, entry: &Entry) -> Result<Option<Topic>, Misplaced> {
+        let no = |why: &str| Misplaced { why: why.to_owned(), of: None };
         let name = String::from_utf8_lossy(entry.variable.as_bytes()).into_owned();
         let Some(rest) = name.strip_prefix("dm/") else { return Ok(None) };
         let mut parts = rest.splitn(3, '/');
         let (writer, zone) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         if entry.writer.to_string() != writer {
-            return Err("under dm/ only the writer named there may write".to_owned());
+            return Err(no("under dm/ only the writer named there may write"));
         }
         if zone != self.zone {
-            return Err(format!("no zone {zone} is agreed on here"));
+            return Err(no(&format!("no zone {zone} is agreed on here")));
         }
-        let topic: Topic = parts.next().unwrap_or_default().parse().map_err(|_| "no topic")?;
-        if self.writers.get(&entry.writer) != Some(&topic.writer(self.council)) {
-            return Err("that is for another DM to write".to_owned());
+        let topic =
+            parts.next().unwrap_or_default().parse::<Topic>().map_err(|_| no("no topic"))?;
+        let dm = self.writers.get(&entry.writer).copied();
+        if dm != Some(topic.writer(self.council)) {
+            let why = "that is for another DM to write".to_owned();
+            return Err(Misplaced { why, of: dm.map(|dm| (dm, topic)) });
         }
         if !entry.is_final {
-            return Err("under dm/ values are written once".to_owned());
+            return Err(no("under dm/ values are written once"));
         }
         Ok(Some(topic))
     }
 
     fn lock(&self) -> MutexGuard<'_, Member<ZoneWork>> {
-        self.member.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.member)
     }
 }
 
 impl Policy for Driver {
     fn may_sign(&self, entry: &Entry) -> Result<(), String> {
-        let Some(topic) = self.place(entry)? else { return Ok(()) };
+        let topic = match self.place(entry) {
+            Ok(Some(topic)) => topic,
+            Ok(None) => return Ok(()),
+            Err(Misplaced { why, of: None }) => return Err(why),
+            Err(Misplaced { why, of: Some((dm, topic)) }) => {
+                self.lock().accuse(dm, topic, &why);
+                return Err(why);
+            }
+        };
         let mut member = self.lock();
         let until = Instant::now() + NOT_YET;
         let judged = loop {
@@ -335,6 +369,10 @@ impl Policy for Driver {
     fn stored(&self, entry: &CertifiedEntry) {
         self.take(entry);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn remember(path: &Path, memory: &Memory) -> io::Result<()> {

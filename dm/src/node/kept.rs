@@ -58,7 +58,10 @@ pub fn kept_zone(path: &Path, apex: &Name) -> io::Result<Option<Committed>> {
 }
 
 /// Puts a file in place of another at once, on disk for sure.
-pub(super) fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+///
+/// # Errors
+/// The disk's; the old file stays.
+pub fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let new = path.with_extension("new");
     let mut file = File::create(&new)?;
     parts.iter().try_for_each(|part| file.write_all(part))?;

@@ -1,14 +1,18 @@
 //! A distribution master in earnest: the agreement over the store, with real zones.
 
+mod board;
 mod driver;
 mod kept;
 mod publisher;
 mod sources;
 mod transfer;
+#[cfg(test)]
+mod transfer_tests;
 mod work;
 
+pub use board::{Board, Boarding};
 pub use driver::Driver;
-pub use kept::{Committed, keep_zone, kept_zone};
+pub use kept::{Committed, keep_zone, kept_zone, replace};
 pub use publisher::Publisher;
 pub use sources::{FileSource, PrimarySource, Source};
 pub use transfer::{Primary, read_tsig_key};

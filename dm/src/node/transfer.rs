@@ -237,38 +237,3 @@ fn now() -> Time48 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Time48::from_u64(since.as_secs())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::publish::{Access, Responder, Rule, Server, ServerLimits};
-
-    #[tokio::test]
-    async fn a_zone_comes_over_whole_from_a_server_that_wants_a_key() {
-        let apex: Name = "a.".parse().unwrap();
-        let more: String = (0..2_000).map(|n| format!("n{n}.a. 60 IN A 192.0.2.1\n")).collect();
-        let text = format!("a. 60 IN SOA a. a. 7 1 1 1 1\na. 60 IN NS n1.a.\n{more}");
-        let zone = Zone::read(text.as_bytes(), Some(apex.clone()), Limits::default()).unwrap();
-        let secret = |byte: &str| format!("k. hmac-sha256 {}=\n", byte.repeat(43));
-        let key = read_tsig_key(&secret("A")).unwrap();
-        let rule = Rule { from: "127.0.0.1".parse().unwrap(), key: Some(key.clone()) };
-        let responder = Arc::new(Responder::new(apex.clone(), Access::new(vec![rule])));
-        assert!(responder.publish(Arc::new(zone.clone())));
-        let any = ([127, 0, 0, 1], 0).into();
-        let server = Server::bind(any, responder, ServerLimits::default()).await.unwrap();
-        let primary = |key| Primary { address: server.local_addr(), key };
-        let (right, none) = (primary(Some(key)), primary(None));
-        let other = primary(Some(read_tsig_key(&secret("E")).unwrap()));
-        tokio::task::spawn_blocking(move || {
-            assert_eq!(right.serial(&apex), Ok(7));
-            assert_eq!(right.transfer(&apex, Limits::default()), Ok(zone));
-            let few = Limits { bytes: 1_000, ..Limits::default() };
-            assert!(right.transfer(&apex, few).unwrap_err().contains("more than"));
-            assert!(none.transfer(&apex, Limits::default()).unwrap_err().contains("REFUSED"));
-            assert!(other.transfer(&apex, Limits::default()).unwrap_err().contains("TSIG"));
-        })
-        .await
-        .unwrap();
-        assert!(read_tsig_key("k. hmac-sha256").is_err() && read_tsig_key("k. x !").is_err());
-    }
-}

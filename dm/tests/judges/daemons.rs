@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::programs::{command, is_here};
+use super::programs::{command, is_here};
 
 /// What is run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -211,7 +211,8 @@ impl Daemon {
         Self::start("unbound", &["-d", "-p", "-c"], zone, &written)
     }
 
-    fn start(
+    /// Starts a program with a configuration for its folder and port, and waits until it answers.
+    pub(crate) fn start(
         program: &str,
         arguments: &[&str],
         zone: &str,
@@ -263,6 +264,14 @@ impl Daemon {
         std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
     }
 
+    /// Puts a file into its folder, and tells it to read its files again.
+    pub(crate) fn put(&self, name: &str, content: &str) {
+        let (new, file) = (self.folder.path().join("new"), self.folder.path().join(name));
+        std::fs::write(&new, content).unwrap();
+        std::fs::rename(&new, file).unwrap();
+        Command::new("kill").args(["-HUP", &self.child.id().to_string()]).status().unwrap();
+    }
+
     /// Asks it with `dig`.
     pub(crate) fn dig(&self, question: &[&str]) -> String {
         let port = self.port.to_string();
@@ -293,7 +302,7 @@ impl Drop for Daemon {
 }
 
 /// A port that is free for TCP and UDP.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     loop {
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = tcp.local_addr().unwrap().port();

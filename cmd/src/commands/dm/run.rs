@@ -10,7 +10,9 @@ use bftkv::protocol::Sign as _;
 use bftkv::{Client, Home, Node, RunningNode};
 use bftkv_dm::agree::{Council, Dm, Member};
 use bftkv_dm::keys::ShareFile;
-use bftkv_dm::node::{Committed, Driver, Publisher, ZoneWork, content_of, generator, kept_zone};
+use bftkv_dm::node::{
+    Committed, Driver, Publisher, ZoneWork, content_of, generator, kept_zone, replace,
+};
 use bftkv_dm::publish::{Desk, Notifier, Responder, Server, ServerLimits};
 use bftkv_dm::sign::{Dnskey, Role};
 use bftkv_dm::threshold::key_share_from_bytes;
@@ -128,7 +130,7 @@ impl Master {
         let node = Node::open(&Home::open(config.node())?)?;
         let writer = Home::open(config.writer())?;
         check_writer(config, &writer, me)?;
-        let client = Client::open(&writer).await?;
+        let client = Arc::new(Client::open(&writer).await?);
         let (sender, committed) = mpsc::unbounded_channel();
         let writers = config.writers()?.into_iter().collect();
         let word = config.zone_word()?;
@@ -256,7 +258,7 @@ async fn control(
             let status = DmStatus::of(zone.clone(), of, &driver, &publisher);
             serde_json::to_value(status).unwrap_or_default()
         }
-        Ask::Hold(reason) => match fs::write(&hold, &reason) {
+        Ask::Hold(reason) => match replace(&hold, &[reason.as_bytes()]) {
             Ok(()) => {
                 driver.hold(Some(reason));
                 done("held: it votes for nothing until it is released")

@@ -74,6 +74,8 @@ pub(super) struct DmStatus {
     round: Option<u32>,
     views: Vec<u8>,
     missing: Vec<u8>,
+    /// Why what this DM writes is not certified, if so.
+    store_error: Option<String>,
     quorum: usize,
     signing: Option<u32>,
     dissent: Vec<Differs>,
@@ -131,6 +133,7 @@ impl DmStatus {
             round: status.round,
             views: status.views.iter().map(|dm| dm.number()).collect(),
             missing: if status.round.is_some() { missing.collect() } else { Vec::new() },
+            store_error: driver.unwritten(),
             quorum: status.quorum,
             signing: status.signing,
             dissent: status.dissent.iter().map(differs).collect(),
@@ -168,6 +171,9 @@ impl fmt::Display for DmStatus {
             if self.views.len() < self.quorum {
                 writeln!(f, "  waiting for {}", list(&self.missing))?;
             }
+        }
+        if let Some(error) = &self.store_error {
+            writeln!(f, "store: {error}")?;
         }
         for differs in &self.dissent {
             for (dm, sets) in &differs.seen {

@@ -126,7 +126,7 @@ impl Master {
         writers: &BTreeMap<NodeId, Dm>,
         (node, folder): (Node, &Path),
     ) -> Result<Self, Failure> {
-        let client = Client::open(&Home::open(folder.join(writer(dm)))?).await?;
+        let client = Arc::new(Client::open(&Home::open(folder.join(writer(dm)))?).await?);
         let file = |what: &str| folder.join(format!("{what}-{}", dm.number()));
         let (sender, committed) = mpsc::unbounded_channel();
         let (writers, word) = (writers.clone(), "root".to_owned());
