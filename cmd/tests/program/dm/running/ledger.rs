@@ -20,6 +20,7 @@ fn read(masters: &Masters) -> Ledger {
             kind: settings.kind,
             path: home.path().join(Home::STORE),
             cache_bytes: settings.cache_mib << 20,
+            ..StorageConfig::default()
         };
         let store = open(&config).unwrap();
         let proofs = store.proofs().unwrap();
