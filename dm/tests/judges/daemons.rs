@@ -265,6 +265,7 @@ impl Daemon {
     }
 
     /// Puts a file into its folder, and tells it to read its files again.
+    #[allow(dead_code, reason = "the tests of the program use it, which have this file too")]
     pub(crate) fn put(&self, name: &str, content: &str) {
         let (new, file) = (self.folder.path().join("new"), self.folder.path().join(name));
         std::fs::write(&new, content).unwrap();
