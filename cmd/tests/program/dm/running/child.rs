@@ -212,7 +212,7 @@ impl Bent {
     fn forged(&self, bytes: &[u8]) -> Vec<u8> {
         let mut manifest = Manifest::from_bytes(bytes).unwrap();
         let (_, content) = self.source.read().unwrap();
-        let key = SetKey::new([&b"se"[..]].into_iter(), 43).unwrap();
+        let key = SetKey::new([&b"se"[..]], 43).unwrap();
         if let Change::Sets(delta) = &mut manifest.change {
             delta.insert(key.clone(), content.sets().get(&key).cloned());
         }
