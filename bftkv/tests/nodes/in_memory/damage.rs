@@ -264,13 +264,17 @@ async fn campaign(each: u64, lanes: u64) {
         }
     }
     work.join_all().await;
+    let mut detected = 0;
     for (kind, count) in KINDS.iter().zip(counts) {
         let count = count.lock().unwrap();
         println!("{kind:?}: {each} changed bytes: {count:?}");
         assert_eq!(count.wrong, Vec::<String>::new(), "{kind:?}");
         assert_eq!(count.tried(), each);
-        assert!(count.detected() > 0, "no change was noticed");
+        // Nine of ten bytes of a small redb file are free or old, so a few may all be harmless.
+        assert!(count.detected() > 0 || each < 100, "no change was noticed");
+        detected += count.detected();
     }
+    assert!(detected > 0, "no change was noticed");
 }
 
 /// A few of each kind.
