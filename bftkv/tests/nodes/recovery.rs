@@ -71,8 +71,13 @@ impl Scene {
         std::fs::read(cluster.home_path(0).join("key.pgp")).unwrap()
     }
 
+    /// Stops the first node and waits until its store is closed, which writes.
     async fn stop_first(&mut self) {
         self.nodes.remove(0).shutdown().await.unwrap();
+        let lock = std::fs::File::open(self.cluster.home_path(0).join("store/lock")).unwrap();
+        while lock.try_lock().is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Starts the first node and waits until it speaks.

@@ -54,7 +54,7 @@ pub(crate) fn check(masters: &mut Masters) -> usize {
     let enough = masters.faults() + 1;
     assert!(!masters.seen.is_empty());
     for (serial, zone) in &masters.seen {
-        let suffix = format!("/root/{serial}/signed");
+        let suffix = format!("/{}/{serial}/signed", "root");
         let found: Vec<_> = ledger.iter().filter(|(name, _)| name.ends_with(&suffix)).collect();
         let [(_, values)] = found.as_slice() else { panic!("serial {serial}: {found:?}") };
         let (value, count) = values.first_key_value().unwrap();
