@@ -128,7 +128,7 @@ impl Server {
 
     /// Learns that a certified entry with a password record was stored: a share that waited for it is
     /// taken into use, and the share of the record before it erased. Answered with
-    /// [`RoamingAnswer::Done`]. `memory` and `now` are as in [`Asked`], `ticket` must be new.
+    /// [`bftkv_protocol::RoamingAnswer::Done`]. `memory` and `now` are as in [`Asked`], `ticket` must be new.
     pub fn handle_stored(&mut self, ticket: Ticket, variable: Variable, memory: u64, now: u64) {
         self.enqueue(ticket, variable, Job::Settle { memory, now });
     }
