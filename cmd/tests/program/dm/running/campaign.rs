@@ -52,17 +52,13 @@ fn serial_of(said: &str) -> u32 {
     word.and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("{said:?}"))
 }
 
-/// Nobody but the liar is named for anything since that serial.
+/// Nobody but the liar is named for anything since that serial. Who saw an update later than the others
+/// stands under `dissent` for a while: that accuses nobody.
 fn frames_nobody(status: &Value, liar: Option<usize>, since: u32) {
     for (named, said) in status["liars"].as_object().unwrap() {
         let is_old = serial_of(said.as_str().unwrap()) <= since;
         let is_liar = liar.is_some_and(|liar| *named == liar.to_string());
         assert!(is_old || is_liar, "framed: {status:#}");
-    }
-    for one in status["dissent"].as_array().unwrap() {
-        let seen: Vec<&String> = one["seen"].as_object().unwrap().keys().collect();
-        let is_liar = liar.is_some_and(|liar| seen == [&liar.to_string()]);
-        assert!(is_liar, "framed: {status:#}");
     }
 }
 
