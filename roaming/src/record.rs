@@ -224,10 +224,12 @@ impl Record {
     }
 
     /// How many servers must hold their shares for good: t+b, so that t honest ones do whatever b
-    /// liars say; at n = 3b+1 these are all.
+    /// liars say; at n = 3b+1 these are all. With b = 0 a quorum is more, and only who holds a share signs.
     #[must_use]
     pub fn complete_at(&self) -> usize {
-        self.threshold().saturating_add(self.thresholds().b()).min(self.nodes().len())
+        let thresholds = self.thresholds();
+        let enough = self.threshold().saturating_add(thresholds.b()).max(thresholds.q());
+        enough.min(self.nodes().len())
     }
 
     /// Whether fewer servers than [`Record::complete_at`] hold their shares, if so many do not: then

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::client::Fault;
-use bftkv_protocol::{CertifiedEntry, Group, NodeId, Variable};
+use bftkv_protocol::client::Problem::Refused;
+use bftkv_protocol::{CertifiedEntry, Group, NodeId, RoamingRefusal, Variable};
 use bftkv_roaming::client::{Dealing, Dealt, Failure, LoggedIn, Problem};
 use bftkv_roaming::{Enrolled, Keys, Password, Plan, Protected, Record};
 use tokio::sync::mpsc;
@@ -144,10 +145,24 @@ impl Client {
         let Writing { variable, value, version, options, mut culprits } = writing;
         let sealed = Protected::seal(record, keys, version, value, &mut Random)?;
         let put = PutOptions { deadline: options.deadline, ..PutOptions::default() };
-        let written = self.put(variable, sealed.to_value()?, put).await?;
+        let written = self.put(variable, sealed.to_value()?, put).await.map_err(overtaken)?;
         culprits.extend(written.culprits);
         let (timestamp, epoch) = (written.timestamp, record.epoch());
         Ok(PutProtected { timestamp, epoch, degraded, culprits })
+    }
+}
+
+/// Servers sign nothing of which they hold no share: somebody else's record is certified by now, and the
+/// shares of this one are gone.
+fn overtaken(error: Error) -> Error {
+    let code = RoamingRefusal::NoShare.code();
+    match error {
+        Error::Operation(operation) if matches!(&operation.problem, Refused { code: said, .. } if *said == code) =>
+        {
+            let (problem, culprits) = (Problem::Outdated, operation.culprits);
+            Failure { problem, culprits }.into()
+        }
+        other => other,
     }
 }
 
@@ -168,10 +183,8 @@ async fn deal(
     enrolled: &Enrolled,
     deadline: Duration,
 ) -> Result<Dealt, Failure> {
-    let none = BTreeMap::new;
     let patience = inner.now().saturating_add(inner.settings.round()).min(deadline);
-    let mut machine = Dealing::start(enrolled, patience, deadline)
-        .map_err(|problem| Failure { problem, culprits: none() })?;
+    let mut machine = Dealing::start(enrolled, patience, deadline).map_err(Failure::from)?;
     let (sender, mut events) = mpsc::unbounded_channel();
     loop {
         while let Some(action) = machine.poll() {
@@ -194,6 +207,5 @@ async fn deal(
             }
         }
     }
-    let unfinished = || Err(Failure { problem: Problem::Unfinished, culprits: none() });
-    machine.result().cloned().unwrap_or_else(unfinished)
+    machine.result().cloned().unwrap_or_else(|| Err(Problem::Unfinished.into()))
 }

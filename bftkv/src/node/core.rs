@@ -2,7 +2,7 @@
 //!
 //! There are no decisions in here; they are in `bftkv_protocol::server`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
@@ -12,15 +12,17 @@ use bftkv_protocol::server::{
 };
 use bftkv_protocol::{
     Answer, Batch, CertifiedEntry, Configurations, MAX_BATCH, NodeId, Outcome, Part, Purpose,
-    Refusal, Request, Response, ShareStatement, Sign, SignatureBytes, SignatureShare, Store,
-    StoreError, Variable, answer_many, sign_batch,
+    Refusal, Request, Response, RoamingRequest, ShareStatement, Sign, SignatureBytes,
+    SignatureShare, Store, StoreError, Variable, answer_many, sign_batch,
 };
+use bftkv_roaming::Protected;
 use bftkv_wot::{OwnKey, QuorumCertificates};
 
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use super::members::{Members, Serving};
+use super::passwords::Passwords;
 use super::policy::Policy;
 use super::registration::{Registration, Writers};
 use super::revocation::Revocation;
@@ -44,6 +46,7 @@ pub(super) struct Core {
     writers: RwLock<QuorumCertificates>,
     revocation: Revocation,
     registration: Registration,
+    passwords: Arc<Passwords>,
     members: Arc<Members>,
     server: Mutex<Server>,
     working: Semaphore,
@@ -67,6 +70,7 @@ impl Core {
     pub(super) fn new(
         revocation: Revocation,
         registration: Registration,
+        passwords: Passwords,
         store: Arc<dyn Store>,
     ) -> Result<Self, StoreError> {
         let Revocation { members, certificates, key, .. } = revocation.clone();
@@ -88,6 +92,7 @@ impl Core {
             store,
             revocation,
             registration,
+            passwords: Arc::new(passwords),
             working: Semaphore::new(WORKING),
             waiting: Mutex::new(BTreeMap::new()),
             next_ticket: AtomicU64::new(0),
@@ -122,7 +127,7 @@ impl Core {
             return self.answer_many(parts, &sender, serving).await;
         }
         let stored = self.to_be_told(&request);
-        allowed(self.ask_policy(&sender, &request, &serving)).await?;
+        allowed(self.ask_before_signing(&sender, &request, &serving)).await?;
         // The semaphore is never closed.
         let working = self.working.acquire().await.map_err(|_| Refusal::Busy)?;
         let begun = self.begin(&sender, request, &serving);
@@ -147,7 +152,7 @@ impl Core {
         for part in parts {
             let request: Request = part.into();
             let told = self.to_be_told(&request);
-            asked.push((told, self.ask_policy(sender, &request, &serving), request));
+            asked.push((told, self.ask_before_signing(sender, &request, &serving), request));
         }
         let mut judged = Vec::with_capacity(asked.len());
         // The program looks at all of them at once.
@@ -178,20 +183,44 @@ impl Core {
         }
     }
 
-    /// Lets the embedding program have its say about what is to be signed. A request that the rules
-    /// refuse anyway does not reach it.
-    fn ask_policy(
+    /// What is to be signed is subject to what the embedding program says, and to the share of a password
+    /// being here. A request that the rules refuse anyway comes to neither.
+    fn ask_before_signing(
         &self,
         sender: &NodeId,
         request: &Request,
         serving: &Serving,
     ) -> Result<Option<Verdict>, Refusal> {
-        let (Request::Sign { entry, .. }, Some(policy)) = (request, self.policy.get()) else {
+        let Request::Sign { entry, .. } = request else { return Ok(None) };
+        let (policy, entry) = (self.policy.get().cloned(), &entry.entry);
+        let is_protected = Protected::is_one(&entry.value);
+        if policy.is_none() && !is_protected {
             return Ok(None);
-        };
+        }
         self.admit(sender, request.clone(), serving.configurations())?;
-        let (policy, entry) = (Arc::clone(policy), entry.entry.clone());
-        Ok(Some(tokio::task::spawn_blocking(move || policy.may_sign(&entry))))
+        let (entry, writers) = (entry.clone(), self.writers());
+        let passwords = is_protected.then(|| Arc::clone(&self.passwords));
+        Ok(Some(tokio::spawn(async move {
+            if let Some(passwords) = passwords {
+                passwords.may_sign(&entry, &writers).await?;
+            }
+            let Some(policy) = policy else { return Ok(()) };
+            let said = tokio::task::spawn_blocking(move || policy.may_sign(&entry)).await;
+            said.unwrap_or_else(|error| Err(error.to_string())).map_err(Refusal::Declined)
+        })))
+    }
+
+    /// Answers a request about shares of passwords.
+    pub(super) async fn answer_roaming(&self, sender: NodeId, request: RoamingRequest) -> Outcome {
+        let (writers, registration) = (self.writers(), &self.registration);
+        self.passwords.answer(sender, request, &writers, registration).await
+    }
+
+    /// Values under passwords were stored in these variables: shares of the records before are erased.
+    pub(super) async fn settle(&self, protected: BTreeSet<Variable>) {
+        for variable in protected {
+            self.passwords.settle(variable, &self.writers()).await;
+        }
     }
 
     /// Lets the embedding program have its say from now on. False if there is one already.
@@ -209,11 +238,6 @@ impl Core {
     /// What is known of writers.
     pub(super) fn writers(&self) -> QuorumCertificates {
         self.writers.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Whom it registers.
-    pub(super) fn registration(&self) -> &Registration {
-        &self.registration
     }
 
     /// Checks the request and hands it to the machine; [`Core::work`] does what there is to do.
@@ -403,12 +427,13 @@ impl Core {
     }
 }
 
-/// What the embedding program says, when it has made up its mind.
-type Verdict = JoinHandle<Result<(), String>>;
+/// Whether the entry may be signed, once everybody has made up his mind.
+type Verdict = JoinHandle<Result<(), Refusal>>;
 
 async fn allowed(asked: Result<Option<Verdict>, Refusal>) -> Result<(), Refusal> {
     let Some(verdict) = asked? else { return Ok(()) };
-    verdict.await.unwrap_or_else(|error| Err(error.to_string())).map_err(Refusal::Declined)
+    // It fails only if that thread panicked.
+    verdict.await.unwrap_or(Err(Refusal::Busy))
 }
 
 /// A request that the machine has, or why not.

@@ -180,12 +180,11 @@ impl Node {
             recovery.home.as_ref().map(|home| home.join(Home::REGISTER)),
         );
         let registration = Registration::new(register, recovery.clone());
-        let core = Arc::new(Core::new(revocation.clone(), registration, store)?);
+        let passwords = Passwords::new(recovery.clone());
+        let core = Arc::new(Core::new(revocation.clone(), registration, passwords, store)?);
         let repairs = Arc::new(Repairs::new(recovery.clone()));
-        let passwords = Passwords::new(Arc::clone(&core), recovery.clone());
         let service = Service::new(
             Arc::clone(&core),
-            passwords,
             recovery.clone(),
             Arc::clone(&members),
             Arc::clone(&repairs),

@@ -4,24 +4,25 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bftkv_protocol::server::Standing;
 use bftkv_protocol::{
-    Answer, Batch, NodeId, Nonce, Outcome, Refusal, RoamingRequest, Sign, Store, StoreError,
+    Answer, Batch, Entry, NodeId, Nonce, Outcome, Refusal, RoamingRequest, Sign, Store, StoreError,
     Variable,
 };
-use bftkv_roaming::server::{Action, Asked, Asker, Loaded, Reply, Server, Ticket};
+use bftkv_roaming::Protected;
+use bftkv_roaming::server::{Action, Asked, Asker, Loaded, Reply, Server, Signing, Ticket};
+use bftkv_wot::QuorumCertificates;
 use tokio::sync::oneshot;
 
-use super::core::Core;
 use super::recovery::Recovery;
+use super::registration::Registration;
 use crate::random::Random;
 
 /// Shares and attempts of passwords.
 pub(super) struct Passwords {
-    core: Arc<Core>,
     recovery: Recovery,
     server: Mutex<Server>,
     waiting: Mutex<BTreeMap<Ticket, oneshot::Sender<Outcome>>>,
@@ -29,50 +30,78 @@ pub(super) struct Passwords {
 }
 
 impl Passwords {
-    pub(super) fn new(core: Arc<Core>, recovery: Recovery) -> Self {
+    pub(super) fn new(recovery: Recovery) -> Self {
         let server = Mutex::new(Server::new(recovery.key.id().clone()));
         let (waiting, next_ticket) = (Mutex::default(), AtomicU64::new(0));
-        Self { core, recovery, server, waiting, next_ticket }
+        Self { recovery, server, waiting, next_ticket }
     }
 
     /// Answers. The node speaks already, so it knows whether its memory is whole. It blocks for
     /// the disk, as handlers may.
-    pub(super) async fn answer(&self, sender: NodeId, request: RoamingRequest) -> Outcome {
+    pub(super) async fn answer(
+        &self,
+        sender: NodeId,
+        request: RoamingRequest,
+        writers: &QuorumCertificates,
+        registration: &Registration,
+    ) -> Outcome {
         // What a member that takes over has stored may be old, and with it the password record.
         match self.recovery.members.seen().standing() {
             Standing::Serving => {}
             Standing::TakingOver => return Err(Refusal::Changing),
             Standing::Guest => return Err(Refusal::NotMember),
         }
-        let registration = self.core.registration();
         let is_applicant = match &request {
             RoamingRequest::Certify { variable } => {
-                return registration.certify(&self.core.writers(), &sender, variable);
+                return registration.certify(writers, &sender, variable);
             }
             RoamingRequest::Deal { variable, .. } => {
-                registration.apply(&self.core.writers(), &sender, variable)?
+                registration.apply(writers, &sender, variable)?
             }
             _ => false,
         };
-        let (reply_to, reply) = oneshot::channel();
-        let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
         let asked = self.asked(sender, request, is_applicant)?;
-        lock(&self.waiting).insert(ticket, reply_to);
-        lock(&self.server).handle_request(ticket, asked);
-        self.work();
-        // It fails only if the thread that had the reply panicked.
-        reply.await.unwrap_or(Err(Refusal::Busy))
+        self.ask(writers, |server, ticket| server.handle_request(ticket, asked)).await
+    }
+
+    /// Whether the node may sign the entry: if its value is under a password, only while it holds the share
+    /// that belongs to it, and then it keeps it.
+    pub(super) async fn may_sign(
+        &self,
+        entry: &Entry,
+        writers: &QuorumCertificates,
+    ) -> Result<(), Refusal> {
+        let Ok(protected) = Protected::from_value(&entry.value) else { return Ok(()) };
+        let (memory, now) = (self.memory(), seconds_now());
+        let (variable, record) = (entry.variable.clone(), protected.record().clone());
+        let signing = Signing { variable, timestamp: entry.timestamp, record, memory, now };
+        let asked = self.ask(writers, |server, ticket| server.handle_signing(ticket, signing));
+        asked.await.map(|_| ())
     }
 
     /// A certified entry with a password record was stored: the share of the record before it is
     /// erased. Whether or not that succeeds, the share is evaluated no more.
-    pub(super) async fn settle(&self, variable: Variable) {
+    pub(super) async fn settle(&self, variable: Variable, writers: &QuorumCertificates) {
+        let (memory, now) = (self.memory(), seconds_now());
+        let settle = |server: &mut Server, ticket| {
+            server.handle_stored(ticket, variable, memory, now);
+        };
+        let _ = self.ask(writers, settle).await;
+    }
+
+    /// Hands the machine something to do and waits for what it says.
+    async fn ask(
+        &self,
+        writers: &QuorumCertificates,
+        what: impl FnOnce(&mut Server, Ticket),
+    ) -> Outcome {
         let (reply_to, reply) = oneshot::channel();
         let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
         lock(&self.waiting).insert(ticket, reply_to);
-        lock(&self.server).handle_stored(ticket, variable, self.memory(), seconds_now());
-        self.work();
-        let _ = reply.await;
+        what(&mut lock(&self.server), ticket);
+        self.work(writers);
+        // It fails only if the thread that had the reply panicked.
+        reply.await.unwrap_or(Err(Refusal::Busy))
     }
 
     /// Which of its memories the node speaks from.
@@ -98,22 +127,22 @@ impl Passwords {
     }
 
     /// Performs actions until there are none. Every thread that brings work takes part.
-    fn work(&self) {
+    fn work(&self, writers: &QuorumCertificates) {
         loop {
             let action = lock(&self.server).poll();
             match action {
-                Some(action) => self.perform(action),
+                Some(action) => self.perform(action, writers),
                 None => return,
             }
         }
     }
 
-    fn perform(&self, action: Action) {
+    fn perform(&self, action: Action, writers: &QuorumCertificates) {
         match action {
             Action::Load { ticket, variable } => {
                 let loaded = self.load(&variable);
                 note_failure(&loaded);
-                lock(&self.server).handle_loaded(ticket, loaded, &self.core.writers());
+                lock(&self.server).handle_loaded(ticket, loaded, writers);
             }
             Action::Persist { ticket, variable, vault } => {
                 let batch = Batch { vaults: vec![(variable, vault)], ..Batch::default() };
@@ -136,8 +165,7 @@ impl Passwords {
 
     fn load(&self, variable: &Variable) -> Result<Loaded, StoreError> {
         let store: &dyn Store = &*self.recovery.store;
-        let latest = store.load(variable)?.latest;
-        Ok(Loaded { latest, vault: store.vault(variable)? })
+        Ok(Loaded { state: store.load(variable)?, vault: store.vault(variable)? })
     }
 }
 

@@ -11,7 +11,7 @@ use bftkv_protocol::{
 };
 use bftkv_roaming::Protected;
 use bftkv_roaming::registration::{Applicant, ByPassword, Facts, Refused};
-use bftkv_roaming::server::{dealt_by, shown_by};
+use bftkv_roaming::server::{has_dealt, shown_by};
 use bftkv_wot::{CertificateRecord, QuorumCertificates, Statement};
 
 use super::recovery::Recovery;
@@ -133,9 +133,10 @@ impl Registration {
             }
         };
         let (record, memory) = (protected.record().id(), self.memory());
-        let share = known.vault.as_ref().and_then(|v| dealt_by(v, writer, memory, known.now));
-        let check = &ByPassword;
-        let claimed = self.decide(|r| r.claim(&applicant, record, share, check, &known.facts()));
+        let holds = |vault: &Vault| has_dealt(vault, writer, record, memory, known.now);
+        let holds_share = known.vault.as_ref().is_some_and(holds);
+        let (check, facts) = (&ByPassword, known.facts());
+        let claimed = self.decide(|r| r.claim(&applicant, holds_share, check, &facts));
         claimed.inspect_err(|refusal| tracing::info!(%writer, %refusal, "no claim")).is_ok()
     }
 

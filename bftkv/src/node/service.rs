@@ -12,7 +12,6 @@ use bftkv_transport::{BoxFuture, Handler};
 
 use super::core::Core;
 use super::members::Members;
-use super::passwords::Passwords;
 use super::recovery::Recovery;
 use super::repairs::Repairs;
 use crate::Certificates;
@@ -30,7 +29,6 @@ const MAX_PROOFS_BYTES: usize = 2 * 1024 * 1024;
 /// What stands behind the transport.
 pub(super) struct Service {
     core: Arc<Core>,
-    passwords: Passwords,
     recovery: Recovery,
     certificates: Certificates,
     members: Arc<Members>,
@@ -40,19 +38,11 @@ pub(super) struct Service {
 impl Service {
     pub(super) fn new(
         core: Arc<Core>,
-        passwords: Passwords,
         recovery: Recovery,
         members: Arc<Members>,
         repairs: Arc<Repairs>,
     ) -> Self {
-        Self {
-            core,
-            passwords,
-            certificates: recovery.certificates.clone(),
-            recovery,
-            members,
-            repairs,
-        }
+        Self { core, certificates: recovery.certificates.clone(), recovery, members, repairs }
     }
 
     /// Answers under the configuration that is in force by then; what is about a variable, under
@@ -74,16 +64,14 @@ impl Service {
             Request::Change(change) => self.members.answer_change(&self.core, *change).await,
             Request::Accuse(_) => return self.core.answer(sender, request).await,
             Request::Roaming(request) => match self.recovery.gate.pass().await {
-                Ok(()) => self.passwords.answer(sender, request).await,
+                Ok(()) => self.core.answer_roaming(sender, request).await,
                 Err(refusal) => Err(refusal),
             },
             other => match self.recovery.gate.pass().await {
                 Ok(()) => {
                     let protected = protected_in(&other);
                     let response = self.core.answer(sender, other).await;
-                    for variable in protected {
-                        self.passwords.settle(variable).await;
-                    }
+                    self.core.settle(protected).await;
                     return response;
                 }
                 Err(refusal) => Err(refusal),

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use bftkv::protocol::client::Problem as ClientProblem;
 use bftkv::protocol::{
     ChangeKind, Outcome, Refusal, Request, RoamingRefusal, RoamingRequest, SecretShare, Store,
 };
@@ -130,6 +131,26 @@ async fn of_two_that_deal_at_once_none_loses_the_value() {
         let opened = alice.get_with_password(&x, &right, None).await;
         assert_eq!(opened.unwrap().unwrap().value.as_slice(), b"0", "round {round}");
     }
+}
+
+/// The shares of its record are erased: certified, the value could never be opened.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_under_a_record_of_before_is_not_signed() {
+    let cluster = Cluster::new();
+    let alice = cluster.client(ALICE).await;
+    let (x, right) = (variable("safe"), password("right"));
+    alice.put_with_password(&x, b"0", &right, cheap()).await.unwrap();
+    let before = stored(&alice, &x).await;
+    alice.change_password(&x, &right, &right, cheap()).await.unwrap();
+    let error = alice.put(&x, before, PutOptions::default()).await.unwrap_err();
+    let bftkv::Error::Operation(operation) = &error else { panic!("{error}") };
+    let code = RoamingRefusal::NoShare.code();
+    assert!(
+        matches!(operation.problem, ClientProblem::Refused { code: said, .. } if said == code),
+        "{error}"
+    );
+    let opened = alice.get_with_password(&x, &right, None).await.unwrap().unwrap();
+    assert_eq!(opened.value.as_slice(), b"0");
 }
 
 async fn change(client: &Client, kind: ChangeKind, member: &NodeId) {

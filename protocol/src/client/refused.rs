@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Phase, Problem};
-use crate::{Address, Group, NodeId, Refusal, Slot, Tally};
+use crate::{Address, Group, NodeId, Refusal, RoamingRefusal, Slot, Tally};
 
 /// What stood in the way of the last attempt. It may go away.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +65,8 @@ fn fatal(refusals: &Tally<Refusal>, cliques: &[Group]) -> Option<Problem> {
                 | Refusal::NotMember
                 | Refusal::Malformed
                 | Refusal::Reserved(_)
+                // The value has to be made anew, with shares that are dealt anew.
+                | Refusal::Roaming(RoamingRefusal::NoShare)
         )
     };
     for (_, refusal) in refusals.iter().filter(|(_, refusal)| is_fatal(refusal)) {

@@ -134,20 +134,19 @@ impl Registrar {
     }
 
     /// Whether to sign the claim of a user ID: the record that is to be written at its name.
-    /// `share` is the record of which this member holds a share from the applicant, checked with the
-    /// record's commitments when it was dealt.
+    /// `holds_share`: whether this member holds a share of that record from the applicant, checked with
+    /// the record's commitments when it was dealt.
     ///
     /// # Errors
     /// [`Refused`].
     pub fn claim(
         &mut self,
         applicant: &Applicant,
-        record: RecordId,
-        share: Option<RecordId>,
+        holds_share: bool,
         check: &dyn IdentityCheck,
         facts: &Facts<'_>,
     ) -> Result<(), Refused> {
-        if share != Some(record) {
+        if !holds_share {
             return Err(Refused::NoShare);
         }
         self.apply(applicant, check, facts)

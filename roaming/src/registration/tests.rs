@@ -98,18 +98,14 @@ fn open() -> Registrar {
     Registrar::new(Mode::Open, 0)
 }
 
-fn some_record(number: u8) -> RecordId {
-    RecordId::from_bytes([number; 32])
-}
-
 fn claims(
     member: &mut Registrar,
     who: u8,
     latest: Option<&CertifiedEntry>,
     now: u64,
 ) -> Result<(), Refused> {
-    let (record, nobody) = (some_record(who), nobody());
-    member.claim(&applicant(who), record, Some(record), &ByPassword, &facts(&nobody, latest, now))
+    let nobody = nobody();
+    member.claim(&applicant(who), true, &ByPassword, &facts(&nobody, latest, now))
 }
 
 #[test]
@@ -125,9 +121,7 @@ fn whoever_comes_first_keeps_others_out_until_its_claim_is_stale() {
 #[test]
 fn a_user_id_that_is_certified_or_has_a_record_is_taken_for_ever() {
     let known = BTreeSet::from([id(7)]);
-    let record = some_record(1);
-    let taken =
-        open().claim(&applicant(1), record, Some(record), &ByPassword, &facts(&known, None, NOW));
+    let taken = open().claim(&applicant(1), true, &ByPassword, &facts(&known, None, NOW));
     assert_eq!(taken, Err(Refused::Taken));
     let latest = certified(claim_of(2, value(&alices())));
     assert_eq!(claims(&mut open(), 1, Some(&latest), NOW), Err(Refused::Taken));
@@ -135,15 +129,12 @@ fn a_user_id_that_is_certified_or_has_a_record_is_taken_for_ever() {
 }
 
 #[test]
-fn a_claim_needs_a_share_of_that_very_record() {
-    let nobody = nobody();
-    for share in [None, Some(some_record(2))] {
-        let mut member = open();
-        let facts = facts(&nobody, None, NOW);
-        let refused = member.claim(&applicant(1), some_record(1), share, &ByPassword, &facts);
-        assert_eq!(refused, Err(Refused::NoShare));
-        assert_eq!(member, open(), "and keeps nobody out");
-    }
+fn a_claim_needs_a_share() {
+    let (nobody, mut member) = (nobody(), open());
+    let facts = facts(&nobody, None, NOW);
+    let refused = member.claim(&applicant(1), false, &ByPassword, &facts);
+    assert_eq!(refused, Err(Refused::NoShare));
+    assert_eq!(member, open(), "and keeps nobody out");
 }
 
 #[test]
@@ -240,13 +231,13 @@ fn another_identity_check_can_be_put_in() {
             }
         }
     }
-    let (nobody, record) = (nobody(), some_record(1));
+    let nobody = nobody();
     let without = facts(&nobody, None, NOW);
-    let refused = open().claim(&applicant(1), record, Some(record), &SignedByMail, &without);
+    let refused = open().claim(&applicant(1), true, &SignedByMail, &without);
     assert_eq!(refused, Err(Refused::Identity("no DKIM signature".to_owned())));
     let proofs = [b"DKIM".to_vec()];
     let with = Facts { proofs: &proofs, ..without };
-    assert_eq!(open().claim(&applicant(1), record, Some(record), &SignedByMail, &with), Ok(()));
+    assert_eq!(open().claim(&applicant(1), true, &SignedByMail, &with), Ok(()));
 }
 
 #[test]

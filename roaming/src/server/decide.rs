@@ -2,8 +2,8 @@
 
 use bftkv_protocol::{
     Address, CertifiedEntry, ElementBytes, Evaluated, Identities, LoginProof, NodeId, Nonce,
-    RecordBytes, Refusal, RoamingAnswer, RoamingRefusal, RoamingRequest, SecretShare, Variable,
-    Vault,
+    RecordBytes, Refusal, RoamingAnswer, RoamingRefusal, RoamingRequest, SecretShare, Timestamp,
+    Variable, VariableState, Vault,
 };
 use rand_core::CryptoRngCore;
 
@@ -43,12 +43,28 @@ pub struct Asked {
     pub nonce: Nonce,
 }
 
+/// An entry with a password record that is about to be signed. `memory` and `now` are as in [`Asked`].
+#[derive(Debug, Clone)]
+#[allow(clippy::exhaustive_structs, reason = "the driver fills it in")]
+pub struct Signing {
+    /// The variable of the entry.
+    pub variable: Variable,
+    /// t of the entry.
+    pub timestamp: Timestamp,
+    /// The record in its value.
+    pub record: Record,
+    /// Which of its memories the node speaks from.
+    pub memory: u64,
+    /// The time, in seconds since 1970.
+    pub now: u64,
+}
+
 /// What the store has.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[allow(clippy::exhaustive_structs, reason = "the driver fills it in")]
 pub struct Loaded {
-    /// The newest certified entry of the variable.
-    pub latest: Option<CertifiedEntry>,
+    /// The newest certified entry of the variable, and what the node has signed of it.
+    pub state: VariableState,
     /// The shares and counters.
     pub vault: Option<Vault>,
 }
@@ -113,16 +129,46 @@ impl Decision {
 /// Takes the share for the record that is certified now into use, and erases the one before.
 pub(super) fn settle(loaded: Loaded, memory: u64, now: u64) -> Decision {
     let done = Reply::Plain(Ok(RoamingAnswer::Done));
-    let record = loaded.latest.as_ref().and_then(record_in);
-    let (Some(record), Some(before)) = (record, loaded.vault) else {
+    let (Some(record), Some(before)) = (certified_in(&loaded.state), loaded.vault) else {
         return Decision { vault: None, reply: done };
     };
     let Some(mut ledger) = Ledger::open(Some(&before), memory, now) else {
         return Decision::unavailable();
     };
-    ledger.switch_to(record.id(), record.epoch());
+    ledger.switch_to(record.id(), record.epoch(), outstanding(&loaded.state));
     let Some(vault) = ledger.to_vault() else { return Decision::unavailable() };
     Decision { vault: (vault != before).then_some(vault), reply: done }
+}
+
+/// Whether an entry with this record may be signed at this time: only by who holds its share, and keeps it
+/// from then on. So of what is certified, q less b honest servers hold their shares until something newer is.
+pub(super) fn before_signing(me: &NodeId, loaded: Loaded, signing: &Signing) -> Decision {
+    let Signing { record, timestamp, memory, now, .. } = signing;
+    let done = Reply::Plain(Ok(RoamingAnswer::Done));
+    if record.index_of(me).is_none() {
+        return Decision { vault: None, reply: done };
+    }
+    let Some(mut ledger) = Ledger::open(loaded.vault.as_ref(), *memory, *now) else {
+        return Decision::unavailable();
+    };
+    if !ledger.sign_at(record.id(), *timestamp, outstanding(&loaded.state)) {
+        return Decision { vault: None, reply: Reply::refuse(RoamingRefusal::NoShare) };
+    }
+    let Some(vault) = ledger.to_vault() else { return Decision::unavailable() };
+    Decision { vault: (Some(&vault) != loaded.vault.as_ref()).then_some(vault), reply: done }
+}
+
+/// Whether an entry that the node may have signed at t can still become the newest: nothing newer is
+/// certified, and it was neither given up nor, if it is not signed yet, overtaken.
+fn outstanding(state: &VariableState) -> impl Fn(Timestamp) -> bool {
+    let certified = state.latest.as_ref().map_or(Timestamp::ZERO, CertifiedEntry::timestamp);
+    let marks = &state.marks;
+    move |t| t > certified && (t > marks.seen || marks.slots.iter().any(|slot| slot.timestamp == t))
+}
+
+/// The password record that is certified now.
+fn certified_in(state: &VariableState) -> Option<Record> {
+    record_in(state.latest.as_ref()?)
 }
 
 /// The password record in an entry, if it has one.
@@ -142,8 +188,8 @@ pub(super) fn decide(
     };
     let Asked { asker, request, now, nonce, .. } = asked;
     let user = request.variable().user();
-    let latest = loaded.latest;
-    let mut desk = Desk { me, ledger, asker, user, latest, now, nonce, identities };
+    let state = loaded.state;
+    let mut desk = Desk { me, ledger, asker, user, state, now, nonce, identities };
     let outcome = match request {
         RoamingRequest::Deal { variable, record, share } => desk.deal(&variable, &record, &share),
         RoamingRequest::Evaluate { record, element, .. } => desk.evaluate(record, element),
@@ -167,7 +213,7 @@ struct Desk<'a> {
     asker: Asker,
     /// Whose record the variable is, if it is that of a user ID.
     user: Option<Address>,
-    latest: Option<CertifiedEntry>,
+    state: VariableState,
     now: u64,
     nonce: Nonce,
     identities: &'a dyn Identities,
@@ -176,7 +222,7 @@ struct Desk<'a> {
 impl Desk<'_> {
     /// Whether the asker's certificate is one for the user ID that owns the variable.
     fn is_owner(&self) -> bool {
-        let Some(latest) = &self.latest else { return false };
+        let Some(latest) = &self.state.latest else { return false };
         let (id, owner) = (&self.asker.id, &latest.entry().owner);
         latest.entry().writer == *id || self.identities.has_quorum_certificate(id, owner)
     }
@@ -185,7 +231,7 @@ impl Desk<'_> {
     /// ID is that user's own also while it is empty, so strangers cannot fill the places of those
     /// who wait.
     fn may_deal(&self) -> bool {
-        match (&self.latest, &self.asker.address) {
+        match (&self.state.latest, &self.asker.address) {
             (Some(_), _) => self.is_owner(),
             (None, _) if self.asker.is_applicant => self.user.is_some(),
             (None, Some(address)) => {
@@ -198,11 +244,6 @@ impl Desk<'_> {
 
     fn class(&self) -> Class {
         if self.is_owner() { Class::Known } else { Class::Stranger }
-    }
-
-    /// The record that is certified now.
-    fn record(&self) -> Option<Record> {
-        record_in(self.latest.as_ref()?)
     }
 
     fn deal(
@@ -224,13 +265,15 @@ impl Desk<'_> {
         let share = Share::new(index, secret, record.commitments());
         share.map_err(|_| RoamingRefusal::BadShare)?;
         let kept = Kept {
+            dealer: self.asker.id.clone(),
             record: record.id(),
             epoch: record.epoch(),
             index: index.get(),
             share: secret.clone(),
+            signed: Vec::new(),
         };
         // Of applicants one at a time is accepted: what another has left behind is worth nothing.
-        self.ledger.keep_pending(&self.asker.id, kept, self.asker.is_applicant)?;
+        self.ledger.keep_pending(kept, self.asker.is_applicant, outstanding(&self.state))?;
         Ok(Reply::Plain(Ok(RoamingAnswer::Done)))
     }
 
@@ -240,12 +283,13 @@ impl Desk<'_> {
         element: ElementBytes,
     ) -> Result<Reply, RoamingRefusal> {
         group::element(&element).map_err(|_| RoamingRefusal::BadElement)?;
-        let certified = self.record();
-        let record = certified.as_ref().filter(|record| record.id() == wanted);
+        let certified = certified_in(&self.state);
         let epoch = certified.as_ref().map(Record::epoch);
+        let record = certified.filter(|record| record.id() == wanted);
         let record = record.ok_or(RoamingRefusal::OtherRecord { epoch })?;
-        let kept =
-            self.ledger.switch_to(record.id(), record.epoch()).ok_or(RoamingRefusal::NoShare)?;
+        let outstanding = outstanding(&self.state);
+        let kept = self.ledger.switch_to(record.id(), record.epoch(), outstanding);
+        let kept = kept.ok_or(RoamingRefusal::NoShare)?;
         let index = Index::new(kept.index).map_err(|_| RoamingRefusal::NoShare)?;
         let share = Share::kept(index, &kept.share).map_err(|_| RoamingRefusal::NoShare)?;
         let class = self.class();
@@ -263,7 +307,8 @@ impl Desk<'_> {
     }
 
     fn prove(&mut self, proof: &LoginProof) -> Result<Reply, RoamingRefusal> {
-        let record = self.record().ok_or(RoamingRefusal::OtherRecord { epoch: None })?;
+        let record = certified_in(&self.state);
+        let record = record.ok_or(RoamingRefusal::OtherRecord { epoch: None })?;
         if record.id() != proof.record {
             return Err(RoamingRefusal::OtherRecord { epoch: Some(record.epoch()) });
         }

@@ -4,11 +4,11 @@ use std::fmt;
 
 use bftkv_protocol::{
     ElementBytes, LoginProof, LoginPurpose, NodeId, Nonce, RecordId, RoamingRefusal, SecretShare,
-    Vault, decode, encode_secret,
+    Timestamp, Vault, decode, encode_secret,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{ATTEMPTS, DAY_SECONDS, MAX_PENDING, MAX_SESSIONS};
+use super::{ATTEMPTS, DAY_SECONDS, MAX_PENDING, MAX_PENDING_PER_DEALER, MAX_SESSIONS, MAX_SIGNED};
 
 /// Which of the two budgets an asker draws from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,26 +63,31 @@ impl Budget {
 /// A share and the record to which it belongs.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Kept {
+    pub(super) dealer: NodeId,
     pub(super) record: RecordId,
     pub(super) epoch: u64,
     pub(super) index: u16,
     pub(super) share: SecretShare,
+    /// t of entries with this record that the node may have signed, the newest last.
+    pub(super) signed: Vec<Timestamp>,
+}
+
+impl Kept {
+    fn is_outstanding(&self, outstanding: impl Fn(Timestamp) -> bool) -> bool {
+        self.signed.iter().any(|t| outstanding(*t))
+    }
 }
 
 impl fmt::Debug for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kept")
+            .field("dealer", &self.dealer)
             .field("record", &self.record)
             .field("epoch", &self.epoch)
             .field("index", &self.index)
+            .field("signed", &self.signed)
             .finish_non_exhaustive()
     }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Pending {
-    dealer: NodeId,
-    kept: Kept,
 }
 
 /// One attempt.
@@ -105,7 +110,8 @@ pub(super) struct Ledger {
     /// old copy.
     memory: u64,
     active: Option<Kept>,
-    pending: Vec<Pending>,
+    /// Of records that are not certified, or not yet.
+    pending: Vec<Kept>,
     known: Budget,
     strangers: Budget,
     sessions: Vec<Session>,
@@ -159,38 +165,72 @@ impl Ledger {
         self.budget(class).left()
     }
 
-    /// Keeps a share until its record is certified. One dealer has one that waits; with `alone`,
-    /// nobody else has.
+    /// Keeps a share until its record is certified. With `alone`, nobody else has one that waits. Of the
+    /// dealer's own, the oldest makes room, but none that was signed and is `outstanding`.
     pub(super) fn keep_pending(
         &mut self,
-        dealer: &NodeId,
         kept: Kept,
         alone: bool,
+        outstanding: impl Fn(Timestamp) -> bool,
     ) -> Result<(), RoamingRefusal> {
-        if self.active.as_ref().is_some_and(|active| active.record == kept.record) {
+        if self.kept(kept.record).is_some() {
             return Ok(());
         }
-        self.pending.retain(|one| !alone && one.dealer != *dealer);
+        let is_own = |one: &Kept| one.dealer == kept.dealer;
+        self.pending.retain(|one| !alone || is_own(one) || one.is_outstanding(&outstanding));
+        if self.pending.iter().filter(|one| is_own(one)).count() >= MAX_PENDING_PER_DEALER {
+            let may_go = |one: &Kept| is_own(one) && !one.is_outstanding(&outstanding);
+            let oldest = self.pending.iter().position(may_go);
+            self.pending.remove(oldest.ok_or(RoamingRefusal::TooManyPending)?);
+        }
         if self.pending.len() >= MAX_PENDING {
             return Err(RoamingRefusal::TooManyPending);
         }
-        self.pending.push(Pending { dealer: dealer.clone(), kept });
+        self.pending.push(kept);
         Ok(())
     }
 
-    /// The share for the record that is certified now. What waited for it takes the place of the
-    /// one before; that one is erased, and what waits for records that came before. Others wait on:
-    /// somebody who dealt at the same time may have the own record certified next.
-    pub(super) fn switch_to(&mut self, record: RecordId, epoch: u64) -> Option<&Kept> {
-        if self.active.as_ref().is_none_or(|active| active.record != record) {
-            let (this, others) = std::mem::take(&mut self.pending)
-                .into_iter()
-                .partition::<Vec<_>, _>(|one| one.kept.record == record);
-            self.active = this.into_iter().next().map(|one| one.kept);
-            self.pending = others.into_iter().filter(|one| one.kept.epoch >= epoch).collect();
+    /// The share of this record, in use or waiting.
+    fn kept(&mut self, record: RecordId) -> Option<&mut Kept> {
+        self.active.iter_mut().chain(&mut self.pending).find(|kept| kept.record == record)
+    }
+
+    /// An entry with this record is about to be signed at this time: its share stays while that is
+    /// `outstanding`. False if there is no share.
+    pub(super) fn sign_at(
+        &mut self,
+        record: RecordId,
+        timestamp: Timestamp,
+        outstanding: impl Fn(Timestamp) -> bool,
+    ) -> bool {
+        let Some(kept) = self.kept(record) else { return false };
+        kept.signed.retain(|t| *t != timestamp && outstanding(*t));
+        if kept.signed.len() >= MAX_SIGNED {
+            kept.signed.remove(0);
+        }
+        kept.signed.push(timestamp);
+        true
+    }
+
+    /// The share for the record that is certified now. What waited for it takes the place of the one
+    /// before. What waits for records that came before is erased, unless it is `outstanding`: signed, and
+    /// perhaps certified next. The others wait on: somebody may have dealt them at the same time.
+    pub(super) fn switch_to(
+        &mut self,
+        record: RecordId,
+        epoch: u64,
+        outstanding: impl Fn(Timestamp) -> bool,
+    ) -> Option<&Kept> {
+        let is_other = |kept: &Kept| kept.record != record;
+        let before = self.active.take_if(|active| is_other(active));
+        if before.is_some() || self.active.is_none() {
             // Attempts under another record stay used: they cannot be proven any more.
             self.sessions.clear();
+            let place = self.pending.iter().position(|kept| !is_other(kept));
+            self.active = place.map(|place| self.pending.remove(place));
         }
+        self.pending.extend(before.filter(|kept| kept.is_outstanding(&outstanding)));
+        self.pending.retain(|kept| kept.epoch >= epoch || kept.is_outstanding(&outstanding));
         self.active.as_ref()
     }
 
@@ -212,10 +252,10 @@ impl Ledger {
         Ok(())
     }
 
-    /// The record of which a share from this dealer waits to be certified, or is in use.
-    pub(super) fn dealt_by(&self, dealer: &NodeId) -> Option<RecordId> {
-        let waiting = self.pending.iter().find(|one| one.dealer == *dealer);
-        waiting.map(|one| one.kept.record).or(self.active.as_ref().map(|kept| kept.record))
+    /// Whether a share of this record from this dealer waits to be certified, or is in use.
+    pub(super) fn has_dealt(&self, dealer: &NodeId, record: RecordId) -> bool {
+        let mut all = self.active.iter().chain(&self.pending);
+        all.any(|one| one.dealer == *dealer && one.record == record)
     }
 
     /// What this asker has shown the password for within the life of a proof, and under which record.

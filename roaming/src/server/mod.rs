@@ -17,8 +17,8 @@ use bftkv_protocol::{
     Identities, LoginPurpose, NodeId, RecordId, Refusal, StoreError, Variable, Vault,
 };
 
-pub use self::decide::{Asked, Asker, Evaluate, Loaded, Reply};
-use self::decide::{Decision, decide, settle};
+pub use self::decide::{Asked, Asker, Evaluate, Loaded, Reply, Signing};
+use self::decide::{Decision, before_signing, decide, settle};
 use self::ledger::Ledger;
 
 /// L: how many attempts there are to begin with, for known keys and for strangers each.
@@ -27,8 +27,15 @@ pub const ATTEMPTS: u16 = 10;
 /// How long it takes until a used attempt comes back, and until the owner may give all back again.
 pub const DAY_SECONDS: u64 = 24 * 60 * 60;
 
-/// How many records of different dealers may wait to be certified.
-pub const MAX_PENDING: usize = 4;
+/// How many records may wait to be certified.
+pub const MAX_PENDING: usize = 16;
+
+/// How many records of one dealer may wait to be certified. Devices with one key are one dealer.
+pub const MAX_PENDING_PER_DEALER: usize = 4;
+
+/// Of how many outstanding entries with one record is remembered that they were signed: more than an owner
+/// may have ([`bftkv_protocol::Slot::MAX_PER_OWNER`]).
+const MAX_SIGNED: usize = 32;
 
 /// How many attempts are remembered so that they can be repeated and proven.
 pub const MAX_SESSIONS: usize = 32;
@@ -36,11 +43,11 @@ pub const MAX_SESSIONS: usize = 32;
 /// How many requests may wait for one variable; more are refused as busy.
 pub const MAX_QUEUE: usize = 256;
 
-/// The record of which a vault holds a share from this dealer, waiting or in use. `memory` and `now`
+/// Whether a vault holds a share of this record from this dealer, waiting or in use. `memory` and `now`
 /// are as in [`Asked`].
 #[must_use]
-pub fn dealt_by(vault: &Vault, dealer: &NodeId, memory: u64, now: u64) -> Option<RecordId> {
-    Ledger::open(Some(vault), memory, now)?.dealt_by(dealer)
+pub fn has_dealt(vault: &Vault, dealer: &NodeId, record: RecordId, memory: u64, now: u64) -> bool {
+    Ledger::open(Some(vault), memory, now).is_some_and(|ledger| ledger.has_dealt(dealer, record))
 }
 
 /// For what, and under which record, this asker has lately shown the password: what
@@ -105,6 +112,7 @@ pub struct Server {
 enum Job {
     Answer(Box<Asked>),
     Settle { memory: u64, now: u64 },
+    BeforeSigning(Box<Signing>),
 }
 
 #[derive(Debug)]
@@ -133,6 +141,14 @@ impl Server {
         self.enqueue(ticket, variable, Job::Settle { memory, now });
     }
 
+    /// Asks whether an entry may be signed. [`bftkv_protocol::RoamingAnswer::Done`]: it may, and the
+    /// share that belongs to it is kept until something newer is certified, so that whatever comes to be
+    /// certified can be opened. [`bftkv_protocol::RoamingRefusal::NoShare`]: it may not. `ticket` must be new.
+    pub fn handle_signing(&mut self, ticket: Ticket, signing: Signing) {
+        let variable = signing.variable.clone();
+        self.enqueue(ticket, variable, Job::BeforeSigning(Box::new(signing)));
+    }
+
     fn enqueue(&mut self, ticket: Ticket, variable: Variable, job: Job) {
         match self.queues.get_mut(&variable) {
             None => {
@@ -158,6 +174,7 @@ impl Server {
         let decision = match (loaded, job) {
             (Ok(loaded), Job::Answer(asked)) => decide(&self.me, *asked, loaded, identities),
             (Ok(loaded), Job::Settle { memory, now }) => settle(loaded, memory, now),
+            (Ok(loaded), Job::BeforeSigning(signing)) => before_signing(&self.me, loaded, &signing),
             (Err(_), _) => Decision::unavailable(),
         };
         let Decision { vault, reply } = decision;

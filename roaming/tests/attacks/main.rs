@@ -16,4 +16,5 @@ mod elements;
 mod liars;
 mod pieces;
 mod proofs;
+mod races;
 mod support;

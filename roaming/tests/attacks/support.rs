@@ -6,12 +6,12 @@ use std::time::Duration;
 use bftkv_protocol::client::Lost;
 use bftkv_protocol::{
     Address, Answer, CertifiedEntry, CollectiveSignature, ConfigurationDigest, ElementBytes, Entry,
-    Evaluated, Group, Identities, LoginPurpose, NodeId, Nonce, Outcome, Realm, Refusal, Request,
-    Response, RoamingAnswer, RoamingRefusal, RoamingRequest, SignatureBytes, SignedEntry,
-    Timestamp, Value, Variable, Vault, WriterSignature,
+    Evaluated, Group, Identities, LoginPurpose, Marks, NodeId, Nonce, Outcome, Realm, Refusal,
+    Request, Response, RoamingAnswer, RoamingRefusal, RoamingRequest, SignatureBytes, SignedEntry,
+    Timestamp, Value, Variable, VariableState, Vault, WriterSignature,
 };
 use bftkv_roaming::client::{Login, LoginAction, LoginOptions, Stretch};
-use bftkv_roaming::server::{Action, Asked, Asker, Loaded, Reply, Server};
+use bftkv_roaming::server::{Action, Asked, Asker, Loaded, Reply, Server, Signing};
 use bftkv_roaming::{
     Blinded, Enrolled, Keys, Password, Plan, Protected, Record, Rule, Share, Stretching,
 };
@@ -124,6 +124,7 @@ pub(crate) type Answered = Result<RoamingAnswer, Refusal>;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Disk {
     pub(crate) latest: BTreeMap<Variable, CertifiedEntry>,
+    pub(crate) marks: BTreeMap<Variable, Marks>,
     pub(crate) vaults: BTreeMap<Variable, Vault>,
 }
 
@@ -165,7 +166,11 @@ impl Host {
     /// What the disk has of a variable.
     pub(crate) fn load(&self, variable: &Variable) -> Loaded {
         let latest = self.disk.latest.get(variable).cloned();
-        Loaded { latest, vault: self.disk.vaults.get(variable).cloned() }
+        let marks = self.disk.marks.get(variable).cloned().unwrap_or_default();
+        Loaded {
+            state: VariableState { latest, marks },
+            vault: self.disk.vaults.get(variable).cloned(),
+        }
     }
 
     /// Performs all actions on a disk that never fails; the answers, by their tickets.
@@ -212,6 +217,20 @@ impl Host {
         self.tickets += 1;
         self.machine.handle_stored(self.tickets, variable.clone(), self.memory, self.now);
         assert_eq!(self.work().remove(&self.tickets), Some(Ok(RoamingAnswer::Done)));
+    }
+
+    /// Asks whether an entry with this record may be signed.
+    pub(crate) fn may_sign(&mut self, record: &Record, timestamp: u64) -> bool {
+        self.tickets += 1;
+        let (variable, timestamp) = (record.variable().clone(), Timestamp::new(timestamp));
+        let (record, memory, now) = (record.clone(), self.memory, self.now);
+        let signing = Signing { variable, timestamp, record, memory, now };
+        self.machine.handle_signing(self.tickets, signing);
+        match self.work().remove(&self.tickets) {
+            Some(Ok(RoamingAnswer::Done)) => true,
+            Some(Err(Refusal::Roaming(RoamingRefusal::NoShare))) => false,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub(crate) fn certify(&mut self, enrolled: &Enrolled, timestamp: u64) {

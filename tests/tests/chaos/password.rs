@@ -128,7 +128,7 @@ fn keep_twice(me: &NodeId, request: &RoamingRequest) {
         while let Some(action) = server.poll() {
             match action {
                 Action::Load { ticket, .. } => {
-                    let loaded = Loaded { latest: None, vault: vault.clone() };
+                    let loaded = Loaded { vault: vault.clone(), ..Loaded::default() };
                     server.handle_loaded(ticket, Ok(loaded), &Everybody);
                 }
                 Action::Persist { ticket, vault: new, .. } => {
