@@ -73,8 +73,15 @@ impl Passwords {
     ) -> Result<(), Refusal> {
         let Ok(protected) = Protected::from_value(&entry.value) else { return Ok(()) };
         let (memory, now) = (self.memory(), seconds_now());
-        let (variable, record) = (entry.variable.clone(), protected.record().clone());
-        let signing = Signing { variable, timestamp: entry.timestamp, record, memory, now };
+        let signing = Signing {
+            variable: entry.variable.clone(),
+            writer: entry.writer.clone(),
+            owner: entry.owner.clone(),
+            timestamp: entry.timestamp,
+            record: protected.record().clone(),
+            memory,
+            now,
+        };
         let asked = self.ask(writers, |server, ticket| server.handle_signing(ticket, signing));
         asked.await.map(|_| ())
     }

@@ -33,7 +33,7 @@ pub(crate) struct RegisterArgs {
     password: PasswordArgs,
 }
 
-/// Put this home's new key in the place of a lost one, with the password of the user ID.
+/// Put this home's new key in the place of a lost one, or beside it, with the password of the user ID.
 ///
 /// The home has a fresh key with the same user ID (`bftkv init`) and knows the nodes, as for
 /// `bftkv register`. Each node checks the password, of which it allows a few wrong ones, and certifies
@@ -43,7 +43,8 @@ pub(crate) struct RegisterArgs {
 ///
 /// Its last step writes the password record as the new key's, so the history of
 /// `roaming/<your address>` shows the recovery. The old key stays certified and can do what it could:
-/// the report names it. If it may be in wrong hands, revoke it (`bftkv cert revoke`).
+/// the report names it. If it may be in wrong hands, revoke it (`bftkv cert revoke`). If it is not
+/// lost at all, both are devices of one owner: so a second device is added.
 ///
 /// Examples:
 ///

@@ -49,6 +49,10 @@ pub struct Asked {
 pub struct Signing {
     /// The variable of the entry.
     pub variable: Variable,
+    /// Its writer, who has signed it.
+    pub writer: NodeId,
+    /// Its owner, which the writer's certificate is certified for.
+    pub owner: Address,
     /// t of the entry.
     pub timestamp: Timestamp,
     /// The record in its value.
@@ -145,13 +149,17 @@ pub(super) fn settle(loaded: Loaded, memory: u64, now: u64) -> Decision {
 pub(super) fn before_signing(me: &NodeId, loaded: Loaded, signing: &Signing) -> Decision {
     let Signing { record, timestamp, memory, now, .. } = signing;
     let done = Reply::Plain(Ok(RoamingAnswer::Done));
-    if record.index_of(me).is_none() {
+    let latest = loaded.state.latest.as_ref().map(CertifiedEntry::entry);
+    let is_others = latest.is_some_and(|l| l.writer != signing.writer && l.owner != signing.owner);
+    // What somebody else wants signed is refused by rule R3, and keeps no share from being erased.
+    if is_others || record.index_of(me).is_none() {
         return Decision { vault: None, reply: done };
     }
+    let dealer = if latest.is_none() { Some(&signing.writer) } else { None };
     let Some(mut ledger) = Ledger::open(loaded.vault.as_ref(), *memory, *now) else {
         return Decision::unavailable();
     };
-    if !ledger.sign_at(record.id(), *timestamp, outstanding(&loaded.state)) {
+    if !ledger.sign_at(record.id(), dealer, *timestamp, outstanding(&loaded.state)) {
         return Decision { vault: None, reply: Reply::refuse(RoamingRefusal::NoShare) };
     }
     let Some(vault) = ledger.to_vault() else { return Decision::unavailable() };

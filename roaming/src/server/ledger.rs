@@ -196,14 +196,16 @@ impl Ledger {
     }
 
     /// An entry with this record is about to be signed at this time: its share stays while that is
-    /// `outstanding`. False if there is no share.
+    /// `outstanding`. False if there is no share, or none from this dealer.
     pub(super) fn sign_at(
         &mut self,
         record: RecordId,
+        dealer: Option<&NodeId>,
         timestamp: Timestamp,
         outstanding: impl Fn(Timestamp) -> bool,
     ) -> bool {
-        let Some(kept) = self.kept(record) else { return false };
+        let is_from = |kept: &&mut Kept| dealer.is_none_or(|dealer| kept.dealer == *dealer);
+        let Some(kept) = self.kept(record).filter(is_from) else { return false };
         kept.signed.retain(|t| *t != timestamp && outstanding(*t));
         if kept.signed.len() >= MAX_SIGNED {
             kept.signed.remove(0);

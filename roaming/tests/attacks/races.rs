@@ -137,10 +137,10 @@ impl Race {
         if change.attempt == 0 || (change.asked.len() == SERVERS && change.may.is_empty()) {
             self.try_again(which);
         }
-        let Change { record, attempt, signed, asked, may, .. } = &mut self.changes[which];
+        let Change { dealer, record, attempt, signed, asked, may, .. } = &mut self.changes[which];
         let host = &mut self.hosts[server];
         if asked.insert(server) {
-            let allowed = host.may_sign(&record.record, *attempt) && may.insert(server);
+            let allowed = host.may_sign(*dealer, &record.record, *attempt) && may.insert(server);
             self.refused += usize::from(!allowed);
             return;
         }
@@ -241,4 +241,26 @@ fn whatever_is_certified_can_be_opened_however_many_change_it_at_once() {
     }
     // The runs are such that something can go wrong.
     assert!(certified > 400 && refused > 0 && raced > 300, "{certified} {refused} {raced}");
+}
+
+/// Anybody may ask to have an entry signed. Only the owner's keeps a share that is to be erased.
+#[test]
+fn nobody_else_keeps_an_old_share_from_being_erased() {
+    let (mut host, old, new) = (Host::new(1), &RECORDS[0][0], &RECORDS[1][0]);
+    let holds = |host: &Host| {
+        let vault = host.disk.vaults[&x()].as_bytes();
+        vault.windows(32).any(|part| part == old.shares[0].secret().as_bytes())
+    };
+    assert!(host.ask(ALICE, deal(old, &old.shares[0])).is_ok());
+    assert!(!host.may_sign(MALLORY, &old.record, 1), "she has dealt none");
+    assert!(host.may_sign(ALICE, &old.record, 1));
+    host.certify(old, 1);
+    assert!(host.may_sign(MALLORY, &old.record, 1_000), "it is for rule R3 to refuse");
+    assert!(host.ask(ALICE, deal(new, &new.shares[0])).is_ok());
+    host.certify(new, 2);
+    host.settle(&x());
+    assert!(!holds(&host));
+    // It is kept for what the owner may have certified next.
+    host.certify(old, 3);
+    assert!(!host.may_sign(ALICE, &old.record, 4));
 }

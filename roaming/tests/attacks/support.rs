@@ -220,11 +220,17 @@ impl Host {
     }
 
     /// Asks whether an entry with this record may be signed.
-    pub(crate) fn may_sign(&mut self, record: &Record, timestamp: u64) -> bool {
+    pub(crate) fn may_sign(&mut self, writer: u8, record: &Record, timestamp: u64) -> bool {
         self.tickets += 1;
-        let (variable, timestamp) = (record.variable().clone(), Timestamp::new(timestamp));
-        let (record, memory, now) = (record.clone(), self.memory, self.now);
-        let signing = Signing { variable, timestamp, record, memory, now };
+        let signing = Signing {
+            variable: record.variable().clone(),
+            writer: node(writer),
+            owner: address(writer).unwrap(),
+            timestamp: Timestamp::new(timestamp),
+            record: record.clone(),
+            memory: self.memory,
+            now: self.now,
+        };
         self.machine.handle_signing(self.tickets, signing);
         match self.work().remove(&self.tickets) {
             Some(Ok(RoamingAnswer::Done)) => true,

@@ -64,4 +64,13 @@ fn a_fresh_home_registers_with_a_password_and_a_lost_key_is_recovered_by_it() {
     assert!(recovered.contains("bftkv cert revoke"), "{recovered}");
     cluster.at("dora-again", &["put", "diary", "day 2"]).expect(0);
     assert_eq!(cluster.at("dora-again", &["get", "diary"]).expect(0).stdout, b"day 2");
+
+    // The first key was not lost at all: then these are two devices of one owner.
+    cluster.at("dora", &["put", "diary", "day 3"]).expect(0);
+    assert_eq!(cluster.at("dora-again", &["get", "diary"]).expect(0).stdout, b"day 3");
+    let put = ["put", "--password-fd", "0", "safe", "from the first"];
+    cluster.at_with("dora", &put, b"battery staple\n").expect(0);
+    let get = ["get", "--password-fd", "0", "safe"];
+    let opened = cluster.at_with("dora-again", &get, b"battery staple\n").expect(0);
+    assert_eq!(opened.stdout, b"from the first");
 }
