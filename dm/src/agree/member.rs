@@ -200,7 +200,10 @@ impl<W: Work> Member<W> {
                 self.source = Some(Seen { serial, content, root });
             }
         }
-        self.round.poll_until = None;
+        // Whoever sees nothing new is asked for a view because others do: it will come here, too.
+        if self.has_news() {
+            self.round.poll_until = None;
+        }
         self.advance();
     }
 

@@ -18,7 +18,7 @@ use super::work::{SignedZone, Work};
 pub(super) struct Round {
     pub(super) serial: u32,
     pub(super) active: bool,
-    /// Until when the source is waited for, before the view is given.
+    /// Until when the source is waited for to show what others have seen, before the view is given.
     pub(super) poll_until: Option<u64>,
     /// When the quorum of views was there.
     quorum_at: Option<u64>,
@@ -150,11 +150,15 @@ impl<W: Work> Member<W> {
 
     /// Whether there is something to agree on.
     fn wants(&self) -> bool {
+        self.has_news() || self.has_unfinished() || self.must_renew()
+    }
+
+    /// Whether the source shows something else than was agreed on last.
+    pub(super) fn has_news(&self) -> bool {
         let tip = self.chain.tip();
-        let is_new = self.source.as_ref().is_some_and(|seen| {
+        self.source.as_ref().is_some_and(|seen| {
             !Arc::ptr_eq(&seen.content, &tip.content) && *seen.content != *tip.content
-        });
-        is_new || self.has_unfinished() || self.must_renew()
+        })
     }
 
     fn has_unfinished(&self) -> bool {

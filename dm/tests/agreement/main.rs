@@ -219,6 +219,32 @@ fn what_is_seen_differently_keeps_its_last_value_and_is_reported() {
     assert_eq!(report.seen.keys().map(|dm| dm.number()).collect::<Vec<_>>(), [1, 2, 3]);
 }
 
+/// An update does not come to all sources in one moment. Whoever is asked for a view before it has come
+/// waits a while: with one view too few that have it, the round would be lost.
+#[test]
+fn an_update_that_some_see_a_little_later_costs_no_round() {
+    for seed in 0..10 {
+        let mut world = World::new(4, 2, seed);
+        for who in world.council.everyone() {
+            world.show(who, 0, FIRST, root());
+        }
+        assert!(world.run_until(&root(), 60_000));
+        world.run(5_000);
+        let newest = *world.zones.values().flat_map(|zones| zones.keys()).max().unwrap();
+        let mut content = root();
+        content.insert(key("org", 43), b"new ds".to_vec());
+        let at = world.since_start() + 100;
+        for who in world.council.everyone() {
+            let late = if who.number() <= 2 { 0 } else { 350 };
+            world.show(who, at + late, FIRST + 1, content.clone());
+        }
+        assert!(world.run_until(&content, 60_000), "seed {seed}{}", world.explain());
+        world.check();
+        let now = *world.zones.values().flat_map(|zones| zones.keys()).max().unwrap();
+        assert_eq!(now, newest + 1, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_large_change_waits_for_an_operator() {
     let mut world = World::new(4, 2, 5);

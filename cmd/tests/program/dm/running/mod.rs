@@ -13,6 +13,7 @@ mod child;
 #[allow(dead_code, reason = "a part of it is for the judges of zones")]
 #[path = "../../../../../dm/tests/judges/daemons.rs"]
 mod daemons;
+mod figures;
 mod four;
 mod ledger;
 mod masters;

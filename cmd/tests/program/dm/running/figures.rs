@@ -1,0 +1,149 @@
+//! How long the whole root zone and its real updates take, until secondaries are told.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use bftkv_dm::sample::{root_zone_text, root_zone_updates};
+
+use super::masters::{Masters, PATIENCE};
+
+/// A secondary that only listens: the serials that it is told, and when.
+struct Ear {
+    address: SocketAddr,
+    heard: Receiver<(u32, Instant)>,
+}
+
+impl Ear {
+    fn new() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let (tell, heard) = channel();
+        std::thread::spawn(move || {
+            let mut message = [0; 512];
+            while let Ok((length, from)) = socket.recv_from(&mut message) {
+                let now = Instant::now();
+                const NOTIFY: u8 = 4;
+                if message[2] >> 3 != NOTIFY {
+                    continue;
+                }
+                // The SOA is the last record, and its five numbers end it.
+                let serial = message[length - 20..length - 16].try_into().unwrap();
+                let is_heard = tell.send((u32::from_be_bytes(serial), now)).is_ok();
+                message[2] |= 0x80;
+                if !is_heard || socket.send_to(&message[..length], from).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { address, heard }
+    }
+
+    /// The first time that it was told of a zone after this one.
+    fn told_after(&self, serial: u32) -> (u32, Instant) {
+        loop {
+            let (told, at) = self.heard.recv_timeout(PATIENCE).expect("a NOTIFY");
+            if told > serial {
+                return (told, at);
+            }
+        }
+    }
+}
+
+/// CPU seconds of all DMs so far.
+fn cpu(masters: &Masters) -> f64 {
+    let of = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let words: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: u64 = words[11].parse::<u64>().unwrap() + words[12].parse::<u64>().unwrap();
+        // USER_HZ is 100 wherever Linux shows it.
+        ticks as f64 / 100.0
+    };
+    masters.running.values().map(|running| of(running.child.id())).sum()
+}
+
+/// What `dig` says of an incremental transfer: its bytes, and the signatures that are new in it.
+fn transfer(masters: &Masters, dm: usize, since: u32) -> (String, usize) {
+    let at = masters.running[&dm].dns;
+    let (port, ixfr) = (at.port().to_string(), format!("IXFR={since}"));
+    let told = Command::new("dig").args(["@127.0.0.1", "-p", &port, ".", &ixfr]).output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    let size = told.split_once("XFR size: ").map(|(_, size)| size.lines().next().unwrap());
+    let added = told.lines().skip_while(|line| !line.contains("\tSOA\t")).collect::<Vec<_>>();
+    // SOA new, SOA old, what is gone, SOA new, what is added, SOA new.
+    let mut parts = added.split(|line| line.contains("\tSOA\t")).skip(3);
+    let signatures = parts.next().unwrap_or_default().iter().filter(|l| l.contains("\tRRSIG\t"));
+    (size.expect("dig got the zone").to_owned(), signatures.count())
+}
+
+/// All but the SOA: some versions of the root have another serial and nothing else, which is no news.
+fn records(text: &str) -> &str {
+    text.split_once('\n').unwrap().1
+}
+
+fn show(masters: &Masters, text: &str) -> Instant {
+    for dm in 1..=masters.n {
+        masters.put_file(&format!("zone{dm}"), text);
+    }
+    Instant::now()
+}
+
+/// Waits until all serve this serial; looks at the serial only.
+fn wait_for_all(masters: &Masters, serial: u32) {
+    for dm in 1..=masters.n {
+        masters.wait_for_status(dm, |status| status["serving"] == serial);
+    }
+}
+
+/// `cargo test --release --locked --workspace --test program -- --ignored --nocapture whole_root_zone`
+#[test]
+#[ignore = "seven DMs publish the whole root zone and its twelve updates; prints how long it takes"]
+fn the_whole_root_zone_and_its_updates() {
+    let ear = Ear::new();
+    let mut masters = Masters::new(7, 4);
+    for dm in 1..=masters.n {
+        let text = std::fs::read_to_string(masters.config(dm)).unwrap();
+        let text = text.replace("round_ms = 2000", "round_ms = 60000");
+        let text = text.replace("share_wait_ms = 1000", "share_wait_ms = 20000");
+        // Seven at once take a while to read and compare so large a zone.
+        let text = text.replace("grace_ms = 300", "grace_ms = 5000");
+        let ear = format!("[[secondary]]\naddress = \"{}\"\n", ear.address);
+        std::fs::write(masters.config(dm), text + &ear).unwrap();
+    }
+    show(&masters, root_zone_text());
+    let begin = Instant::now();
+    masters.start_all();
+    let (mut serial, at) = ear.told_after(0);
+    println!("whole zone: NOTIFY {:.1?} after the start of seven processes", at - begin);
+    wait_for_all(&masters, serial);
+    println!("whole zone: {:.1} s CPU at all seven together", cpu(&masters));
+    let mut times: Vec<Duration> = Vec::new();
+    let mut before = root_zone_text().to_owned();
+    for text in root_zone_updates().map(Result::unwrap) {
+        if records(&text) == records(&before) {
+            continue;
+        }
+        let used = cpu(&masters);
+        let seen = show(&masters, &text);
+        before = text;
+        let (new, at) = ear.told_after(serial);
+        times.push(at.saturating_duration_since(seen));
+        wait_for_all(&masters, new);
+        let used = cpu(&masters) - used;
+        let (size, signatures) = transfer(&masters, 1, serial);
+        println!(
+            "{new}: NOTIFY after {:.0?}; {signatures} signatures; {size}; {used:.2} s CPU",
+            times.last().unwrap()
+        );
+        serial = new;
+    }
+    times.sort();
+    println!(
+        "updates: NOTIFY after {:.0?} in the middle, {:.0?} at most",
+        times[times.len() / 2],
+        times.last().unwrap()
+    );
+    let zones: Vec<_> = (1..=masters.n).map(|dm| masters.served(dm).unwrap()).collect();
+    assert!(zones.iter().all(|zone| *zone == zones[0]), "all serve one zone");
+}
