@@ -72,18 +72,15 @@ pub fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::agree::Change;
+    use crate::agree::{Change, Link};
 
-    #[test]
-    fn a_kept_zone_comes_back_whole_or_not_at_all() {
-        let text = "a. 60 IN SOA a. a. 7 1 1 1 1\na. 60 IN NS a.\n";
-        let apex: Name = "a.".parse().unwrap();
-        let zone = Zone::read(text.as_bytes(), Some(apex.clone()), Limits::default()).unwrap();
-        let manifest = Manifest {
-            serial: 7,
-            prev: crate::agree::Link { serial: 6, hash: Hash([0; 32]) },
+    /// A manifest of that serial that stands for nothing.
+    pub(in crate::node) fn manifest(serial: u32) -> Manifest {
+        Manifest {
+            serial,
+            prev: Link { serial: serial - 1, hash: Hash([0; 32]) },
             base: None,
             root: Hash([1; 32]),
             change: Change::Whole(Vec::new()),
@@ -91,7 +88,15 @@ mod tests {
             inception: 1,
             expiry: 2,
             keys: Vec::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_kept_zone_comes_back_whole_or_not_at_all() {
+        let text = "a. 60 IN SOA a. a. 7 1 1 1 1\na. 60 IN NS a.\n";
+        let apex: Name = "a.".parse().unwrap();
+        let zone = Zone::read(text.as_bytes(), Some(apex.clone()), Limits::default()).unwrap();
+        let manifest = manifest(7);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("zone");
         assert!(kept_zone(&path, &apex).unwrap().is_none());

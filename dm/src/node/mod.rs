@@ -5,6 +5,7 @@ mod driver;
 mod kept;
 mod publisher;
 mod sources;
+mod steps;
 mod transfer;
 #[cfg(test)]
 mod transfer_tests;

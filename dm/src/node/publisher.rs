@@ -11,6 +11,7 @@ use crate::publish::{Desk, Notifier, Offered, Responder};
 use crate::zone::Zone;
 
 use super::kept::{Committed, keep_zone};
+use super::steps::Steps;
 
 /// Checks each zone that was agreed on, keeps it on disk, serves it and tells the secondaries.
 ///
@@ -22,6 +23,7 @@ pub struct Publisher {
     responder: Arc<Responder>,
     notifier: Notifier,
     path: PathBuf,
+    steps: Steps,
 }
 
 #[derive(Debug)]
@@ -34,7 +36,8 @@ struct State {
 }
 
 impl Publisher {
-    /// Serves by this responder and tells by this notifier; `path` is where the zone is kept.
+    /// Serves by this responder and tells by this notifier; `path` is where the zone is kept, and beside it
+    /// the steps that led to it.
     #[must_use]
     pub fn new(
         desk: Desk,
@@ -43,7 +46,8 @@ impl Publisher {
         path: PathBuf,
     ) -> Arc<Self> {
         let state = Mutex::new(State { desk, waiting: None, telling: None });
-        Arc::new(Self { state, responder, notifier, path })
+        let steps = Steps::new(path.with_extension("steps"));
+        Arc::new(Self { state, responder, notifier, path, steps })
     }
 
     /// Serves what was kept, after a restart. It was checked when it was published; if it is not
@@ -56,6 +60,7 @@ impl Publisher {
         }
         drop(state);
         self.responder.publish(Arc::clone(zone));
+        self.responder.restore(self.steps.load(zone.apex()));
         match offered {
             Offered::Held(reason) => Some(reason),
             Offered::Right => None,
@@ -126,6 +131,11 @@ impl Publisher {
             return tracing::error!(serial = zone.serial(), "the serial does not follow");
         }
         tracing::info!(serial = zone.serial(), "published");
+        let step = self.responder.last_step();
+        if let Some(Err(error)) = step.map(|step| self.steps.keep(&step)) {
+            // After a restart, secondaries that have older zones get this one whole.
+            tracing::error!(%error, "the step to this zone cannot be kept");
+        }
         let (notifier, zone) = (self.notifier.clone(), Arc::clone(zone));
         let task = tokio::spawn(async move { notifier.tell(zone).await });
         // Whoever has not heard of the last one hears of this one.
@@ -136,5 +146,40 @@ impl Publisher {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::node::kept::tests::manifest;
+    use crate::node::steps::tests::zone;
+    use crate::publish::Access;
+
+    fn publisher(path: PathBuf) -> Arc<Publisher> {
+        let access = Access::new(Vec::new());
+        let responder = Arc::new(Responder::new(zone(1).apex().clone(), access));
+        let notifier = Notifier::new(Vec::new(), (0, 1), Duration::ZERO);
+        Publisher::new(Desk::new(100), responder, notifier, path)
+    }
+
+    #[tokio::test]
+    async fn a_primary_that_was_started_again_has_the_increments_of_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("zone");
+        let before = publisher(path.clone());
+        (1..=4).for_each(|serial| before.publish(&manifest(serial), &zone(serial)));
+        let after = publisher(path.clone());
+        let (_, signed) = super::super::kept_zone(&path, zone(4).apex()).unwrap().unwrap();
+        after.restore(signed.zone(), 0);
+        for serial in 1..=4 {
+            let steps = after.responder.since(serial);
+            assert_eq!(steps, before.responder.since(serial), "{serial}");
+            assert_eq!(steps.unwrap().len(), 4 - usize::try_from(serial).unwrap());
+        }
+        after.publish(&manifest(5), &zone(5));
+        assert_eq!(after.responder.since(1).unwrap().len(), 4);
     }
 }

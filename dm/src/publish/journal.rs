@@ -1,60 +1,12 @@
-//! The last signed zones, and how to get from one to the next.
+//! The newest signed zone, and how to get to it from those before.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use domain::base::Serial;
 
-use crate::zone::{Key, RrSet, Rtype, Zone};
-
-/// How one version becomes the next, record by record, without the SOA (RFC 1995 section 4).
-///
-/// It follows from the two zones alone, in canonical order, so every DM has the same bytes.
-#[derive(Debug)]
-pub struct Step {
-    /// From this zone.
-    pub from: Arc<Zone>,
-    /// To this one.
-    pub to: Arc<Zone>,
-    gone: Vec<(Key, RrSet)>,
-    new: Vec<(Key, RrSet)>,
-}
-
-impl Step {
-    fn between(from: &Arc<Zone>, to: &Arc<Zone>) -> Self {
-        let soa = Key::new(to.apex().clone(), Rtype::SOA);
-        let differ = |a: &Zone, b: &Zone| {
-            let sets =
-                a.sets().iter().filter(|(key, set)| **key != soa && b.set(key) != Some(*set));
-            sets.filter_map(|(key, set)| Some((key.clone(), only_in(set, b.set(key), key)?)))
-                .collect::<Vec<_>>()
-        };
-        let (gone, new) = (differ(from, to), differ(to, from));
-        Self { from: Arc::clone(from), to: Arc::clone(to), gone, new }
-    }
-
-    /// The records that are no more, by set.
-    #[must_use]
-    pub fn gone(&self) -> &[(Key, RrSet)] {
-        &self.gone
-    }
-
-    /// The records that are new, by set.
-    #[must_use]
-    pub fn added(&self) -> &[(Key, RrSet)] {
-        &self.new
-    }
-}
-
-/// The records of a set that the other version does not have. With another TTL all are others.
-fn only_in(set: &RrSet, other: Option<&RrSet>, key: &Key) -> Option<RrSet> {
-    let Some(other) = other.filter(|other| other.ttl() == set.ttl()) else {
-        return Some(set.clone());
-    };
-    let is_new = |rdata: &&[u8]| !other.records().any(|known| known == *rdata);
-    let records = set.records().filter(is_new).map(<[u8]>::to_vec).collect();
-    RrSet::new(key.rtype(), set.ttl(), records).ok()
-}
+use super::Step;
+use crate::zone::{Rtype, Zone};
 
 /// The newest zone and the steps that led to it.
 #[derive(Default, Debug)]
@@ -83,7 +35,8 @@ impl Journal {
             {
                 return false;
             }
-            self.steps.push_back(Arc::new(Step::between(newest, &zone)));
+            let Some(step) = Step::between(newest, &zone) else { return false };
+            self.steps.push_back(Arc::new(step));
             if self.steps.len() > Self::MAX_STEPS {
                 self.steps.pop_front();
             }
@@ -99,7 +52,28 @@ impl Journal {
         if self.newest.as_ref()?.serial() == serial {
             return Some(Vec::new());
         }
-        let first = self.steps.iter().position(|step| step.from.serial() == serial)?;
+        let first = self.steps.iter().position(|step| step.serials().0 == serial)?;
         Some(self.steps.iter().skip(first).cloned().collect())
+    }
+
+    /// The step to the newest zone, if there was one before.
+    #[must_use]
+    pub fn last_step(&self) -> Option<Arc<Step>> {
+        self.steps.back().cloned()
+    }
+
+    /// Takes steps that were kept, in any order: those that lead to the newest zone, one after the other.
+    pub fn restore(&mut self, kept: Vec<Step>) {
+        let Some(newest) = &self.newest else { return };
+        let soa = newest.apex_set(Rtype::SOA);
+        let Some(mut goal) = soa.filter(|_| self.steps.is_empty()).cloned() else { return };
+        let mut kept: Vec<Step> = kept;
+        while let Some(place) = kept.iter().position(|step| *step.to() == goal)
+            && self.steps.len() < Self::MAX_STEPS
+        {
+            let step = kept.swap_remove(place);
+            goal = step.from().clone();
+            self.steps.push_front(Arc::new(step));
+        }
     }
 }

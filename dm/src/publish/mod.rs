@@ -15,12 +15,14 @@ mod journal;
 mod notify;
 mod respond;
 mod server;
+mod step;
 #[cfg(test)]
 mod tests;
 
 pub use access::{Access, Prefix, Rule, TsigError, TsigKey};
 pub use desk::{Desk, Offered};
-pub use journal::{Journal, Step};
+pub use journal::Journal;
 pub use notify::{Notified, Notifier, Secondary};
 pub use respond::{Reply, Responder, Sent, Via};
 pub use server::{Server, ServerLimits};
+pub use step::Step;

@@ -15,7 +15,8 @@ use domain::tsig::{Key as Tsig, ServerSequence};
 use crate::zone::{Key, Name, RrSet, Rtype, Zone};
 
 use super::access::{Access, TsigKey};
-use super::journal::{Journal, Step};
+use super::journal::Journal;
+use super::step::Step;
 
 /// How a request came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,6 +100,23 @@ impl Responder {
     pub fn publish(&self, zone: Arc<Zone>) -> bool {
         let is_ours = *zone.apex() == self.apex;
         is_ours && self.journal.write().unwrap_or_else(PoisonError::into_inner).add(zone)
+    }
+
+    /// Takes steps that were kept from before a restart, so that the increments go on.
+    pub fn restore(&self, steps: Vec<Step>) {
+        self.journal.write().unwrap_or_else(PoisonError::into_inner).restore(steps);
+    }
+
+    /// The step to what is served from what was served before.
+    #[must_use]
+    pub fn last_step(&self) -> Option<Arc<Step>> {
+        self.journal.read().unwrap_or_else(PoisonError::into_inner).last_step()
+    }
+
+    /// The steps from that serial to what is served, as [`Journal::since`].
+    #[must_use]
+    pub fn since(&self, serial: u32) -> Option<Vec<Arc<Step>>> {
+        self.journal.read().unwrap_or_else(PoisonError::into_inner).since(serial)
     }
 
     /// What is served.
@@ -312,18 +330,17 @@ fn changes(
     zone: &Zone,
     steps: &[Arc<Step>],
 ) -> Result<Answered, Rcode> {
-    let records = |sets: &[(Key, RrSet)]| sets.iter().map(|(_, set)| set.len()).sum::<usize>();
-    let size: usize =
-        steps.iter().map(|step| records(step.gone()) + records(step.added()) + 2).sum();
+    let size: usize = steps.iter().map(|step| step.records()).sum();
     if size >= zone.records() {
         return whole(message, zone);
     }
+    let soa = Key::new(zone.apex().clone(), Rtype::SOA);
     let mut out = Records::new(message)?;
     out.put_soa(zone)?;
     for step in steps {
-        out.put_soa(&step.from)?;
+        out.put(&soa, step.from())?;
         step.gone().iter().try_for_each(|(key, set)| out.put(key, set))?;
-        out.put_soa(&step.to)?;
+        out.put(&soa, step.to())?;
         step.added().iter().try_for_each(|(key, set)| out.put(key, set))?;
     }
     if steps.is_empty() {

@@ -11,7 +11,7 @@
 //! zone hold the same bytes, whatever the case, order and layout of what they read.
 
 mod builder;
-mod codec;
+pub(crate) mod codec;
 mod delta;
 mod error;
 mod key;
@@ -35,6 +35,7 @@ pub use name::Name;
 pub use read::read_sets;
 pub use rrset::{Data, MAX_SET_BYTES, Records, RrSet, parse};
 pub use write::Lines;
+pub(crate) use zone::serial_of;
 pub use zone::{Soa, Zone};
 
 /// Whether a number of 32 bits comes after another: serials (RFC 1982), times of signatures (RFC

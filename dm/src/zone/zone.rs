@@ -190,6 +190,11 @@ impl Soa {
     }
 }
 
+/// The serial in a set that is an SOA.
+pub(crate) fn serial_of(set: &RrSet) -> Option<u32> {
+    Some(soa_of(set)?.serial)
+}
+
 fn soa_of(set: &RrSet) -> Option<Soa> {
     let ZoneRecordData::Soa(soa) = set.parsed(Rtype::SOA).next()? else { return None };
     Some(Soa {
