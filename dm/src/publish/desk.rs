@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::base::Serial;
 
-use crate::sign::{DigestCheck, check_zonemd, verify};
+use crate::sign::{DigestCheck, verify_after};
 use crate::zone::Zone;
 
 /// What became of a zone.
@@ -24,6 +24,8 @@ pub struct Desk {
     /// The most sets that may change, of a hundred.
     most_percent: usize,
     last: Option<Arc<Zone>>,
+    /// Whether that one was found right, and not let out by an operator all the same.
+    is_right: bool,
     held: Option<(Arc<Zone>, String)>,
 }
 
@@ -32,7 +34,7 @@ impl Desk {
     /// or denials changed.
     #[must_use]
     pub fn new(most_percent: usize) -> Self {
-        Self { most_percent, last: None, held: None }
+        Self { most_percent, last: None, is_right: false, held: None }
     }
 
     /// Checks a zone at this time (seconds since 1970).
@@ -40,6 +42,7 @@ impl Desk {
         match self.check(zone, now) {
             Ok(()) => {
                 self.last = Some(Arc::clone(zone));
+                self.is_right = true;
                 self.held = None;
                 Offered::Right
             }
@@ -60,16 +63,18 @@ impl Desk {
     pub fn release(&mut self) -> Option<Arc<Zone>> {
         let (zone, _) = self.held.take()?;
         self.last = Some(Arc::clone(&zone));
+        self.is_right = false;
         Some(zone)
     }
 
     fn check(&self, zone: &Zone, now: u32) -> Result<(), String> {
-        let report = verify(zone, now);
+        let right = self.last.as_deref().filter(|_| self.is_right);
+        let report = verify_after(right, zone, now);
         if !report.is_right() {
             let first = report.problems.first().map(ToString::to_string).unwrap_or_default();
             return Err(format!("{} things are wrong, first: {first}", report.problem_count));
         }
-        if check_zonemd(zone) != DigestCheck::Right {
+        if report.digest != Some(DigestCheck::Right) {
             return Err("its ZONEMD is not right".to_owned());
         }
         let Some(last) = &self.last else { return Ok(()) };

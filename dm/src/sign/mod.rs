@@ -38,5 +38,5 @@ pub use keyset::KeySet;
 pub use recipe::{Digesting, Recipe, Signing, is_made_by_signer, strip};
 pub use share_signer::ShareSigner;
 pub use terms::Terms;
-pub use verify::{MAX_PROBLEMS, Problem, Report, verify, zone_signer};
+pub use verify::{MAX_PROBLEMS, Problem, Report, verify, verify_after, zone_signer};
 pub use zonemd::{DigestCheck, check_zonemd};

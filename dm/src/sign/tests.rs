@@ -124,6 +124,7 @@ fn nothing_can_be_changed_without_being_seen() {
                 };
                 let report = verify(&changed, NOW);
                 assert!(!report.is_right(), "{key}");
+                assert_eq!(verify_after(Some(&signed), &changed, NOW), report, "{key}");
             }
         }
         let more = Key::new("new.example.".parse().unwrap(), Rtype::A);
@@ -143,6 +144,9 @@ fn signatures_hold_only_in_their_time() {
     let end = NOW + 13 * 86_400;
     assert!(problems(end).is_empty());
     assert!(matches!(problems(end + 1)[0], Problem::Expired(_, time) if time == end));
+    for now in [NOW - 3_601, NOW - 3_600, end, end + 1] {
+        assert_eq!(verify_after(Some(&signed), &signed, now), verify(&signed, now));
+    }
 }
 
 #[test]

@@ -114,12 +114,21 @@ impl fmt::Display for Problem {
 /// since 1970 modulo 2^32), every name's denial is there and right, and the digest fits.
 #[must_use]
 pub fn verify(zone: &Zone, now: u32) -> Report {
+    verify_after(None, zone, now)
+}
+
+/// As [`verify`], for the version after one that was found right (at whatever time): a signature that is
+/// there already, over the same set and with the same keys, is not computed again. Everything else is
+/// looked at, also the times of all signatures.
+#[must_use]
+pub fn verify_after(right: Option<&Zone>, zone: &Zone, now: u32) -> Report {
     let mut report = Report::default();
     let Some(keys) = keys(zone, &mut report) else {
         report.problem(Problem::NoKeys);
         return report;
     };
-    check_signatures(zone, &keys, now, &mut report);
+    let same_keys = |right: &&Zone| right.apex_set(Rtype::DNSKEY) == zone.apex_set(Rtype::DNSKEY);
+    check_signatures(zone, right.filter(same_keys), &keys, now, &mut report);
     check_denials(zone, &mut report);
     let digest = check_zonemd(zone);
     if ![DigestCheck::Right, DigestCheck::Absent].contains(&digest) {
@@ -156,7 +165,13 @@ fn keys(zone: &Zone, report: &mut Report) -> Option<Vec<Dnskey>> {
     (!keys.is_empty()).then_some(keys)
 }
 
-fn check_signatures(zone: &Zone, keys: &[Dnskey], now: u32, report: &mut Report) {
+fn check_signatures(
+    zone: &Zone,
+    right: Option<&Zone>,
+    keys: &[Dnskey],
+    now: u32,
+    report: &mut Report,
+) {
     let active = || keys.iter().filter(|key| key.is_active());
     let algorithms: BTreeSet<u8> = active().map(|key| key.algorithm().to_int()).collect();
     let entry_points = active().any(Dnskey::is_entry_point);
@@ -171,7 +186,7 @@ fn check_signatures(zone: &Zone, keys: &[Dnskey], now: u32, report: &mut Report)
                         || own && !by.is_active()
                 })
                 .collect();
-            let missing = check_set(zone, (key, set), &by, now, (&algorithms, report));
+            let missing = check_set((zone, right), (key, set), &by, now, (&algorithms, report));
             missing.into_iter().for_each(|algorithm| {
                 report.problem(Problem::NotSigned(key.clone(), algorithm));
             });
@@ -186,7 +201,7 @@ fn check_signatures(zone: &Zone, keys: &[Dnskey], now: u32, report: &mut Report)
 
 /// Checks the signatures over a set; returns the algorithms that have none.
 fn check_set(
-    zone: &Zone,
+    (zone, right): (&Zone, Option<&Zone>),
     (key, set): (&Key, &RrSet),
     by: &[&Dnskey],
     now: u32,
@@ -202,10 +217,19 @@ fn check_set(
     if signatures.ttl() != set.ttl() {
         report.problem(Problem::OtherTtl(own.clone()));
     }
+    let is_known = right
+        .is_some_and(|right| right.set(key) == Some(set) && right.set(&own) == Some(signatures));
     for rdata in signatures.records() {
         let signature = Signature::read(rdata);
-        let right = |it: &Signature| by.iter().any(|by| it.is_by(by, zone.apex(), key, set));
-        let Some(signature) = signature.filter(|it| right(it)) else {
+        let is_right = |it: &Signature, by: &Dnskey| {
+            if is_known {
+                it.fits(by, zone.apex(), key, set)
+            } else {
+                it.is_by(by, zone.apex(), key, set)
+            }
+        };
+        let by_one = |it: &Signature| by.iter().any(|by| is_right(it, by));
+        let Some(signature) = signature.filter(by_one) else {
             // By a ZSK over the keys, which is allowed and counts for nothing.
             let harmless = key.rtype() == Rtype::DNSKEY && by_any_key(zone, rdata, key, set);
             if !harmless {
