@@ -39,9 +39,14 @@ mod web;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use zeroizing_alloc::ZeroAlloc;
 
 use crate::args::Cli;
 use crate::context::Context;
+
+/// Wipes what is freed: passwords and shares pass through buffers of libraries that do not.
+#[global_allocator]
+static MEMORY: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
 
 fn main() -> ExitCode {
     // Prints help, or says what is wrong with the arguments and exits with code 2.

@@ -27,6 +27,12 @@ mod proxy;
 mod restart;
 mod secrets;
 
+use zeroizing_alloc::ZeroAlloc;
+
+/// As in the program.
+#[global_allocator]
+static MEMORY: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
+
 /// Runs a whole test within one Tokio runtime.
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread()
