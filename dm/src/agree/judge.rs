@@ -186,9 +186,9 @@ impl<W: Work> Member<W> {
         if manifest.inception.checked_add(settings.validity_seconds) != Some(manifest.expiry) {
             return never("another validity than was agreed on");
         }
-        self.work
-            .check_keys(&manifest.keys, manifest.inception, manifest.expiry)
-            .or_else(|reason| never(format!("keys: {reason}")))
+        // `check_place` has seen that the newest zone is what it builds on.
+        let base = self.zone().map(Arc::as_ref);
+        self.work.check_keys(&manifest.keys, base, manifest.inception, manifest.expiry)
     }
 
     /// The views that it cites are certified, there are enough, and the change is what they have in
