@@ -75,6 +75,9 @@ fn shares_that_are_sealed_to_a_key_open_with_that_key_only() {
     let secret = &secret[secret.len() - 32..];
     assert!(!is_in(secret, &share(1)), "it lies there in clear");
     drop(opened);
+    let of_two = ShareFile::open(&share(3), &Key::of(&folder.path("two"))).unwrap();
+    assert_eq!(of_two.party().number(), 3);
+    drop(of_two);
 
     let sign = |member: &str, zsk: &str| {
         let ksk = "/keys/dm-1/offline/ksk.share /keys/dm-2/offline/ksk.share";
