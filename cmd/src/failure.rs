@@ -98,6 +98,11 @@ impl Failure {
         failure
     }
 
+    /// What happened, without hints.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The exit code.
     pub(crate) fn exit(&self) -> Exit {
         self.exit

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::content::{Content, Hash};
+use super::council::Dm;
 use super::decide::{Decision, decide};
 use super::manifest::{Change, Manifest};
 use super::member::{Member, Memory, Refusal};
@@ -10,6 +11,9 @@ use super::topic::Topic;
 use super::values::{NoncesValue, SessionValue, SignedValue, SigsValue, retry_from};
 use super::view::{Link, View, changes_of};
 use super::work::{SignedZone, Work};
+
+/// More than the proof of a part has, whatever the key's size.
+const MAX_PROOF: usize = 4 * 1024;
 
 fn not_yet<T>(what: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::NotYet(what.into()))
@@ -69,14 +73,11 @@ impl<W: Work> Member<W> {
                 self.judge_nonces(dm, &value)?;
             }
             Topic::Session { serial, attempt } => self.judge_session(serial, attempt, value)?,
-            Topic::Share { serial, attempt, dm, .. } => {
-                self.being_signed(serial, attempt)?;
-                match self.session(serial, attempt) {
-                    None => return not_yet("the session"),
-                    Some(session) if !session.signers.contains_key(&dm) => {
-                        return lie("no signer of this session");
-                    }
-                    Some(_) => {}
+            Topic::Share { serial, attempt, dm, .. } => self.judge_signer(serial, attempt, dm)?,
+            Topic::Proof { serial, attempt, dm, .. } => {
+                self.judge_signer(serial, attempt, dm)?;
+                if value.len() > MAX_PROOF {
+                    return lie("too large for a proof");
                 }
             }
             Topic::Retry { serial, attempt } => {
@@ -185,9 +186,9 @@ impl<W: Work> Member<W> {
         if manifest.inception.checked_add(settings.validity_seconds) != Some(manifest.expiry) {
             return never("another validity than was agreed on");
         }
-        self.work
-            .check_keys(&manifest.keys, manifest.inception, manifest.expiry)
-            .or_else(|reason| never(format!("keys: {reason}")))
+        // `check_place` has seen that the newest zone is what it builds on.
+        let base = self.zone().map(Arc::as_ref);
+        self.work.check_keys(&manifest.keys, base, manifest.inception, manifest.expiry)
     }
 
     /// The views that it cites are certified, there are enough, and the change is what they have in
@@ -286,6 +287,17 @@ impl<W: Work> Member<W> {
         match self.open_session(serial, attempt, &session) {
             Ok(()) => Ok(()),
             Err(error) => never(error.to_string()),
+        }
+    }
+
+    /// It is one of those who sign in this attempt. Whether its part is right is seen when they are
+    /// put together.
+    fn judge_signer(&self, serial: u32, attempt: u8, dm: Dm) -> Result<(), Refusal> {
+        self.being_signed(serial, attempt)?;
+        match self.session(serial, attempt) {
+            None => not_yet("the session"),
+            Some(session) if !session.signers.contains_key(&dm) => lie("no signer of this session"),
+            Some(_) => Ok(()),
         }
     }
 

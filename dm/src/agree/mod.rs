@@ -8,6 +8,7 @@
 //!   every DM     Nonces      commitments for the signatures
 //!   proposer     Session     which k DMs sign                          certified before any share
 //!   k DMs        Share 0     the zone's signatures
+//!   those k      Proof       only if they come out wrong
 //!   proposer     Sigs        put together; all verify                  certified by q
 //!   k DMs        Share 1     the signature over the ZONEMD
 //!   proposer     Signed      the zone's hash; all build and check it   certified by q: published
@@ -21,6 +22,7 @@ mod codec;
 mod content;
 mod council;
 mod decide;
+mod dispute;
 mod judge;
 mod manifest;
 mod member;

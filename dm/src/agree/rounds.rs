@@ -293,7 +293,7 @@ impl<W: Work> Member<W> {
         }
         let inception = self.seconds().saturating_sub(self.settings.backdate_seconds);
         let expiry = inception.saturating_add(self.settings.validity_seconds);
-        let keys = match self.work.keys(inception, expiry) {
+        let keys = match self.work.keys(self.zone().map(Arc::as_ref), inception, expiry) {
             Ok(keys) => keys,
             Err(reason) => return self.trouble = Some(reason),
         };

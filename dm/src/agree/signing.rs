@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bftkv_threshold::{Error, Nonces, Party, Session, Step};
+use bftkv_threshold::{Error, Nonces, Party, Session};
 
 use super::content::Hash;
 use super::council::Dm;
 use super::decide::differing;
+use super::dispute::Dispute;
 use super::manifest::Manifest;
 use super::member::{Action, Member, Refusal};
 use super::topic::Topic;
@@ -28,11 +29,15 @@ pub(super) struct Ceremony<P> {
     /// Ours for this attempt and each stage; gone when used, in memory only.
     nonces: [Option<Nonces>; 2],
     /// As whoever combines: who lied or was silent, and how often.
-    failed: BTreeMap<Dm, usize>,
+    pub(super) failed: BTreeMap<Dm, usize>,
     /// As whoever combines: until when the parts may come.
     deadline: Option<u64>,
     /// What was combined: attempt and stage.
-    combined: BTreeSet<(u8, u8)>,
+    pub(super) combined: BTreeSet<(u8, u8)>,
+    /// The last attempt that failed, if it is to be seen by whom.
+    pub(super) doubted: Option<u8>,
+    /// Whose parts are to be proven.
+    pub(super) disputes: Vec<Dispute>,
     /// By attempt and stage, with the commitments as points, which takes long to make.
     sessions: BTreeMap<(u8, u8), (SessionValue, Session)>,
 }
@@ -119,6 +124,8 @@ impl<W: Work> Member<W> {
             failed: BTreeMap::new(),
             deadline: None,
             combined: BTreeSet::new(),
+            doubted: None,
+            disputes: Vec::new(),
             sessions: BTreeMap::new(),
         });
     }
@@ -176,6 +183,7 @@ impl<W: Work> Member<W> {
             return;
         }
         self.follow_retries(serial);
+        self.settle_disputes(serial);
         self.give_nonces(serial);
         self.find_last_message(serial);
         self.give_share(serial);
@@ -196,11 +204,11 @@ impl<W: Work> Member<W> {
     fn follow_retries(&mut self, serial: u32) {
         while let Some(bytes) = self.heard.get(&Topic::Retry { serial, attempt: self.attempt() }) {
             let left_out = retry_from(bytes).unwrap_or_default();
+            let Some(ceremony) = &mut self.ceremony else { return };
             // See for ourselves whether somebody lied.
             if !left_out.contains(&self.settings.me) {
-                let _ = self.combine(serial, self.stage());
+                ceremony.doubted = Some(ceremony.attempt);
             }
-            let Some(ceremony) = &mut self.ceremony else { return };
             ceremony.attempt = ceremony.attempt.saturating_add(1);
             ceremony.nonces = [None, None];
             ceremony.deadline = None;
@@ -282,7 +290,7 @@ impl<W: Work> Member<W> {
         if is_done {
             return;
         }
-        match self.combine(serial, stage) {
+        match self.combine(serial, attempt, stage) {
             Some(Ok(signatures)) => self.write_signatures(serial, stage, signatures),
             Some(Err(liars)) => self.retry(serial, liars),
             None if self.now >= deadline => {
@@ -338,6 +346,9 @@ impl<W: Work> Member<W> {
         let wait = self.now + self.settings.share_wait;
         let ceremony = self.ceremony.as_mut()?;
         let until = *ceremony.deadline.get_or_insert(wait);
+        if !ceremony.proofs_are_there(self.now >= until) {
+            return None;
+        }
         let rank = |(dm, _): &(Dm, Hash)| {
             (self.culprits.contains_key(dm), ceremony.failed.get(dm).copied().unwrap_or(0))
         };
@@ -374,42 +385,15 @@ impl<W: Work> Member<W> {
     }
 
     fn silent(&self, serial: u32, stage: u8) -> BTreeSet<Dm> {
-        let attempt = self.attempt();
+        self.silent_in(serial, self.attempt(), stage)
+    }
+
+    /// The signers of that attempt whose parts are not there.
+    pub(super) fn silent_in(&self, serial: u32, attempt: u8, stage: u8) -> BTreeSet<Dm> {
         let signers = self.session(serial, attempt).map(|session| session.signers);
         let is_silent =
             |dm: &Dm| !self.heard.contains_key(&Topic::Share { serial, attempt, stage, dm: *dm });
         signers.unwrap_or_default().into_keys().filter(is_silent).collect()
-    }
-
-    /// Puts the parts together when all are there, once. An error names who lied; an empty one
-    /// means that it failed and nobody can be named.
-    fn combine(&mut self, serial: u32, stage: u8) -> Option<Result<Vec<Vec<u8>>, BTreeSet<Dm>>> {
-        let attempt = self.attempt();
-        if !self.silent(serial, stage).is_empty() {
-            return None;
-        }
-        let session = self.threshold_session(serial, attempt, stage)?;
-        let mut combiner = self.share.group().combiner(&session).ok()?;
-        if !self.ceremony.as_mut()?.combined.insert((attempt, stage)) {
-            return None;
-        }
-        for party in session.commitments().keys() {
-            let dm = Dm::new(party.number())?;
-            let share = self.heard.get(&Topic::Share { serial, attempt, stage, dm })?;
-            // A malformed part is noted by the combiner.
-            let _ = combiner.add(*party, share);
-        }
-        let step = combiner.step();
-        if let Ok(Step::Done(signatures)) = step {
-            return Some(Ok(signatures));
-        }
-        let mut liars = BTreeSet::new();
-        for (party, offence) in combiner.culprits() {
-            let dm = Dm::new(party.number())?;
-            liars.insert(dm);
-            self.culprits.insert(dm, format!("serial {serial}: {offence}"));
-        }
-        Some(Err(liars))
     }
 
     pub(super) fn sigs(&self, serial: u32) -> Option<Vec<Vec<u8>>> {
@@ -455,7 +439,12 @@ impl<W: Work> Member<W> {
     }
 
     /// What is signed at this stage, with the commitments of the certified session.
-    fn threshold_session(&mut self, serial: u32, attempt: u8, stage: u8) -> Option<Session> {
+    pub(super) fn threshold_session(
+        &mut self,
+        serial: u32,
+        attempt: u8,
+        stage: u8,
+    ) -> Option<Session> {
         let value = self.session(serial, attempt)?;
         self.session_for(serial, attempt, stage, &value)
     }

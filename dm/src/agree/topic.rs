@@ -22,8 +22,11 @@ pub enum Topic {
     Session { serial: u32, attempt: u8 },
     /// A signer's partial signatures. Stage 0 is the zone, 1 the ZONEMD over it.
     Share { serial: u32, attempt: u8, stage: u8, dm: Dm },
-    /// The attempt failed; its value names those that are left out.
+    /// The attempt failed; its value names those that are left out. When it names nobody, the
+    /// signers prove their parts.
     Retry { serial: u32, attempt: u8 },
+    /// A signer's proof of its part of the first message whose signature came out wrong.
+    Proof { serial: u32, attempt: u8, stage: u8, dm: Dm },
     /// The signatures of the zone.
     Sigs { serial: u32 },
     /// The signature over the ZONEMD, and the hash of the signed zone: it can be published.
@@ -42,6 +45,7 @@ impl Topic {
             | Self::Session { serial, .. }
             | Self::Share { serial, .. }
             | Self::Retry { serial, .. }
+            | Self::Proof { serial, .. }
             | Self::Sigs { serial }
             | Self::Signed { serial } => serial,
         }
@@ -51,7 +55,10 @@ impl Topic {
     #[must_use]
     pub fn writer(&self, council: Council) -> Dm {
         match *self {
-            Self::View { dm, .. } | Self::Nonces { dm, .. } | Self::Share { dm, .. } => dm,
+            Self::View { dm, .. }
+            | Self::Nonces { dm, .. }
+            | Self::Share { dm, .. }
+            | Self::Proof { dm, .. } => dm,
             other => council.proposer(other.serial()),
         }
     }
@@ -72,6 +79,9 @@ impl fmt::Display for Topic {
                 write!(f, "{serial}/share/{attempt}/{stage}/{}", dm.number())
             }
             Self::Retry { serial, attempt } => write!(f, "{serial}/retry/{attempt}"),
+            Self::Proof { serial, attempt, stage, dm } => {
+                write!(f, "{serial}/proof/{attempt}/{stage}/{}", dm.number())
+            }
             Self::Sigs { serial } => write!(f, "{serial}/sigs"),
             Self::Signed { serial } => write!(f, "{serial}/signed"),
         }
@@ -106,6 +116,12 @@ impl FromStr for Topic {
                 dm: dm(who)?,
             },
             ["retry", attempt] => Self::Retry { serial, attempt: number(attempt)? },
+            ["proof", attempt, stage, who] => Self::Proof {
+                serial,
+                attempt: number(attempt)?,
+                stage: number(stage).ok().filter(|stage| *stage < 2).ok_or(NoTopic)?,
+                dm: dm(who)?,
+            },
             ["sigs"] => Self::Sigs { serial },
             ["signed"] => Self::Signed { serial },
             _ => return Err(NoTopic),

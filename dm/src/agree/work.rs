@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::content::{Content, Hash};
 use super::manifest::Manifest;
+use super::member::Refusal;
 
 /// What is to become a signed zone. Everything follows from it, in the same way for everybody.
 #[derive(Debug)]
@@ -27,17 +28,30 @@ pub trait Work: fmt::Debug + Send {
     /// A signed zone.
     type Zone: SignedZone;
 
-    /// The DNSKEY set and its signatures for a zone whose signatures are valid in this time.
+    /// The DNSKEY set and its signatures for a zone that builds on this one and whose signatures
+    /// are valid in this time. [`Work::check_keys`] of the same finds nothing.
     ///
     /// # Errors
-    /// There are none that are valid then.
-    fn keys(&self, inception: u32, expiry: u32) -> Result<Vec<u8>, String>;
+    /// There are none that may follow.
+    fn keys(
+        &self,
+        base: Option<&Self::Zone>,
+        inception: u32,
+        expiry: u32,
+    ) -> Result<Vec<u8>, String>;
 
-    /// Whether these are right for that time.
+    /// Whether these may follow on those of that zone at that time.
     ///
     /// # Errors
-    /// Why not.
-    fn check_keys(&self, keys: &[u8], inception: u32, expiry: u32) -> Result<(), String>;
+    /// [`Refusal::Lie`] only for what follows from these arguments alone: no honest DM proposes
+    /// it. What depends on our own files is [`Refusal::Never`].
+    fn check_keys(
+        &self,
+        keys: &[u8],
+        base: Option<&Self::Zone>,
+        inception: u32,
+        expiry: u32,
+    ) -> Result<(), Refusal>;
 
     /// Whether so much may change without a person having looked at it.
     ///

@@ -13,7 +13,7 @@ use crate::time;
 use crate::zone::Name;
 
 use super::text::hex;
-use super::{Error, KeyFile, ShareFile};
+use super::{Error, KeyFile, Lock, ShareFile};
 
 /// What is to be made.
 #[derive(Clone, Debug)]
@@ -105,12 +105,12 @@ impl Ceremony {
     ///
     /// # Errors
     ///
-    /// [`Error::File`], also if the folder is there already.
-    pub fn write(
+    /// [`Error::File`], also if the folder is there already; as [`ShareFile::to_text`].
+    pub fn write<'a>(
         &self,
         dealt: &[Dealt],
         folder: &Path,
-        passphrase: &mut dyn FnMut(u8) -> Option<zeroize::Zeroizing<Vec<u8>>>,
+        lock: &dyn Fn(u8) -> Option<Lock<'a>>,
         rng: &mut dyn CryptoRngCore,
     ) -> Result<String, Error> {
         make_private(folder)?;
@@ -119,12 +119,12 @@ impl Ceremony {
             let own = folder.join(format!("dm-{}", party.number()));
             make_private(&own)?;
             make_private(&own.join("offline"))?;
-            let passphrase = passphrase(party.number());
+            let lock = lock(party.number()).ok_or(Error::Malformed("lock of a party"))?;
             for key in dealt {
                 let share = key.shares.iter().find(|share| share.party() == *party);
                 let share = share.ok_or(Error::Malformed("key"))?;
                 let path = own.join(share_name(key.role));
-                share.create(&path, passphrase.as_ref().map(|it| it.as_slice()), rng)?;
+                share.create(&path, lock, rng)?;
                 let text = fs::read(&path).map_err(Error::file(&path))?;
                 let shown =
                     PathBuf::from(format!("dm-{}", party.number())).join(share_name(key.role));

@@ -29,6 +29,22 @@ pub enum Error {
     /// The share is sealed.
     #[error("the share is sealed with a passphrase")]
     NeedsPassphrase,
+    /// The share is sealed to a key that is not at hand.
+    #[error("the share is sealed to the OpenPGP key {to}: {reason}")]
+    NeedsKey {
+        /// The fingerprint of that key.
+        to: String,
+        /// Why it cannot be had.
+        reason: String,
+    },
+    /// The share is somebody else's.
+    #[error("the share is sealed to the OpenPGP key {to}, and ours is {ours}")]
+    SealedToOther {
+        /// The fingerprint of the key that opens it.
+        to: String,
+        /// That of ours.
+        ours: String,
+    },
     /// Another passphrase, or a damaged file: nobody can tell which.
     #[error("wrong passphrase, or the file is damaged")]
     WrongPassphrase,
@@ -51,6 +67,17 @@ pub enum Error {
     /// A member's message is not right: its fault, or of whoever carried it.
     #[error("dm-{number} {1}", number = .0.number())]
     Wrong(bftkv_threshold::Party, &'static str),
+    /// A member dealt us a wrong share: its fault.
+    #[error("dm-{number} {offence}", number = .party.number())]
+    WrongDealing {
+        /// Who.
+        party: bftkv_threshold::Party,
+        /// What.
+        offence: bftkv_threshold::Offence,
+        /// Signed by us, for all the others ([`super::Complaint::judge`]). It shows what was dealt
+        /// to us: no secret of a key that is used.
+        complaint: Vec<u8>,
+    },
     /// A message cannot be sealed, or is not signed by whom it should be.
     #[error(transparent)]
     Seal(#[from] bftkv::protocol::SealError),

@@ -1,12 +1,14 @@
 //! Keys and their files: the ceremony, shares at rest, DNSKEY sets ahead of time.
 //!
-//! A share lies in a file that only its owner can read, sealed with a passphrase unless told
-//! otherwise, and one process at a time uses it. In memory it is wiped when it is dropped.
+//! A share lies in a file that only its owner can read, sealed to an OpenPGP key or with a
+//! passphrase unless told otherwise, and one process at a time uses it. In memory it is wiped when it is dropped.
 
 mod ahead;
 mod ceremony;
+mod complaint;
 mod error;
 mod key_file;
+mod lock;
 mod roll;
 #[cfg(test)]
 mod roll_tests;
@@ -26,8 +28,10 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 pub use ahead::{Schedule, current};
 pub use ceremony::{Ceremony, Dealt, Primes};
+pub use complaint::{Complaint, Verdict};
 pub use error::Error;
 pub use key_file::KeyFile;
+pub use lock::{Lock, Unlock};
 pub use roll::{KskPhase, KskRoll, Signers, ZskRoll, check_change};
 pub use share_file::ShareFile;
 pub use together::{Made, Plan, Together, seed_from_text, seed_to_text};

@@ -12,12 +12,15 @@ use crate::sign::Role;
 use crate::zone::Name;
 
 use super::key_file::{read_use, role_word};
+use super::lock::{open_with, seal_to};
 use super::seal::{SALT_BYTES, open, seal};
 use super::text::{Text, from_hex, hex, write};
-use super::{Error, KeyFile};
+use super::{Error, KeyFile, Lock, Unlock};
 
 const TITLE: &str = "bftkv dm share 1";
 const NAMES: [&str; 5] = ["zone", "role", "key", "party", "sealed"];
+/// In front of the fingerprint of the key that opens it.
+const SEALED_TO: &str = "openpgp ";
 const SEALED: &str = "argon2id-64MiB-3 chacha20poly1305 ";
 /// Larger than any share's file.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -93,19 +96,23 @@ impl ShareFile {
         Err(Error::OtherRole { has: role_word(self.role), zone: self.apex.clone(), wanted })
     }
 
-    /// As text for a file, sealed if there is a passphrase.
+    /// As text for a file, behind this lock.
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] for a passphrase that cannot be one.
+    /// [`Error::Malformed`] for a passphrase that cannot be one; [`Error::Seal`].
     pub fn to_text(
         &self,
-        passphrase: Option<&[u8]>,
+        lock: Lock<'_>,
         rng: &mut dyn CryptoRngCore,
     ) -> Result<Zeroizing<String>, Error> {
         let mut salt = [0; SALT_BYTES];
         rng.fill_bytes(&mut salt);
-        let sealed = passphrase.map_or("no".to_owned(), |_| format!("{SEALED}{}", hex(&salt)));
+        let sealed = match lock {
+            Lock::None => "no".to_owned(),
+            Lock::Passphrase(_) => format!("{SEALED}{}", hex(&salt)),
+            Lock::Key { to, .. } => format!("{SEALED_TO}{to}"),
+        };
         let head = [
             ("zone", self.apex.to_string()),
             ("role", role_word(self.role).to_owned()),
@@ -114,32 +121,25 @@ impl ShareFile {
             ("sealed", sealed),
         ];
         let secret = self.to_secret_bytes();
-        let Some(passphrase) = passphrase else { return Ok(write(TITLE, &head, &secret).1) };
         let (top, _) = write(TITLE, &head, &[]);
-        Ok(write(TITLE, &head, &seal(&secret, &top, passphrase, &salt)?).1)
+        let body = match lock {
+            Lock::None => secret,
+            Lock::Passphrase(words) => SecretBytes::new(seal(&secret, &top, words, &salt)?),
+            Lock::Key { seal, to } => SecretBytes::new(seal_to((seal, to), &top, &secret)?),
+        };
+        Ok(write(TITLE, &head, &body).1)
     }
 
-    /// Reads what [`ShareFile::to_text`] wrote. The passphrase is asked for only if it is needed.
+    /// Reads what [`ShareFile::to_text`] wrote.
     ///
     /// # Errors
     ///
     /// [`Error::Malformed`], [`Error::NeedsPassphrase`], [`Error::WrongPassphrase`],
-    /// [`Error::Mismatch`], [`Error::Threshold`].
-    pub fn from_text(
-        text: &str,
-        passphrase: &dyn Fn() -> Option<Zeroizing<Vec<u8>>>,
-    ) -> Result<Self, Error> {
+    /// [`Error::NeedsKey`], [`Error::SealedToOther`], [`Error::Seal`], [`Error::Mismatch`],
+    /// [`Error::Threshold`].
+    pub fn from_text(text: &str, unlock: &dyn Unlock) -> Result<Self, Error> {
         let text = Text::read(text, TITLE, &NAMES)?;
-        let secret = match text.value(4).strip_prefix(SEALED) {
-            None if text.value(4) == "no" => text.body.clone(),
-            None => return Err(Error::Malformed(TITLE)),
-            Some(salt) => {
-                let salt = from_hex(salt).ok_or(Error::Malformed(TITLE))?;
-                let salt = salt.as_slice().try_into().map_err(|_| Error::Malformed(TITLE))?;
-                let passphrase = passphrase().ok_or(Error::NeedsPassphrase)?;
-                open(&text.body, text.top, &passphrase, &salt)?
-            }
-        };
+        let secret = secret_of(&text, unlock)?;
         let share = key_share_from_bytes(&secret)?;
         let key = hex(share.group().id().as_bytes());
         let party = share.party().number().to_string();
@@ -154,14 +154,14 @@ impl ShareFile {
     ///
     /// # Errors
     ///
-    /// [`Error::File`], also if there is a file of this name already.
+    /// [`Error::File`], also if there is a file of this name already; as [`ShareFile::to_text`].
     pub fn create(
         &self,
         path: &Path,
-        passphrase: Option<&[u8]>,
+        lock: Lock<'_>,
         rng: &mut dyn CryptoRngCore,
     ) -> Result<(), Error> {
-        let text = self.to_text(passphrase, rng)?;
+        let text = self.to_text(lock, rng)?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
@@ -175,10 +175,7 @@ impl ShareFile {
     /// # Errors
     ///
     /// As [`ShareFile::from_text`]; [`Error::File`], [`Error::InUse`], [`Error::Readable`].
-    pub fn open(
-        path: &Path,
-        passphrase: &dyn Fn() -> Option<Zeroizing<Vec<u8>>>,
-    ) -> Result<Self, Error> {
+    pub fn open(path: &Path, unlock: &dyn Unlock) -> Result<Self, Error> {
         let file = File::open(path).map_err(Error::file(path))?;
         match file.try_lock() {
             Ok(()) => {}
@@ -196,6 +193,21 @@ impl ShareFile {
         // Room for all of it, so that growing leaves no copy behind.
         let mut text = Zeroizing::new(String::with_capacity(usize::from(u16::MAX)));
         (&file).take(MAX_BYTES).read_to_string(&mut text).map_err(Error::file(path))?;
-        Ok(Self { _file: Some(file), ..Self::from_text(&text, passphrase)? })
+        Ok(Self { _file: Some(file), ..Self::from_text(&text, unlock)? })
     }
+}
+
+fn secret_of(text: &Text<'_>, unlock: &dyn Unlock) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let sealed = text.value(4);
+    if sealed == "no" {
+        return Ok(text.body.clone());
+    }
+    if let Some(to) = sealed.strip_prefix(SEALED_TO) {
+        let key = unlock.key().map_err(|reason| Error::NeedsKey { to: to.to_owned(), reason })?;
+        return open_with(key, to, text.top, &text.body);
+    }
+    let salt = sealed.strip_prefix(SEALED).and_then(from_hex).ok_or(Error::Malformed(TITLE))?;
+    let salt = salt.as_slice().try_into().map_err(|_| Error::Malformed(TITLE))?;
+    let passphrase = unlock.passphrase().ok_or(Error::NeedsPassphrase)?;
+    open(&text.body, text.top, &passphrase, &salt)
 }

@@ -34,7 +34,7 @@ fn a_ceremony_leaves_folders_with_which_k_sign() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("keys");
     let (ceremony, dealt, mut rng) = ceremony();
-    let transcript = ceremony.write(&dealt, &out, &mut |_| None, &mut rng).unwrap();
+    let transcript = ceremony.write(&dealt, &out, &|_| Some(Lock::None), &mut rng).unwrap();
     assert!(transcript.contains("time: 2027-01-28 08:00:00 UTC\nshares: 4\nthreshold: 2\n"));
 
     let share =
@@ -65,7 +65,7 @@ fn a_ceremony_leaves_folders_with_which_k_sign() {
     }
     // Nothing is overwritten.
     assert!(matches!(
-        ceremony.write(&dealt, &out, &mut |_| None, &mut rng),
+        ceremony.write(&dealt, &out, &|_| Some(Lock::None), &mut rng),
         Err(Error::File { .. })
     ));
 }
@@ -78,7 +78,7 @@ fn a_share_is_for_one_owner_and_one_process() {
     let path = folder.path().join("share");
     let (_, dealt, mut rng) = ceremony();
     let share = &dealt[1].shares()[0];
-    share.create(&path, None, &mut rng).unwrap();
+    share.create(&path, Lock::None, &mut rng).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 
     let first = ShareFile::open(&path, &no_passphrase).unwrap();
@@ -95,8 +95,8 @@ fn a_sealed_share_opens_with_its_passphrase_only() {
     let (_, dealt, mut rng) = ceremony();
     let share = &dealt[1].shares()[2];
     let open = |text: &str, words| ShareFile::from_text(text, &passphrase(words));
-    let plain = share.to_text(None, &mut rng).unwrap();
-    let sealed = share.to_text(Some(b"correct horse"), &mut rng).unwrap();
+    let plain = share.to_text(Lock::None, &mut rng).unwrap();
+    let sealed = share.to_text(Lock::Passphrase(b"correct horse"), &mut rng).unwrap();
     let secret = share.to_secret_bytes();
     assert!(plain.replace('\n', "").contains(&text::hex(&secret)));
     assert!(!sealed.replace('\n', "").contains(&text::hex(&secret[secret.len() - 32..])));
@@ -108,14 +108,14 @@ fn a_sealed_share_opens_with_its_passphrase_only() {
     let other = sealed.replace("role: zsk", "role: ksk");
     assert!(matches!(open(&other, "correct horse"), Err(Error::WrongPassphrase)));
     // Twice the same share is not the same file.
-    assert_ne!(*share.to_text(Some(b"correct horse"), &mut rng).unwrap(), *sealed);
+    assert_ne!(*share.to_text(Lock::Passphrase(b"correct horse"), &mut rng).unwrap(), *sealed);
 }
 
 #[test]
 fn a_damaged_share_is_refused() {
     let (_, dealt, mut rng) = ceremony();
     let share = &dealt[1].shares()[2];
-    let plain = share.to_text(None, &mut rng).unwrap();
+    let plain = share.to_text(Lock::None, &mut rng).unwrap();
     let open = |text: &str| ShareFile::from_text(text, &no_passphrase);
     assert!(open(&plain).is_ok());
     let (top, body) = plain.split_once("\n-\n").unwrap();

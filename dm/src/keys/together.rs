@@ -7,6 +7,8 @@
 //! ```
 //!
 //! Messages are sealed and signed by the members' OpenPGP keys; how they travel does not matter.
+//! What is sealed is signed inside, too: so its receiver can show it to the others, who see who
+//! dealt what ([`super::Complaint`]).
 //! A party keeps a seed between the rounds and makes the same polynomials of it again: dealing
 //! twice gives everybody the same share twice.
 
@@ -26,13 +28,15 @@ use crate::zone::Name;
 use super::ceremony::write_key;
 use super::key_file::role_word;
 use super::text::{Text, from_hex, hex, write};
-use super::{Error, ShareFile};
+use super::{Complaint, Error, ShareFile};
 
 const PLAN: &str = "bftkv dm keys together 1";
-const ROUND_1: &str = "bftkv dm keys together 1 round 1";
-const ROUND_2: &str = "bftkv dm keys together 1 round 2";
+pub(super) const ROUND_1: &str = "bftkv dm keys together 1 round 1";
+pub(super) const ROUND_2: &str = "bftkv dm keys together 1 round 2";
 /// The title of the transcript of such a ceremony.
 pub(super) const TRANSCRIPT: &str = "bftkv dm key ceremony together 1";
+pub(super) const ROUND_1_NAMES: [&str; 2] = ["plan", "party"];
+pub(super) const ROUND_2_NAMES: [&str; 4] = ["plan", "party", "to", "seen"];
 /// More than any message has.
 const MAX_MESSAGE: usize = 64 * 1024;
 /// A key's state after the second round, and the shares for the others.
@@ -112,8 +116,74 @@ impl Plan {
         if plan.to_text() == text { Ok(plan) } else { Err(malformed()) }
     }
 
-    fn hash(&self) -> String {
+    pub(super) fn hash(&self) -> String {
         hex(&Sha256::digest(self.to_text()))
+    }
+
+    /// Opens a message: signed by a member, in its own name, for this plan.
+    pub(super) fn open(
+        &self,
+        seal: &dyn Seal,
+        message: &[u8],
+        title: &'static str,
+        names: &[&str],
+    ) -> Result<Told, Error> {
+        let opened = seal.open(message, MAX_MESSAGE)?;
+        let stranger = || Error::NoMember(opened.sender.to_string());
+        let party = self.party(&opened.sender).ok_or_else(stranger)?;
+        let wrong = |why| Error::Wrong(party, why);
+        let text = String::from_utf8(opened.plaintext).map(Zeroizing::new);
+        let text = text.map_err(|_| wrong("sent something that is no text"))?;
+        let read = Text::read(&text, title, names).map_err(|_| wrong("sent another message"))?;
+        if read.value(0) != self.hash() {
+            return Err(wrong("has another plan"));
+        }
+        if read.value(1) != party.number().to_string() {
+            return Err(wrong("claims to be another member"));
+        }
+        let values = (0..names.len()).map(|place| read.value(place).to_owned()).collect();
+        Ok(Told { party, values, body: read.body })
+    }
+
+    /// Opens a dealing, which its dealer has signed twice: gives it as the others can see it, too.
+    fn open_dealing(
+        &self,
+        seal: &dyn Seal,
+        message: &[u8],
+    ) -> Result<(Told, Zeroizing<Vec<u8>>), Error> {
+        let opened = seal.open(message, MAX_MESSAGE)?;
+        let stranger = || Error::NoMember(opened.sender.to_string());
+        let carrier = self.party(&opened.sender).ok_or_else(stranger)?;
+        let signed = Zeroizing::new(opened.plaintext);
+        let told =
+            self.open(seal, &signed, ROUND_2, &ROUND_2_NAMES).map_err(|error| match error {
+                Error::Seal(_) => Error::Wrong(carrier, "dealt something that is not signed"),
+                other => other,
+            })?;
+        if told.party != carrier {
+            return Err(Error::Wrong(carrier, "passes on what another member dealt"));
+        }
+        Ok((told, signed))
+    }
+}
+
+/// A message that was opened.
+pub(super) struct Told {
+    /// Who signed it.
+    pub(super) party: Party,
+    /// What stands in front, in the order of the names.
+    pub(super) values: Vec<String>,
+    pub(super) body: Zeroizing<Vec<u8>>,
+}
+
+impl Told {
+    pub(super) fn value(&self, place: usize) -> &str {
+        self.values.get(place).map(String::as_str).unwrap_or_default()
+    }
+
+    /// What it says of the KSK, and of the ZSK.
+    pub(super) fn halves(&self) -> (&[u8], &[u8]) {
+        self.body.split_at(self.body.len() / 2)
     }
 }
 
@@ -204,7 +274,8 @@ impl<'a> Together<'a> {
                 ("seen", seen.clone()),
             ];
             let (_, text) = write(ROUND_2, &head, &body);
-            messages.insert(party, self.seal.seal(std::slice::from_ref(member), text.as_bytes())?);
+            let signed = Zeroizing::new(self.seal.seal(&[], text.as_bytes())?);
+            messages.insert(party, self.seal.seal(std::slice::from_ref(member), &signed)?);
         }
         Ok(messages)
     }
@@ -212,18 +283,13 @@ impl<'a> Together<'a> {
     fn dealt(&self, told: &[Vec<u8>]) -> Result<[Dealt; 2], Error> {
         let (mut for_ksk, mut for_zsk) = (BTreeMap::new(), BTreeMap::new());
         for message in told {
-            let (party, text) = self.open(message, ROUND_1, &["plan", "party"])?;
-            let wrong = || Error::Wrong(party, "told something malformed");
-            let text = Text::read(&text, ROUND_1, &["plan", "party"]).map_err(|_| wrong())?;
-            let half = text.body.len() / 2;
-            let (ksk, zsk) = text.body.split_at_checked(half).ok_or_else(wrong)?;
-            let again = [for_ksk.insert(party, ksk.to_vec()), for_zsk.insert(party, zsk.to_vec())];
-            if again
-                .iter()
-                .zip([ksk, zsk])
-                .any(|(old, new)| old.as_ref().is_some_and(|old| old != new))
+            let told = self.plan.open(self.seal, message, ROUND_1, &ROUND_1_NAMES)?;
+            let (ksk, zsk) = told.halves();
+            let is_other = |old: Option<Vec<u8>>, new: &[u8]| old.is_some_and(|old| old != new);
+            if is_other(for_ksk.insert(told.party, ksk.to_vec()), ksk)
+                || is_other(for_zsk.insert(told.party, zsk.to_vec()), zsk)
             {
-                return Err(Error::Wrong(party, "told different things"));
+                return Err(Error::Wrong(told.party, "told different things"));
             }
         }
         let [(ksk, _), (zsk, _)] = self.start()?;
@@ -235,55 +301,56 @@ impl<'a> Together<'a> {
     /// # Errors
     ///
     /// As [`Together::deal`]; [`Error::Wrong`] also for a member that was told other things than
-    /// we were. Start again, without whoever lied.
+    /// we were; [`Error::WrongDealing`] with a complaint that the others can check. Start again,
+    /// without whoever lied.
     pub fn finish(&self, told: &[Vec<u8>], shares: &[Vec<u8>]) -> Result<Made, Error> {
-        const NAMES: [&str; 4] = ["plan", "party", "to", "seen"];
         let [(ksk, _), (zsk, _)] = self.dealt(told)?;
         let seen = hex(&[ksk.transcript(), zsk.transcript()].concat());
         let (mut for_ksk, mut for_zsk) = (BTreeMap::new(), BTreeMap::new());
+        let mut dealings = BTreeMap::new();
         for message in shares {
-            let (party, text) = self.open(message, ROUND_2, &NAMES)?;
-            let text = Text::read(&text, ROUND_2, &NAMES)
-                .map_err(|_| Error::Wrong(party, "dealt something malformed"))?;
-            if text.value(2) != self.party.number().to_string() {
+            let (dealing, signed) = self.plan.open_dealing(self.seal, message)?;
+            let party = dealing.party;
+            if dealing.value(2) != self.party.number().to_string() {
                 return Err(Error::Wrong(party, "dealt this to another member"));
             }
-            if text.value(3) != seen {
+            if dealing.value(3) != seen {
                 return Err(Error::Wrong(party, "was told other things than we were, or lies"));
             }
-            let half = text.body.len() / 2;
-            let (ksk, zsk) = text.body.split_at(half);
+            let (ksk, zsk) = dealing.halves();
             for_ksk.insert(party, SecretBytes::new(ksk.to_vec()));
             for_zsk.insert(party, SecretBytes::new(zsk.to_vec()));
+            dealings.insert(party, signed);
         }
-        let made = [ksk.finish(&for_ksk)?, zsk.finish(&for_zsk)?];
+        let complain = |error| self.complain(error, told, &dealings);
+        let made =
+            [ksk.finish(&for_ksk).map_err(complain)?, zsk.finish(&for_zsk).map_err(complain)?];
         let transcript = self.transcript(&made, [ksk.transcript(), zsk.transcript()])?;
         let [ksk, zsk] = made;
         let file = |role, share| ShareFile::new(self.plan.apex.clone(), role, Box::new(share));
         Ok(Made { shares: [file(Role::Ksk, ksk), file(Role::Zsk, zsk)], transcript })
     }
 
-    /// Opens a message: signed by a member, in its own name, for this plan.
-    fn open(
+    /// A wrong dealing with what proves it; other errors as they are.
+    fn complain(
         &self,
-        message: &[u8],
-        title: &'static str,
-        names: &[&str],
-    ) -> Result<(Party, Zeroizing<String>), Error> {
-        let opened = self.seal.open(message, MAX_MESSAGE)?;
-        let stranger = || Error::NoMember(opened.sender.to_string());
-        let party = self.plan.party(&opened.sender).ok_or_else(stranger)?;
-        let wrong = |why| Error::Wrong(party, why);
-        let text = String::from_utf8(opened.plaintext).map(Zeroizing::new);
-        let text = text.map_err(|_| wrong("sent something that is no text"))?;
-        let read = Text::read(&text, title, names).map_err(|_| wrong("sent another message"))?;
-        if read.value(0) != self.plan.hash() {
-            return Err(wrong("has another plan"));
+        error: bftkv_threshold::Error,
+        told: &[Vec<u8>],
+        dealings: &BTreeMap<Party, Zeroizing<Vec<u8>>>,
+    ) -> Error {
+        let bftkv_threshold::Error::Caught { party, offence } = error else { return error.into() };
+        let is_by = |message: &&Vec<u8>| {
+            let told = self.plan.open(self.seal, message, ROUND_1, &ROUND_1_NAMES);
+            told.is_ok_and(|told| told.party == party)
+        };
+        let (Some(package), Some(dealing)) = (told.iter().find(is_by), dealings.get(&party)) else {
+            return error.into();
+        };
+        let complaint = Complaint { party: self.party, about: party };
+        match complaint.sign((self.plan, self.seal), package, dealing) {
+            Ok(complaint) => Error::WrongDealing { party, offence, complaint },
+            Err(error) => error,
         }
-        if read.value(1) != party.number().to_string() {
-            return Err(wrong("claims to be another member"));
-        }
-        Ok((party, text))
     }
 
     fn transcript(&self, made: &[Ed25519Share; 2], told: [[u8; 32]; 2]) -> Result<String, Error> {

@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::agree::{Content, Draft, Hash, SetKey, SignedZone, Work};
-use crate::keys::current;
+use crate::agree::{Content, Draft, Hash, Refusal, SetKey, SignedZone, Work};
+use crate::keys::{check_change, current};
 use crate::sign::{
     Denial, Digesting, Dnskey, KeySet, Recipe, Signing, Terms, is_made_by_signer, strip,
+    zone_signer,
 };
-use crate::zone::{Class, Delta, Key, Limits, Name, RrSet, Rtype, Zone, ZoneBuilder};
+use crate::zone::{Class, Delta, Key, Limits, Name, RrSet, Rtype, Zone, ZoneBuilder, is_after};
 
 /// Makes signed zones: NSEC, ZONEMD, signatures by the ZSK; what did not change keeps its own.
 #[derive(Debug)]
@@ -72,6 +73,14 @@ impl ZoneWork {
         Self { apex, sets, zsk, most_percent }
     }
 
+    fn bytes_of(&self, keys: &KeySet) -> Vec<u8> {
+        let key = Key::new(self.apex.clone(), Rtype::DNSKEY);
+        let signatures = Key::signatures_over(&key);
+        let sets =
+            [(key, Some(keys.keys().clone())), (signatures, Some(keys.signatures().clone()))];
+        Delta::new(0, 0, sets.into()).to_bytes()
+    }
+
     fn keys_from(&self, bytes: &[u8]) -> Result<KeySet, String> {
         let delta = Delta::from_bytes(bytes).map_err(|error| error.to_string())?;
         let key = Key::new(self.apex.clone(), Rtype::DNSKEY);
@@ -87,28 +96,61 @@ impl Work for ZoneWork {
     type Plan = ZonePlan;
     type Zone = Signed;
 
-    fn keys(&self, inception: u32, expiry: u32) -> Result<Vec<u8>, String> {
+    fn keys(&self, base: Option<&Signed>, inception: u32, expiry: u32) -> Result<Vec<u8>, String> {
+        // The one that began last, unless caches still need a key that it does not have.
+        let age = |set: &&KeySet| set.times().map(|(from, _)| inception.wrapping_sub(from));
+        let mut sets: Vec<&KeySet> = self.sets.iter().collect();
+        sets.sort_by_key(age);
+        let mut refusal = None;
+        for set in sets {
+            let bytes = self.bytes_of(set);
+            match self.check_keys(&bytes, base, inception, expiry) {
+                Ok(()) => return Ok(bytes),
+                Err(why) if current(std::slice::from_ref(set), inception).is_some() => {
+                    refusal.get_or_insert(why);
+                }
+                Err(_) => {}
+            }
+        }
         let none =
             "no DNSKEY set that was signed ahead holds now; bftkv dm ksk sign makes new ones";
-        let keys = current(&self.sets, inception).ok_or(none)?;
-        let key = Key::new(self.apex.clone(), Rtype::DNSKEY);
-        let signatures = Key::signatures_over(&key);
-        let sets =
-            [(key, Some(keys.keys().clone())), (signatures, Some(keys.signatures().clone()))];
-        let bytes = Delta::new(0, 0, sets.into()).to_bytes();
-        self.check_keys(&bytes, inception, expiry)?;
-        Ok(bytes)
+        Err(refusal.map_or(none.to_owned(), |refusal| refusal.to_string()))
     }
 
-    fn check_keys(&self, keys: &[u8], inception: u32, _: u32) -> Result<(), String> {
-        let keys = self.keys_from(keys)?;
-        if !self.sets.contains(&keys) {
-            return Err("another DNSKEY set than those that were signed ahead".to_owned());
+    /// So a change of keys goes on as those planned it who signed the sets, whoever proposes: the
+    /// zones that were agreed on say how far it is, and nobody goes back, ahead or leaves out what
+    /// caches need.
+    fn check_keys(
+        &self,
+        keys: &[u8],
+        base: Option<&Signed>,
+        inception: u32,
+        _: u32,
+    ) -> Result<(), Refusal> {
+        let lie = |what: &str| Err(Refusal::Lie(format!("keys: {what}")));
+        let never = |what: &str| Err(Refusal::Never(format!("keys: {what}")));
+        let keys = self.keys_from(keys).or_else(|why| Err(Refusal::Lie(format!("keys: {why}"))))?;
+        let Some((from, until)) = keys.times() else { return lie("the DNSKEY set is not signed") };
+        if is_after(from, inception) || !is_after(until, inception) {
+            return lie("the DNSKEY set's signatures do not hold now");
         }
-        let (from, until) = keys.times().ok_or("the DNSKEY set is not signed")?;
-        let holds = until.wrapping_sub(inception).cast_signed() > 0
-            && inception.wrapping_sub(from).cast_signed() >= 0;
-        if holds { Ok(()) } else { Err("the DNSKEY set's signatures do not hold now".to_owned()) }
+        if let Some(base) = base {
+            let began = key_set_of(&self.apex, &base.zone).and_then(|set| set.times());
+            if began.is_some_and(|(began, _)| is_after(began, from)) {
+                return lie("an older DNSKEY set than the last zone's");
+            }
+            if zone_signer(&base.zone).is_some_and(|before| !keys.has(&before)) {
+                return lie("the DNSKEY set does not have the key that signed the last zone");
+            }
+        }
+        if !self.sets.contains(&keys) {
+            return never("another DNSKEY set than those that were signed ahead");
+        }
+        if !keys.has(&self.zsk) {
+            return never("the DNSKEY set does not have the key of our share");
+        }
+        check_change(&self.sets, &self.zsk, None, inception)
+            .or_else(|error| never(&error.to_string()))
     }
 
     fn check_change(&self, before: &Content, after: &Content) -> Result<(), String> {
@@ -147,6 +189,13 @@ impl Work for ZoneWork {
         let zone = zone.map_err(|error| error.to_string())?;
         Ok(Signed::of(zone))
     }
+}
+
+/// The DNSKEY set of a signed zone.
+fn key_set_of(apex: &Name, zone: &Zone) -> Option<KeySet> {
+    let key = Key::new(apex.clone(), Rtype::DNSKEY);
+    let signatures = zone.set(&Key::signatures_over(&key))?.clone();
+    KeySet::new(apex, zone.set(&key)?.clone(), signatures).ok()
 }
 
 fn digesting(plan: &ZonePlan, sigs: &[Vec<u8>]) -> Result<Digesting, String> {

@@ -10,10 +10,15 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod keys;
 mod work;
 mod world;
 
+use std::collections::BTreeSet;
+
 use bftkv_dm::agree::{Change, Delta, Dm, Hash, Link, Manifest, Topic};
+
+use bftkv_threshold::Scheme;
 
 use self::work::{key, root};
 use self::world::{FIRST, Fault, World};
@@ -25,9 +30,13 @@ fn dm(number: u8) -> Dm {
 /// A council with b faults of kinds that the seed chooses, and three updates that each DM sees at a
 /// time of its own. At the end all honest DMs have the same zones, and the last one is right.
 fn story(n: u8, seed: u64) {
+    story_with(Scheme::Ed25519, n, seed);
+}
+
+fn story_with(scheme: Scheme, n: u8, seed: u64) {
     let b = usize::from((n - 1) / 3);
     let k = b + 1 + usize::try_from(seed).unwrap() % (usize::from(n) - 2 * b);
-    let mut world = World::new(n, k.max(2), seed);
+    let mut world = World::with(scheme, n, k.max(2), seed);
     for _ in 0..b {
         let who = dm(1 + u8::try_from(world.below(u64::from(n))).unwrap());
         let which = usize::try_from(world.below(Fault::ALL.len() as u64)).unwrap();
@@ -191,6 +200,88 @@ fn whoever_lies_as_proposer_is_named() {
             assert!(*named == liar && said.contains(what), "{fault:?}: {only:?}");
         }
     }
+}
+
+/// Who names whom.
+fn named_in(world: &World) -> BTreeSet<(u8, u8)> {
+    let of = |who: Dm| world.members[&who].status().culprits.into_keys().map(move |it| (who, it));
+    let all = world.honest().into_iter().flat_map(of);
+    all.map(|(by, named)| (by.number(), named.number())).collect()
+}
+
+/// Zones with these liars until it is so: who signs depends on who is there first.
+fn lie_until(
+    scheme: Scheme,
+    (n, k): (u8, usize),
+    liars: &[(u8, Fault)],
+    is_so: impl Fn(&World) -> bool,
+) -> World {
+    let mut world = World::with(scheme, n, k, 17);
+    for (number, fault) in liars {
+        world.faults.insert(dm(*number), *fault);
+    }
+    let mut content = root();
+    for update in 0..20 {
+        content.insert(key("org", 43), format!("ds {update}").into_bytes());
+        let at = world.since_start() + 100;
+        for who in world.council.everyone() {
+            world.show(who, at, FIRST + update, content.clone());
+        }
+        let is_right = world.run_until(&content, 60_000);
+        world.run(3_000);
+        world.check();
+        assert!(is_right, "{scheme:?}, {liars:?}, {update}{}", world.explain());
+        if is_so(&world) {
+            return world;
+        }
+    }
+    panic!("{scheme:?}, {liars:?}: it never was{}", world.explain());
+}
+
+/// Every honest DM names every liar, and nobody else.
+fn all_name(n: u8, liars: &[u8]) -> BTreeSet<(u8, u8)> {
+    let honest = (1..=n).filter(|number| !liars.contains(number));
+    honest.flat_map(|by| liars.iter().map(move |liar| (by, *liar))).collect()
+}
+
+/// The parts of RSA do not show by themselves who lied: there are proofs of them.
+#[test]
+fn whoever_gives_wrong_shares_is_named_with_every_scheme() {
+    use Fault::{WrongProof, WrongShare};
+    for scheme in [Scheme::Ed25519, Scheme::Rsa] {
+        for (shape, liars) in [
+            ((4, 2), &[(2, WrongShare)][..]),
+            ((4, 2), &[(1, WrongProof)]),
+            ((7, 4), &[(1, WrongShare), (3, WrongProof)]),
+        ] {
+            let numbers: Vec<u8> = liars.iter().map(|(number, _)| *number).collect();
+            let all = all_name(shape.0, &numbers);
+            let world = lie_until(scheme, shape, liars, |world| named_in(world).is_superset(&all));
+            assert_eq!(named_in(&world), all, "{scheme:?}, {liars:?}");
+        }
+    }
+}
+
+/// It could as well be slow, or cut off.
+#[test]
+fn whoever_proves_nothing_is_left_out_and_not_named() {
+    for (shape, liars) in [((4, 2), vec![1]), ((7, 4), vec![1, 2])] {
+        let faults: Vec<_> = liars.iter().map(|number| (*number, Fault::NoProof)).collect();
+        let gave = |world: &World, liar: u8| {
+            let is_its =
+                |topic: &Topic| matches!(topic, Topic::Share { dm, .. } if dm.number() == liar);
+            world.certified.keys().any(is_its)
+        };
+        let all_gave = |world: &World| liars.iter().all(|liar| gave(world, *liar));
+        let world = lie_until(Scheme::Rsa, shape, &faults, all_gave);
+        assert_eq!(named_in(&world), [].into());
+    }
+}
+
+#[test]
+fn dms_with_an_rsa_key_publish_one_right_zone() {
+    (300..306).for_each(|seed| story_with(Scheme::Rsa, 4, seed));
+    (400..402).for_each(|seed| story_with(Scheme::Rsa, 7, seed));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bftkv_dm::agree::{Content, Draft, Hash, SetKey, SignedZone, Work};
+use bftkv_dm::agree::{Content, Draft, Hash, Refusal, SetKey, SignedZone, Work};
 
 /// Which messages are signed already, by message; and the rest.
 #[derive(Debug)]
@@ -52,12 +52,12 @@ impl Work for Texts {
     type Plan = Plan;
     type Zone = Zone;
 
-    fn keys(&self, _: u32, _: u32) -> Result<Vec<u8>, String> {
+    fn keys(&self, _: Option<&Zone>, _: u32, _: u32) -> Result<Vec<u8>, String> {
         Ok(b"keys".to_vec())
     }
 
-    fn check_keys(&self, keys: &[u8], _: u32, _: u32) -> Result<(), String> {
-        if keys == b"keys" { Ok(()) } else { Err("other keys".into()) }
+    fn check_keys(&self, keys: &[u8], _: Option<&Zone>, _: u32, _: u32) -> Result<(), Refusal> {
+        if keys == b"keys" { Ok(()) } else { Err(Refusal::Lie("other keys".into())) }
     }
 
     fn check_change(&self, before: &Content, after: &Content) -> Result<(), String> {

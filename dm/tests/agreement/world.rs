@@ -7,7 +7,7 @@ use bftkv_dm::agree::{
     Action, Change, Content, Council, Dm, Hash, Manifest, Member, Memory, Settings, SignedZone,
     Topic,
 };
-use bftkv_threshold::{KeyShare, Roster, ed25519, key_share_from_bytes};
+use bftkv_threshold::{KeyShare, Roster, Scheme, SecretBytes, ed25519, key_share_from_bytes, rsa};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
@@ -27,8 +27,12 @@ pub enum Fault {
     ForgedDs,
     /// It proposes another DS than all see.
     ForgedManifest,
-    /// Its partial signatures are wrong.
+    /// Its partial signatures are wrong. If it is asked for a proof, it proves the right ones.
     WrongShare,
+    /// They are wrong, and so are its proofs.
+    WrongProof,
+    /// They are wrong, and it proves nothing.
+    NoProof,
     /// It gives none.
     NoShare,
     /// It proposes two things for one serial.
@@ -89,7 +93,8 @@ pub struct World {
     pub sources: BTreeMap<Dm, Vec<(u64, u32, Content)>>,
     /// Why a DM last refused a value.
     pub refusals: BTreeMap<(Topic, Dm), (u64, String)>,
-    shares: Vec<ed25519::Ed25519Share>,
+    scheme: Scheme,
+    shares: Vec<SecretBytes>,
     /// What each DM has on disk.
     disks: BTreeMap<Dm, Memory>,
     voted: BTreeMap<(Dm, Topic), Hash>,
@@ -101,14 +106,42 @@ pub struct World {
     seed: u64,
 }
 
+fn deal(scheme: Scheme, roster: &Roster, rng: &mut ChaCha20Rng) -> Vec<SecretBytes> {
+    fn secrets<S: KeyShare>(shares: Vec<S>) -> Vec<SecretBytes> {
+        shares.iter().map(KeyShare::to_secret_bytes).collect()
+    }
+    match scheme {
+        Scheme::Ed25519 => secrets(ed25519::deal(roster, rng).unwrap()),
+        Scheme::Rsa => {
+            // The smallest that there are.
+            let all = include_str!("../../../threshold/tests/data/safe-primes.txt");
+            let small: Vec<&str> = all.lines().filter(|prime| prime.len() * 8 == 1536).collect();
+            let [p, q] = [unhex(small[0]), unhex(small[1])];
+            let primes = rsa::SafePrimes::from_be_bytes(&p, &q).unwrap();
+            secrets(rsa::deal(roster, &primes, rng).unwrap())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn unhex(hex: &str) -> Vec<u8> {
+    let digits = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    (0..hex.len()).step_by(2).map(digits).collect()
+}
+
 pub const FIRST: u32 = 2_026_081_300;
 const START: u64 = 1_800_000_000_000;
 
 impl World {
     pub fn new(n: u8, k: usize, seed: u64) -> Self {
+        Self::with(Scheme::Ed25519, n, k, seed)
+    }
+
+    /// With a key of that scheme.
+    pub fn with(scheme: Scheme, n: u8, k: usize, seed: u64) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let council = Council::new(n).unwrap();
-        let shares = ed25519::deal(&Roster::first(n, k).unwrap(), &mut rng).unwrap();
+        let shares = deal(scheme, &Roster::first(n, k).unwrap(), &mut rng);
         let mut world = Self {
             council,
             now: START,
@@ -118,6 +151,7 @@ impl World {
             certified: BTreeMap::new(),
             sources: BTreeMap::new(),
             refusals: BTreeMap::new(),
+            scheme,
             shares,
             disks: council.everyone().map(|dm| (dm, Memory::default())).collect(),
             voted: BTreeMap::new(),
@@ -152,8 +186,8 @@ impl World {
             again: 200,
             ..Settings::new(dm, self.council, FIRST)
         };
-        let share = self.shares[usize::from(dm.number()) - 1].to_secret_bytes();
-        let share = key_share_from_bytes(&share).unwrap();
+        let share = &self.shares[usize::from(dm.number()) - 1];
+        let share = key_share_from_bytes(share).unwrap();
         let rng = Box::new(ChaCha20Rng::seed_from_u64(self.rng.next_u64()));
         let mut member = Member::new(settings, Texts { limit: 6 }, share, rng, memory);
         // Half of them have kept their last zone, the others fetch all.
@@ -314,11 +348,19 @@ impl World {
                 put(dm, topic, value);
                 self.puts.reverse();
             }
-            (Fault::WrongShare, Topic::Share { .. }) => {
+            (Fault::WrongShare | Fault::WrongProof | Fault::NoProof, Topic::Share { .. }) => {
                 let mut value = value;
-                value[0] ^= 1;
+                // A number of that scheme all the same, and not only some bytes.
+                let last = value.len() - 1;
+                value[if self.scheme == Scheme::Rsa { last } else { 0 }] ^= 1;
                 put(dm, topic, value);
             }
+            (Fault::WrongProof, Topic::Proof { .. }) => {
+                let mut value = value;
+                *value.last_mut().unwrap() ^= 1;
+                put(dm, topic, value);
+            }
+            (Fault::NoProof, Topic::Proof { .. }) => {}
             (Fault::NoShare, Topic::Share { .. }) => {}
             (Fault::WrongSigs, Topic::Sigs { .. } | Topic::Signed { .. }) => {
                 let mut value = value;

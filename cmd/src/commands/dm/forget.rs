@@ -58,7 +58,7 @@ pub(crate) fn run(args: &ForgetArgs, context: &Context) -> Result<Exit, Failure>
 pub(super) fn destroy(path: &Path) -> Result<(), Failure> {
     match ShareFile::open(path, &|| None) {
         // One that is sealed is a share too.
-        Ok(_) | Err(Error::NeedsPassphrase) => {}
+        Ok(_) | Err(Error::NeedsPassphrase | Error::NeedsKey { .. }) => {}
         Err(error) => return Err(Failure::failed(format!("{}: {error}", path.display()))),
     }
     let overwrite = || {

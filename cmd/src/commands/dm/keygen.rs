@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use bftkv_dm::keys::{Ceremony, system_rng};
+use bftkv::NodeId;
+use bftkv::wot::Sealer;
+use bftkv_dm::keys::{Ceremony, Lock, system_rng};
 use bftkv_dm::sign::Role;
 use bftkv_dm::threshold::rsa::SafePrimes;
 use bftkv_dm::threshold::{Error, Roster, Scheme};
@@ -11,7 +13,7 @@ use bftkv_dm::zone::Name;
 use clap::Args;
 use serde::Serialize;
 
-use super::{name_of, now};
+use super::{name_of, now, sealer};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -36,6 +38,7 @@ use crate::failure::Failure;
 ///
 ///   bftkv dm keygen keys
 ///   bftkv dm keygen keys --zone example.com --shares 4 --threshold 2 --algorithm p256
+///   bftkv dm keygen keys --shares 4 --seal-to FPR1 FPR2 FPR3 FPR4
 ///   bftkv dm keygen keys --algorithm rsa --primes primes.txt
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
@@ -68,8 +71,14 @@ pub(crate) struct KeygenArgs {
     #[arg(long, value_name = "FILE")]
     primes: Option<PathBuf>,
 
+    /// Seal each party's shares to the encryption subkey of its OpenPGP key instead of with a
+    /// passphrase: the fingerprints, in the order of the parties. Their certificates must be in the
+    /// home (bftkv cert import), whose key signs.
+    #[arg(long, value_name = "FPR", num_args = 1..)]
+    seal_to: Vec<NodeId>,
+
     /// Leave the shares unsealed: whoever reads the files has them.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "seal_to")]
     no_passphrase: bool,
 }
 
@@ -123,10 +132,9 @@ pub(crate) fn run(args: &KeygenArgs, context: &Context) -> Result<Exit, Failure>
         }
     };
     let dealt = ceremony.deal(&mut primes, &mut rng).map_err(failed)?;
-    let mut passphrases = passphrases(args, context)?.into_iter();
-    let transcript = ceremony
-        .write(&dealt, &args.folder, &mut |_| passphrases.next(), &mut rng)
-        .map_err(failed)?;
+    let locks = Locks::choose(args, context)?;
+    let transcript =
+        ceremony.write(&dealt, &args.folder, &|party| locks.of(party), &mut rng).map_err(failed)?;
     let [ksk, _] = &dealt;
     let anchor = ksk.key_file().and_then(|key| Ok(key.dnskey()?.ds_line(&args.zone)));
     context.output().show(&Report {
@@ -158,16 +166,38 @@ fn check_p256(scheme: Scheme, roster: &Roster) -> Result<(), Failure> {
         .hint("choose a lower threshold"))
 }
 
-type Passphrases = Vec<zeroize::Zeroizing<Vec<u8>>>;
+/// What each party's shares are sealed with.
+enum Locks<'a> {
+    None,
+    /// One for each party, who types it; from a file descriptor the same for all.
+    Passphrases(Vec<zeroize::Zeroizing<Vec<u8>>>),
+    Keys(Sealer, &'a [NodeId]),
+}
 
-/// One for each party, who types it; from a file descriptor the same for all.
-fn passphrases(args: &KeygenArgs, context: &Context) -> Result<Passphrases, Failure> {
-    if args.no_passphrase {
-        return Ok(Vec::new());
+impl<'a> Locks<'a> {
+    fn choose(args: &'a KeygenArgs, context: &Context) -> Result<Self, Failure> {
+        if args.no_passphrase {
+            return Ok(Self::None);
+        }
+        if args.seal_to.is_empty() {
+            let choose = |party| context.passphrase().choose_bytes(&format!("dm-{party}"));
+            return Ok(Self::Passphrases((1..=args.shares).map(choose).collect::<Result<_, _>>()?));
+        }
+        let (keys, shares) = (args.seal_to.len(), usize::from(args.shares));
+        if keys != shares {
+            return Err(Failure::usage(format!("--seal-to has {keys} keys for {shares} shares")));
+        }
+        Ok(Self::Keys(sealer(context)?, &args.seal_to))
     }
-    (1..=args.shares)
-        .map(|party| context.passphrase().choose_bytes(&format!("dm-{party}")))
-        .collect()
+
+    fn of(&self, party: u8) -> Option<Lock<'_>> {
+        let place = usize::from(party).checked_sub(1)?;
+        match self {
+            Self::None => Some(Lock::None),
+            Self::Passphrases(all) => all.get(place).map(|words| Lock::Passphrase(words)),
+            Self::Keys(seal, all) => all.get(place).map(|to| Lock::Key { seal, to }),
+        }
+    }
 }
 
 type Lines = std::vec::IntoIter<Vec<u8>>;

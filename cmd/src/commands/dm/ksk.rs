@@ -129,7 +129,7 @@ impl fmt::Display for Report {
 
 fn sign(args: &KskSignArgs, context: &Context) -> Result<Exit, Failure> {
     let start = time_of(args.from.as_deref())?;
-    let shares = read_shares(&args.ksk, (None, Role::Ksk), context)?;
+    let shares = read_shares(&args.ksk, (None, Role::Ksk), None, context)?;
     let apex = shares.first().map(|share| share.apex().clone());
     let apex = apex.ok_or_else(|| Failure::usage("no share"))?;
     let zsks = args.zsk.iter().map(|path| zsk(path, &apex)).collect::<Result<_, _>>()?;
@@ -141,7 +141,7 @@ fn sign(args: &KskSignArgs, context: &Context) -> Result<Exit, Failure> {
         }),
         _ => None,
     };
-    let new_shares = read_shares(&args.new_ksk, (Some(&apex), Role::Ksk), context)?;
+    let new_shares = read_shares(&args.new_ksk, (Some(&apex), Role::Ksk), None, context)?;
     let mut new_ksk = match &args.ksk_roll {
         Some(day) => {
             let publish = low(time_of(Some(day))?);

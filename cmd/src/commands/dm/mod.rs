@@ -14,15 +14,19 @@ mod together;
 mod transcript;
 mod verify;
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bftkv::Home;
+use bftkv::protocol::Seal;
 use bftkv::wot::Sealer;
-use bftkv_dm::keys::ShareFile;
+use bftkv_dm::keys::{ShareFile, Unlock};
 use bftkv_dm::sign::{KeySet, Role, ShareSigner};
 use bftkv_dm::threshold::SecretBytes;
 use bftkv_dm::zone::{Limits, Name, Zone};
 use clap::Subcommand;
+use zeroize::Zeroizing;
 
 use crate::context::Context;
 use crate::exit::Exit;
@@ -72,7 +76,10 @@ pub(crate) fn run(command: &DmCommand, context: &Context) -> Result<Exit, Failur
 
 /// The home's key, to sign and to open what others' keys have signed.
 fn sealer(context: &Context) -> Result<Sealer, Failure> {
-    let home = context.open_home()?;
+    sealer_of(&context.open_home()?)
+}
+
+fn sealer_of(home: &Home) -> Result<Sealer, Failure> {
     let certificates = home.certificates()?;
     Ok(Sealer::new(certificates.keyring().clone(), home.key()))
 }
@@ -104,17 +111,63 @@ fn read_zone(path: &Path, origin: Option<&Name>) -> Result<Zone, Failure> {
         .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
 }
 
-/// Shares from their files, each locked for as long as it is used.
+/// What opens the file of a share: a passphrase, or the key of a home.
+struct Opener<'a> {
+    context: &'a Context,
+    /// The home whose key it is, if it is open already.
+    home: Option<&'a Home>,
+    file: &'a Path,
+    key: OnceCell<Sealer>,
+}
+
+impl Opener<'_> {
+    fn open_key(&self) -> Result<Sealer, Failure> {
+        let opened;
+        let home = match self.home {
+            Some(home) => home,
+            None => {
+                opened = self.context.open_home()?;
+                &opened
+            }
+        };
+        // A key that opens without being asked for anything protects nothing.
+        if Home::open(home.path()).is_ok() {
+            let (key, file) = (home.path().display(), self.file.display());
+            eprintln!(
+                "warning: the key in {key} has no passphrase: whoever reads it and {file} has the share"
+            );
+        }
+        sealer_of(home)
+    }
+}
+
+impl Unlock for Opener<'_> {
+    fn passphrase(&self) -> Option<Zeroizing<Vec<u8>>> {
+        self.context.passphrase().bytes(&format!("Passphrase for {}: ", self.file.display()))
+    }
+
+    fn key(&self) -> Result<&dyn Seal, String> {
+        if self.key.get().is_none() {
+            let key = self.open_key().map_err(|failure| failure.message().to_owned())?;
+            let _ = self.key.set(key);
+        }
+        self.key.get().map(|key| key as &dyn Seal).ok_or_else(|| "no key".to_owned())
+    }
+}
+
+/// Shares from their files, each locked for as long as it is used. Those that are sealed to a key
+/// are opened with that of `home`, or else that of the command's home.
 fn read_shares(
     files: &[PathBuf],
     (apex, role): (Option<&Name>, Role),
+    home: Option<&Home>,
     context: &Context,
 ) -> Result<Vec<ShareFile>, Failure> {
     let mut shares: Vec<ShareFile> = Vec::new();
     for path in files {
-        let ask = || context.passphrase().bytes(&format!("Passphrase for {}: ", path.display()));
+        let opener = Opener { context, home, file: path, key: OnceCell::new() };
         let failed = |error| Failure::failed(format!("{}: {error}", path.display()));
-        let share = ShareFile::open(path, &ask).map_err(failed)?;
+        let share = ShareFile::open(path, &opener).map_err(failed)?;
         let apex = apex.or(shares.first().map(ShareFile::apex)).unwrap_or(share.apex()).clone();
         share.check(&apex, role).map_err(failed)?;
         shares.push(share);

@@ -69,10 +69,11 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<Exit, Failure> {
     let config = DmConfig::read(&args.config)?;
     config.make_state()?;
     // The lock on the share's file keeps a second process from running with it.
-    let share = open_share(&config, context)?;
+    let writer = Home::open_with(config.writer(), &|key| context.passphrase().ask(key))?;
+    let share = open_share(&config, &writer, context)?;
     context.block_on(async {
         let mut stop = Stop::listen(args.stop_with_stdin)?;
-        let master = Master::start(&config, &share).await?;
+        let master = Master::start(&config, &share, &writer).await?;
         master.announce(&config, context)?;
         stop.wait().await;
         tokio::select! {
@@ -83,8 +84,11 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<Exit, Failure> {
     })
 }
 
-fn open_share(config: &DmConfig, context: &Context) -> Result<ShareFile, Failure> {
-    let mut shares = read_shares(&[config.share()], (Some(&config.apex()?), Role::Zsk), context)?;
+/// Opened with its passphrase, or the key with which this DM writes.
+fn open_share(config: &DmConfig, writer: &Home, context: &Context) -> Result<ShareFile, Failure> {
+    let apex = config.apex()?;
+    let mut shares =
+        read_shares(&[config.share()], (Some(&apex), Role::Zsk), Some(writer), context)?;
     let share = shares.pop().ok_or_else(|| Failure::failed("no share"))?;
     let (party, me) = (share.party().number(), config.me()?);
     if party != me.number() {
@@ -113,7 +117,7 @@ struct Master {
 }
 
 impl Master {
-    async fn start(config: &DmConfig, share: &ShareFile) -> Result<Self, Failure> {
+    async fn start(config: &DmConfig, share: &ShareFile, writer: &Home) -> Result<Self, Failure> {
         let (apex, council, me) = (config.apex()?, config.council()?, config.me()?);
         let source = config.source()?;
         let (mut member, kept) = member(config, share, &apex)?;
@@ -128,9 +132,8 @@ impl Master {
         }
 
         let node = Node::open(&Home::open(config.node())?)?;
-        let writer = Home::open(config.writer())?;
-        check_writer(config, &writer, me)?;
-        let client = Arc::new(Client::open(&writer).await?);
+        check_writer(config, writer, me)?;
+        let client = Arc::new(Client::open(writer).await?);
         let (sender, committed) = mpsc::unbounded_channel();
         let writers = config.writers()?.into_iter().collect();
         let word = config.zone_word()?;

@@ -124,10 +124,10 @@ impl fmt::Display for Report {
 }
 
 pub(crate) fn run(args: &SignArgs, context: &Context) -> Result<Exit, Failure> {
-    let zsk = read_shares(&args.zsk, (args.origin.as_ref(), Role::Zsk), context)?;
+    let zsk = read_shares(&args.zsk, (args.origin.as_ref(), Role::Zsk), None, context)?;
     let apex = zsk.first().map(|share| share.apex().clone());
     let apex = apex.ok_or_else(|| Failure::usage("no share"))?;
-    let ksk = read_shares(&args.ksk, (Some(&apex), Role::Ksk), context)?;
+    let ksk = read_shares(&args.ksk, (Some(&apex), Role::Ksk), None, context)?;
     let mut signer = Counting { signer: signer_of(&zsk)?, made: 0 };
 
     let zone = content(args, &apex)?;

@@ -5,8 +5,10 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use bftkv::protocol::NodeId;
-use bftkv_dm::keys::{Error, Plan, Together, seed_from_text, seed_to_text, system_rng};
+use bftkv::protocol::{NodeId, Seal as _};
+use bftkv_dm::keys::{
+    Complaint, Error, Lock, Plan, Together, Verdict, seed_from_text, seed_to_text, system_rng,
+};
 use bftkv_dm::threshold::rand_core::RngCore as _;
 use bftkv_dm::zone::Name;
 use clap::{Args, Subcommand};
@@ -24,6 +26,7 @@ pub(crate) enum TogetherCommand {
     Start(StartArgs),
     Deal(DealArgs),
     Finish(FinishArgs),
+    Judge(JudgeArgs),
 }
 
 pub(crate) fn run(command: &TogetherCommand, context: &Context) -> Result<Exit, Failure> {
@@ -31,6 +34,7 @@ pub(crate) fn run(command: &TogetherCommand, context: &Context) -> Result<Exit, 
         TogetherCommand::Start(args) => start(args, context),
         TogetherCommand::Deal(args) => deal(args, context),
         TogetherCommand::Finish(args) => finish(args, context),
+        TogetherCommand::Judge(args) => judge(args, context),
     }
 }
 
@@ -90,7 +94,9 @@ pub(crate) struct DealArgs {
 /// for all, and our signature of it. Do not use the keys before `bftkv dm transcript check` says
 /// that all have signed the same.
 ///
-/// Who is named as wrong is to be left out: all others start again without it.
+/// Who is named as wrong is to be left out: all others start again without it. If somebody dealt a
+/// wrong share, the file `dm-N-about-dm-M.complaint` says so to the others, who check it by `bftkv
+/// dm together judge`.
 ///
 /// Example: bftkv dm together finish keys
 #[derive(Debug, Args)]
@@ -100,9 +106,58 @@ pub(crate) struct FinishArgs {
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 
-    /// Leave the shares unsealed: whoever reads the files has them.
+    /// Seal the shares to the encryption subkey of the home's key instead of with a passphrase.
     #[arg(long)]
+    seal_to_key: bool,
+
+    /// Leave the shares unsealed: whoever reads the files has them.
+    #[arg(long, conflicts_with = "seal_to_key")]
     no_passphrase: bool,
+}
+
+/// Check the complaints of other members.
+///
+/// A complaint has what was dealt as its dealer signed it, so everybody sees who lies: who dealt, or who
+/// complains. All others start again without it. The folder's seed is not needed.
+///
+/// Exit code: 0 if each complaint has a verdict.
+///
+/// Example: bftkv dm together judge keys dm-1-about-dm-3.complaint
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct JudgeArgs {
+    /// The folder of the first rounds.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+
+    /// The complaints.
+    #[arg(value_name = "COMPLAINT", num_args = 1.., required = true)]
+    complaints: Vec<PathBuf>,
+}
+
+/// What comes of a complaint.
+#[derive(Debug, Serialize)]
+struct Judged {
+    complainer: u8,
+    dealer: u8,
+    liar: u8,
+    why: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Verdicts {
+    verdicts: Vec<Judged>,
+}
+
+impl fmt::Display for Verdicts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, one) in self.verdicts.iter().enumerate() {
+            let end = if place == 0 { "" } else { "\n" };
+            let Judged { complainer, dealer, liar, why } = one;
+            write!(f, "{end}dm-{complainer} about dm-{dealer}: dm-{liar} LIES: it {why}")?;
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -151,20 +206,22 @@ fn start(args: &StartArgs, context: &Context) -> Result<Exit, Failure> {
 
 /// What was left by the first round.
 fn begun(folder: &Path) -> Result<(Plan, Zeroizing<[u8; 32]>), Failure> {
-    let read = |name: &str| {
-        let path = folder.join(name);
-        fs::read_to_string(&path).map_err(|error| Failure::file(&path, &error))
-    };
-    let plan = Plan::from_text(&read("plan.txt")?).map_err(Failure::failed)?;
-    let seed = Zeroizing::new(read("seed")?);
+    let plan = plan_in(folder)?;
+    let seed = Zeroizing::new(read_text(&folder.join("seed"))?);
     let seed = seed_from_text(&seed).ok_or_else(|| Failure::failed("seed: damaged"))?;
     Ok((plan, seed))
 }
 
+fn plan_in(folder: &Path) -> Result<Plan, Failure> {
+    Plan::from_text(&read_text(&folder.join("plan.txt"))?).map_err(Failure::failed)
+}
+
+fn read_text(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|error| Failure::file(path, &error))
+}
+
 /// The messages in the files whose names end so.
 fn messages(folder: &Path, end: &str) -> Result<Vec<Vec<u8>>, Failure> {
-    /// More than any message has.
-    const MAX_BYTES: u64 = 128 * 1024;
     let failed = |error: std::io::Error| Failure::file(folder, &error);
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
@@ -175,14 +232,17 @@ fn messages(folder: &Path, end: &str) -> Result<Vec<Vec<u8>>, Failure> {
         }
     }
     paths.sort();
-    let read = |path: &PathBuf| {
-        let failed = |error| Failure::file(path, &error);
-        if fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
-            return Err(Failure::failed(format!("{}: too large", path.display())));
-        }
-        fs::read(path).map_err(failed)
-    };
-    paths.iter().map(read).collect()
+    paths.iter().map(|path| message(path)).collect()
+}
+
+fn message(path: &Path) -> Result<Vec<u8>, Failure> {
+    /// More than any message has.
+    const MAX_BYTES: u64 = 128 * 1024;
+    let failed = |error| Failure::file(path, &error);
+    if fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
+        return Err(Failure::failed(format!("{}: too large", path.display())));
+    }
+    fs::read(path).map_err(failed)
 }
 
 fn explain(error: Error) -> Failure {
@@ -217,22 +277,39 @@ fn finish(args: &FinishArgs, context: &Context) -> Result<Exit, Failure> {
     let number = together.party().number();
     let told = messages(&args.folder, ".round1")?;
     let ours = messages(&args.folder, &format!("-for-dm-{number}.round2"))?;
-    let made = together.finish(&told, &ours).map_err(explain)?;
+    let made = together.finish(&told, &ours).map_err(|error| match &error {
+        Error::WrongDealing { party, complaint, .. } => {
+            let name = format!("dm-{number}-about-dm-{}.complaint", party.number());
+            let file = args.folder.join(name);
+            match write_private(&file, complaint) {
+                Ok(()) => Failure::failed(&error).hint(format!(
+                    "give {} to all the others: bftkv dm together judge",
+                    file.display()
+                )),
+                Err(failure) => failure,
+            }
+        }
+        _ => explain(error),
+    })?;
     let transcript = bftkv_dm::keys::Transcript::from_text(&made.transcript);
     let signed = transcript.and_then(|it| it.sign(&seal)).map_err(Failure::failed)?;
 
-    let passphrase = if args.no_passphrase {
+    let passphrase = if args.no_passphrase || args.seal_to_key {
         None
     } else {
         Some(context.passphrase().choose_bytes(&format!("dm-{number}"))?)
+    };
+    let lock = match &passphrase {
+        Some(words) => Lock::Passphrase(words),
+        None if args.seal_to_key => Lock::Key { seal: &seal, to: seal.id() },
+        None => Lock::None,
     };
     let mut rng = system_rng().map_err(Failure::failed)?;
     make_private(&args.folder.join("offline"))?;
     let mut files = Vec::new();
     for (share, name) in made.shares.iter().zip(["offline/ksk", "zsk"]) {
         let file = args.folder.join(format!("{name}.share"));
-        let passphrase = passphrase.as_ref().map(|it| it.as_slice());
-        share.create(&file, passphrase, &mut rng).map_err(Failure::failed)?;
+        share.create(&file, lock, &mut rng).map_err(Failure::failed)?;
         let public = args.folder.join(format!("{}.key", name.trim_start_matches("offline/")));
         write_file(&public, &share.key_file().map_err(Failure::failed)?.to_text())?;
         files.extend([file, public]);
@@ -245,6 +322,26 @@ fn finish(args: &FinishArgs, context: &Context) -> Result<Exit, Failure> {
     files.extend([transcript, signature]);
     let next = "give dm-N.signed to all, and use nothing before `bftkv dm transcript check`";
     show(context, number, &files, next)
+}
+
+fn judge(args: &JudgeArgs, context: &Context) -> Result<Exit, Failure> {
+    let plan = plan_in(&args.folder)?;
+    let seal = sealer(context)?;
+    let told = messages(&args.folder, ".round1")?;
+    let judge = |path: &PathBuf| {
+        let failed = |error| Failure::failed(format!("{}: {error}", path.display()));
+        let judged = Complaint::judge(&message(path)?, (&plan, &seal), &told).map_err(failed)?;
+        let (Complaint { party, about }, verdict) = judged;
+        let (liar, why) = match verdict {
+            Verdict::Dealer(why) => (about, why),
+            Verdict::Complainer(why) => (party, why),
+        };
+        let [complainer, dealer, liar] = [party, about, liar].map(|party| party.number());
+        Ok(Judged { complainer, dealer, liar, why })
+    };
+    let verdicts = args.complaints.iter().map(judge).collect::<Result<_, Failure>>()?;
+    context.output().show(&Verdicts { verdicts })?;
+    Ok(Exit::Done)
 }
 
 fn make_private(folder: &Path) -> Result<(), Failure> {

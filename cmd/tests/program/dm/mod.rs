@@ -1,6 +1,7 @@
 //! Keys in shares, and signed zones, as a person makes them.
 
 mod running;
+mod sealed;
 mod together;
 
 use std::path::PathBuf;

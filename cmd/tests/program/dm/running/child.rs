@@ -27,6 +27,8 @@ use bftkv_dm::threshold::{
 use bftkv_dm::zone::Name;
 use tokio::sync::mpsc;
 
+use super::super::sealed::Key;
+
 /// Its settings, as those of `bftkv dm run`.
 pub(crate) const CONFIG: &str = "DM_CHILD_CONFIG";
 /// One of [`POINTS`].
@@ -312,8 +314,7 @@ fn driver(
     committed: mpsc::UnboundedSender<bftkv_dm::node::Committed>,
     publisher: &Publisher,
 ) -> Arc<Driver> {
-    let file = ShareFile::open(&config.path("share"), &|| unreachable!("it is not sealed"));
-    let file = file.unwrap();
+    let file = ShareFile::open(&config.path("share"), &Key::of(&config.path("writer"))).unwrap();
     let zsk = Dnskey::of(file.share().group(), Role::Zsk).unwrap();
     let work = ZoneWork::new(Name::root(), config.key_sets(), zsk, 20);
     let votes = config.path("state").join("votes");

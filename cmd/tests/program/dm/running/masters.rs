@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use bftkv_dm::keys::{Lock, ShareFile, system_rng};
 use bftkv_dm::node::Primary;
 use bftkv_dm::publish::TsigKey;
 use bftkv_dm::sample;
 use bftkv_dm::zone::{Limits, Name, Zone};
 use serde_json::Value;
 
+use super::super::sealed::Key;
 use super::child::{CONFIG, DIES, LIES, test_name};
 use crate::support::{Cluster, Ran, bftkv, program, text};
 
@@ -92,6 +94,8 @@ impl Masters {
         bftkv(&[&begin[..], &["--zsk", &zsk, "--out", &out]].concat()).expect(0);
         let ids: Vec<String> = (1..=n).map(|dm| cluster.id(&format!("u{dm}"))).collect();
         for dm in 1..=n {
+            let share = cluster.path(&format!("keys/dm-{dm}/zsk.share"));
+            seal_to(&Key::of(&cluster.path(&format!("u{dm}"))), &share);
             let settings = format!(
                 "zone = \".\"\nme = {dm}\nmasters = {ids:?}\nnode = \"n{dm}\"\nwriter = \"u{dm}\"\n\
                  share = \"keys/dm-{dm}/zsk.share\"\ndnskeys = \"dnskeys\"\nstate = \"state{dm}\"\n\
@@ -269,4 +273,12 @@ impl Drop for Masters {
             let _ = running.child.wait();
         }
     }
+}
+
+/// Seals a share to the key with which its DM writes.
+fn seal_to(key: &Key, path: &Path) {
+    let open = ShareFile::open(path, key).unwrap();
+    std::fs::remove_file(path).unwrap();
+    let lock = Lock::Key { seal: key.seal(), to: key.seal().id() };
+    open.create(path, lock, &mut system_rng().unwrap()).unwrap();
 }

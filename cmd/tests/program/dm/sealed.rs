@@ -1,0 +1,133 @@
+//! Shares that are sealed to OpenPGP keys.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use bftkv::Home;
+use bftkv::protocol::Seal;
+use bftkv::wot::Sealer;
+use bftkv_dm::keys::{ShareFile, Unlock};
+use zeroize::Zeroizing;
+
+use crate::homes::Folder;
+
+use super::together::members;
+use super::{ZONE, words};
+
+/// A home's key, and no passphrase.
+pub(super) struct Key(Sealer);
+
+impl Key {
+    pub(super) fn of(home: &Path) -> Self {
+        let home = Home::open(home).unwrap();
+        let certificates = home.certificates().unwrap();
+        Self(Sealer::new(certificates.keyring().clone(), home.key()))
+    }
+
+    pub(super) fn seal(&self) -> &dyn Seal {
+        &self.0
+    }
+}
+
+impl Unlock for Key {
+    fn passphrase(&self) -> Option<Zeroizing<Vec<u8>>> {
+        None
+    }
+
+    fn key(&self) -> Result<&dyn Seal, String> {
+        Ok(&self.0)
+    }
+}
+
+/// Runs `bftkv` at a home, with a passphrase.
+fn with_passphrase(folder: &Folder, home: &str, passphrase: &str, arguments: &str) -> Output {
+    let words = words(arguments, |name| folder.path(name)).join(" ");
+    let (program, home) = (env!("CARGO_BIN_EXE_bftkv"), folder.path(home));
+    let script = format!(
+        "printf '%s\\n' '{passphrase}' | {program} --home {} --passphrase-fd 3 {words} 3<&0 < /dev/null",
+        home.display()
+    );
+    Command::new("sh").args(["-c", &script]).output().unwrap()
+}
+
+/// Whether these bytes lie in the file, as they are or in hexadecimal digits.
+fn is_in(secret: &[u8], file: &Path) -> bool {
+    let bytes = std::fs::read(file).unwrap();
+    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = String::from_utf8_lossy(&bytes).replace('\n', "");
+    text.contains(&hex) || bytes.windows(secret.len()).any(|window| window == secret)
+}
+
+#[test]
+fn shares_that_are_sealed_to_a_key_open_with_that_key_only() {
+    let (folder, ids) = members();
+    std::fs::write(folder.path("zone"), ZONE).unwrap();
+    // Two shares for the first, one each for two others.
+    let to = format!("{} {} {} {}", ids[0], ids[0], ids[1], ids[2]);
+    let fixed = "keygen /keys --zone example --shares 4 --threshold 2 --seal-to";
+    folder.dm("one", &format!("{fixed} {to}")).expect(0);
+    let share = |dm: u8| folder.path(&format!("keys/dm-{dm}/zsk.share"));
+    let text = std::fs::read_to_string(share(1)).unwrap();
+    assert!(text.contains(&format!("sealed: openpgp {}\n", ids[0])), "{text}");
+
+    let opened = ShareFile::open(&share(1), &Key::of(&folder.path("one"))).unwrap();
+    let secret = opened.to_secret_bytes();
+    let secret = &secret[secret.len() - 32..];
+    assert!(!is_in(secret, &share(1)), "it lies there in clear");
+    drop(opened);
+    let of_two = ShareFile::open(&share(3), &Key::of(&folder.path("two"))).unwrap();
+    assert_eq!(of_two.party().number(), 3);
+    drop(of_two);
+
+    let sign = |member: &str, zsk: &str| {
+        let ksk = "/keys/dm-1/offline/ksk.share /keys/dm-2/offline/ksk.share";
+        folder.dm(member, &format!("sign /zone --zsk {zsk} --ksk {ksk}"))
+    };
+    let ours = "/keys/dm-1/zsk.share /keys/dm-2/zsk.share";
+    let said = sign("one", ours).expect(0).stderr;
+    assert!(said.contains("has no passphrase"), "{said}");
+    let said = sign("one", "/keys/dm-1/zsk.share /keys/dm-3/zsk.share").expect(1).stderr;
+    assert!(
+        said.contains(&format!("the OpenPGP key {}, and ours is {}", ids[1], ids[0])),
+        "{said}"
+    );
+    let said = sign("two", ours).expect(1).stderr;
+    assert!(said.contains("and ours is"), "{said}");
+    assert!(sign("nobody", ours).expect(1).stderr.contains("is sealed to the OpenPGP key"));
+
+    // What stands in front of it is bound to it, and so is every byte of it.
+    let other = text.replace("role: zsk", "role: ksk");
+    let opened = ShareFile::from_text(&other, &Key::of(&folder.path("one")));
+    assert!(opened.unwrap_err().to_string().contains("head does not belong"));
+    let place = text.len() - 100;
+    let digit = if &text[place..=place] == "0" { "1" } else { "0" };
+    let damaged = format!("{}{digit}{}", &text[..place], &text[place + 1..]);
+    ShareFile::from_text(&damaged, &Key::of(&folder.path("one"))).unwrap_err();
+    // It can be destroyed by whoever cannot open it.
+    folder.dm("nobody", "forget /keys/dm-4/zsk.share --yes").expect(0);
+}
+
+#[test]
+fn the_passphrase_of_the_key_opens_its_shares() {
+    let (folder, _) = members();
+    std::fs::write(folder.path("zone"), ZONE).unwrap();
+    let run = |passphrase: &str, arguments: &str| {
+        with_passphrase(&folder, "locked", passphrase, arguments)
+    };
+    let made = run("right", "--json init --name locked@example.org");
+    assert!(made.status.success(), "{made:?}");
+    let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
+    let id = made["fingerprint"].as_str().unwrap();
+    let keygen = "dm keygen /keys --zone example --shares 4 --threshold 2 --seal-to";
+    let made = run("right", &format!("{keygen} {id} {id} {id} {id}"));
+    assert!(made.status.success(), "{made:?}");
+    let sign = "dm sign /zone --zsk /keys/dm-1/zsk.share /keys/dm-2/zsk.share \
+                --ksk /keys/dm-1/offline/ksk.share /keys/dm-3/offline/ksk.share";
+    let wrong = run("wrong", sign);
+    assert_eq!(wrong.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&wrong.stderr);
+    assert!(said.contains("is sealed to the OpenPGP key") && said.contains("passphrase"), "{said}");
+    let right = run("right", sign);
+    assert!(right.status.success(), "{right:?}");
+    assert!(!String::from_utf8_lossy(&right.stderr).contains("warning"), "{right:?}");
+}
