@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use bftkv_protocol::client::Lost;
 use bftkv_protocol::{
-    Answer, Batch, Configurations, NodeId, Outcome, Request, Response, Sign, SignatureShare, Store,
-    Timestamp, Variable,
+    Answer, Batch, CertifiedEntry, Configurations, NodeId, Outcome, RecordId, Request, Response,
+    Sign, SignatureShare, Store, Timestamp, Variable,
 };
+use bftkv_roaming::Protected;
 
 use super::Settings;
 use super::cast::{Cast, LAST_PROBE};
 use super::clock::Clock;
+use super::device::{Device, OLD};
 use super::fake_keys::{FakeKeys, FakeSigner};
 use super::fault::Fault;
 use super::ground::{Caller, Event, Ground, ProcessId};
@@ -22,10 +24,11 @@ use super::operator::Operator;
 use super::process::Process;
 use super::rng::Rng;
 use super::schemers::Schemers;
+use super::secrets::Secrets;
 use super::shape::{Shape, node, traitors};
 use super::trace::Trace;
 use super::traitor::{Liar, Traitor};
-use crate::adversary::{Adversary, ByzantineServer, Loot, any_server, silent_server};
+use crate::adversary::{Adversary, ByzantineServer, Loot, any_server};
 use crate::invariants::{Facts, Watch};
 use crate::oracle::History;
 
@@ -58,6 +61,8 @@ pub(crate) struct Cluster {
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) liars: BTreeMap<NodeId, Liar>,
     pub(crate) processes: BTreeMap<ProcessId, Process>,
+    /// What some of the processes do with passwords.
+    pub(crate) devices: BTreeMap<ProcessId, Device>,
     pub(crate) traitors: Vec<Traitor>,
     pub(super) helpers: Vec<FakeSigner>,
     /// How the Byzantine nodes behave, in turn; nothing here: by chance.
@@ -81,7 +86,10 @@ impl Cluster {
         let guests = if settings.faults.change_members() { guests() } else { BTreeSet::new() };
         let everybody: BTreeSet<NodeId> = &configuration.everyone() | &guests;
         let mut keys = FakeKeys::new(rng.number(), everybody.clone());
-        let cast = Cast::choose(&mut keys, &habits, &mut rng);
+        let cast = match settings.passwords {
+            true => Cast::with_passwords(&mut keys, &mut rng),
+            false => Cast::choose(&mut keys, &habits, &mut rng),
+        };
         let sybils = (0..SYBILS).map(|i| keys.signer(&node(FIRST_SYBIL.saturating_add(i))));
         let sybils = sybils.collect();
         let false_users = cast.traitors.iter().map(|t| t.signer.id().clone());
@@ -113,6 +121,8 @@ impl Cluster {
             plant: settings.plant,
             faults: settings.faults,
             on_the_wire: rng.percent(6),
+            secrets: Secrets::default(),
+            days: 0,
             hedges: seed % 3 == 1,
             remembers: seed % 4 == 1,
             disk_failures: if rng.percent(85) || forget { 0 } else { 3 },
@@ -155,6 +165,7 @@ impl Cluster {
             nodes,
             liars,
             processes,
+            devices: cast.devices,
             traitors,
             helpers,
             behaviours,
@@ -188,6 +199,17 @@ impl Cluster {
         self.plan_splits();
         self.plan_clocks();
         self.plan_changes();
+        self.plan_days();
+    }
+
+    /// A day or two pass while devices log in.
+    fn plan_days(&mut self) {
+        let ground = &mut self.ground;
+        let days = if self.devices.is_empty() { 0 } else { ground.rng.below(3) };
+        for _ in 0..days {
+            let at = ground.rng.millis(0, 4_000);
+            ground.clock.at(at, Event::DayPasses);
+        }
     }
 
     /// When the operator acts, and nodes ask for changes that they missed.
@@ -279,8 +301,14 @@ impl Cluster {
             Event::Wake { process, op } => {
                 self.with_process(process, 6, |p, ground| p.wake(ground, op));
             }
-            Event::Begin { process } => self.with_process(process, 7, Process::begin),
-            Event::Restart { process } => self.with_process(process, 8, Process::restart),
+            Event::Begin { process } => {
+                self.turn(process);
+                self.with_process(process, 7, Process::begin);
+            }
+            Event::Restart { process } => {
+                self.with_process(process, 8, Process::restart);
+                self.turn(process);
+            }
             Event::Crash { node, lasts } => self.crash(node, lasts),
             Event::Recover { node } => self.recover(&node),
             Event::CatchUp { node, reading } => {
@@ -313,6 +341,12 @@ impl Cluster {
             Event::ClockJumps { process } => {
                 self.with_process(process, 10, Process::clock_jumps);
             }
+            Event::Password { process, number, work } => {
+                self.with_device(process, |device, process, ground| {
+                    device.happen(process, ground, number, work);
+                });
+            }
+            Event::DayPasses => ground.days = ground.days.saturating_add(1),
             Event::Join => ground.network.join(),
             Event::Mischief { traitor } => self.mischief(traitor),
         }
@@ -337,6 +371,30 @@ impl Cluster {
         self.ground.trace.event(self.ground.clock.now(), kind, &id.to_be_bytes());
         if let Some(process) = self.processes.get_mut(&id) {
             act(process, &mut self.ground);
+        }
+    }
+
+    /// A device with passwords decides what its process does next.
+    fn turn(&mut self, id: ProcessId) {
+        self.with_device(id, Device::turn);
+    }
+
+    fn with_device(
+        &mut self,
+        id: ProcessId,
+        act: impl FnOnce(&mut Device, &mut Process, &mut Ground),
+    ) {
+        let (Some(device), Some(process)) =
+            (self.devices.get_mut(&id), self.processes.get_mut(&id))
+        else {
+            return;
+        };
+        act(device, process, &mut self.ground);
+        let Some(record) = device.take_opened_old() else { return };
+        let variable = device.variable().clone();
+        let newest = self.newest(&variable).and_then(|entry| record_in(&entry));
+        if newest != Some(record) {
+            self.ground.watch.fail(self.ground.clock.now(), OLD, format!("{record:?}"));
         }
     }
 
@@ -389,6 +447,11 @@ impl Cluster {
                 }
             }
             Caller::Schemer => self.schemers.take(ground, from, response),
+            Caller::Password { process, number, shows } => {
+                self.with_device(process, |device, process, ground| {
+                    device.take(process, ground, (number, shows), from, response);
+                });
+            }
             Caller::Repair { node, number, round } => {
                 if let Some(node) = self.nodes.get_mut(&node) {
                     node.repair_answered(ground, number, round, from, response);
@@ -474,7 +537,7 @@ impl Cluster {
         let silent = ground.rng.percent(50);
         for (number, liar) in self.liars.values_mut().enumerate() {
             if silent {
-                liar.become_another(silent_server());
+                liar.become_silent();
             } else if self.behaviours.is_empty() {
                 liar.become_another(any_server(&mut ground.rng));
             } else if let Some(behaviour) = chosen(&self.behaviours, number) {
@@ -513,6 +576,11 @@ impl Cluster {
         }
         self.liars.get_mut(id)?.answer(&mut self.ground, request)
     }
+}
+
+/// The password record in an entry.
+pub(super) fn record_in(entry: &CertifiedEntry) -> Option<RecordId> {
+    Some(Protected::from_value(&entry.entry().value).ok()?.record().id())
 }
 
 /// Nodes that may become members.

@@ -11,6 +11,7 @@ use bftkv_protocol::{
     SignedChange, SignedEntry, Timestamp, Variable, decode, encode,
 };
 
+use bftkv_roaming::server::DAY_SECONDS;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -21,10 +22,14 @@ use super::home::Home;
 use super::network::Network;
 use super::plant::Plant;
 use super::rng::Rng;
+use super::secrets::Secrets;
 use super::trace::Trace;
 use crate::adversary::Loot;
 use crate::invariants::{Observation, Watch};
 use crate::oracle::History;
+
+/// When a run begins, in seconds since 1970.
+const EPOCH: u64 = 1_800_000_000;
 
 /// What is checked when every message is encoded and decoded on its way.
 const WIRE: &str = "messages survive the wire";
@@ -55,6 +60,9 @@ pub(crate) enum Caller {
     Operator { number: usize },
     /// A traitor who collects votes.
     Schemer,
+    /// A device that deals shares or logs in for the so-many-th time; `shows`: it shows a node the
+    /// entry first.
+    Password { process: ProcessId, number: u64, shows: bool },
     /// A node that has the so-many-th entry certified again.
     Repair { node: NodeId, number: u64, round: Round },
 }
@@ -144,6 +152,14 @@ pub(crate) enum Event {
     ClockJumps {
         process: ProcessId,
     },
+    /// Something happens to a login, or to the dealing of shares.
+    Password {
+        process: ProcessId,
+        number: u64,
+        work: PasswordWork,
+    },
+    /// All clocks go on by a day.
+    DayPasses,
     Join,
     Mischief {
         traitor: usize,
@@ -164,6 +180,17 @@ pub(crate) enum DiskWork {
 pub(crate) enum HomeWork {
     Reserve(Box<bftkv_protocol::Entry>),
     Assembled(bftkv_protocol::EntryId),
+}
+
+/// What a device waits for with a password.
+#[derive(Debug)]
+pub(crate) enum PasswordWork {
+    /// Time.
+    Wake,
+    /// This node has taken the entry that it was shown, or not.
+    Shown(NodeId),
+    /// Argon2id.
+    Stretched,
 }
 
 /// What all parties share.
@@ -200,6 +227,10 @@ pub(crate) struct Ground {
     pub(crate) hedges: bool,
     /// Users write above their own last entry without asking for the time.
     pub(crate) remembers: bool,
+    /// What owners of passwords know.
+    pub(crate) secrets: Secrets,
+    /// How many days have passed besides the time of the run.
+    pub(crate) days: u64,
     /// Percent of syncs that fail.
     pub(crate) disk_failures: u64,
     /// The end of the run: nothing fails any more.
@@ -209,6 +240,12 @@ pub(crate) struct Ground {
 impl Ground {
     pub(crate) fn now(&self) -> Duration {
         self.clock.now()
+    }
+
+    /// What the clocks of nodes show, in seconds since 1970.
+    pub(crate) fn seconds(&self) -> u64 {
+        let days = self.days.saturating_mul(DAY_SECONDS);
+        EPOCH.saturating_add(days).saturating_add(self.now().as_secs())
     }
 
     /// A change has its votes: from now on there is a successor.

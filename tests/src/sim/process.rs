@@ -75,6 +75,8 @@ pub(crate) struct Process {
     pub(super) own: BTreeMap<Variable, Timestamp>,
     /// The configurations that it knows; nothing yet: those with which the run begins.
     configurations: Option<Arc<Configurations>>,
+    /// How its last operation ended, until somebody asks.
+    last: Option<Outcome>,
     /// A planted bug believes the largest of these.
     largest_time: Timestamp,
 }
@@ -113,6 +115,7 @@ impl Process {
             last_seen: BTreeMap::new(),
             own: BTreeMap::new(),
             configurations: None,
+            last: None,
             largest_time: Timestamp::ZERO,
         }
     }
@@ -181,6 +184,28 @@ impl Process {
 
     pub(crate) fn key(&self) -> &NodeId {
         self.signer.id()
+    }
+
+    /// Whether nothing keeps it from beginning something.
+    pub(super) fn is_idle(&self) -> bool {
+        self.up && self.running.is_none() && self.plan.is_empty()
+    }
+
+    pub(super) fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    pub(super) fn plan_next(&mut self, todo: Todo) {
+        self.plan.push_back(todo);
+    }
+
+    /// How its last operation ended.
+    pub(super) fn take_last(&mut self) -> Option<Outcome> {
+        self.last.take()
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// Begins the next thing of the plan.
@@ -424,7 +449,7 @@ impl Process {
         ground.rng.sample(&all, count)
     }
 
-    fn is_unlucky(&self, ground: &mut Ground) -> bool {
+    pub(super) fn is_unlucky(&self, ground: &mut Ground) -> bool {
         !ground.healed && ground.rng.percent(self.crashes)
     }
 
@@ -502,6 +527,7 @@ impl Process {
             // What a client does before it tries again.
             self.configurations = Some(Arc::clone(&ground.learned));
         }
+        self.last = Some(outcome.clone());
         ground.history.end(op, now, outcome);
         if let Some(operation) = ground.history.get(op).cloned() {
             let known = self.configurations(ground);
@@ -518,6 +544,7 @@ impl Process {
         ground.trace.line(now, || format!("{} dies in operation {op}", self.name));
         ground.history.end(op, now, Outcome::Unknown);
         self.up = false;
+        self.last = None;
         self.own.clear();
         self.incarnation = self.incarnation.saturating_add(1);
         self.home(ground).lose_settled(self.id);

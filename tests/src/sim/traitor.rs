@@ -11,7 +11,9 @@ use bftkv_protocol::{
 use super::fake_keys::FakeSigner;
 use super::ground::{Caller, Event, Ground};
 use super::schemers;
-use crate::adversary::{Adversary, ByzantineServer, Hand, Lair, Remembered, any_writer};
+use crate::adversary::{
+    Adversary, ByzantineServer, Hand, Lair, PasswordLiar, Remembered, any_writer, silent_server,
+};
 
 /// A Byzantine node.
 #[derive(Debug)]
@@ -19,15 +21,23 @@ pub(crate) struct Liar {
     signer: FakeSigner,
     behaviour: Box<dyn ByzantineServer>,
     memory: BTreeMap<Variable, Remembered>,
+    passwords: PasswordLiar,
 }
 
 impl Liar {
     pub(crate) fn new(signer: FakeSigner, behaviour: Box<dyn ByzantineServer>) -> Self {
-        Self { signer, behaviour, memory: BTreeMap::new() }
+        Self { signer, behaviour, memory: BTreeMap::new(), passwords: PasswordLiar::default() }
     }
 
     pub(crate) fn become_another(&mut self, behaviour: Box<dyn ByzantineServer>) {
         self.behaviour = behaviour;
+        self.passwords.become_another(false);
+    }
+
+    /// From now on it says nothing.
+    pub(crate) fn become_silent(&mut self) {
+        self.behaviour = silent_server();
+        self.passwords.become_another(true);
     }
 
     /// A request has arrived.
@@ -72,6 +82,11 @@ impl Liar {
         sender: &NodeId,
         request: &Request,
     ) -> (Option<Outcome>, Duration, ConfigurationDigest) {
+        if let Request::Roaming(request) = request {
+            let me = self.signer.id();
+            let outcome = self.passwords.answer(me, request, &mut ground.rng);
+            return (outcome, Duration::ZERO, ground.configuration.digest());
+        }
         let mut lair = Lair {
             keys: &ground.keys,
             sybils: &ground.sybils,
