@@ -61,15 +61,24 @@ fn users() -> BTreeMap<NodeId, Address> {
 }
 
 impl Cast {
-    pub(crate) fn choose(keys: &mut FakeKeys, habits: &[Adversary], rng: &mut Rng) -> Self {
+    /// With `together` there are two variables, and every second write is one to both of them at once.
+    pub(crate) fn choose(
+        keys: &mut FakeKeys,
+        habits: &[Adversary],
+        together: bool,
+        rng: &mut Rng,
+    ) -> Self {
         let users = users();
         users.iter().for_each(|(key, owner)| keys.certify(key, owner));
-        let count = if rng.percent(75) { 1 } else { 2 };
+        let count = if rng.percent(75) && !together { 1 } else { 2 };
         let names = ["x", "y"].into_iter().take(count);
         let variables: Vec<Variable> =
             names.filter_map(|name| Variable::new(name.as_bytes()).ok()).collect();
         let traitors = Self::traitors(keys, habits, rng);
-        let processes = Self::processes(keys, &variables, &users, rng);
+        let mut processes = Self::processes(keys, &variables, &users, rng);
+        if together {
+            processes.iter_mut().for_each(|process| process.write_all(&variables));
+        }
         Self { variables, processes, devices: BTreeMap::new(), traitors, users }
     }
 

@@ -86,9 +86,11 @@ impl Cluster {
         let guests = if settings.faults.change_members() { guests() } else { BTreeSet::new() };
         let everybody: BTreeSet<NodeId> = &configuration.everyone() | &guests;
         let mut keys = FakeKeys::new(rng.number(), everybody.clone());
+        // Nothing is drawn for it, so the other runs are what they were before there was such a thing.
+        let together = seed % 5 == 0;
         let cast = match settings.passwords {
             true => Cast::with_passwords(&mut keys, &mut rng),
-            false => Cast::choose(&mut keys, &habits, &mut rng),
+            false => Cast::choose(&mut keys, &habits, together, &mut rng),
         };
         let sybils = (0..SYBILS).map(|i| keys.signer(&node(FIRST_SYBIL.saturating_add(i))));
         let sybils = sybils.collect();
@@ -121,6 +123,8 @@ impl Cluster {
             plant: settings.plant,
             faults: settings.faults,
             on_the_wire: rng.percent(6),
+            together,
+            lanes: BTreeMap::new(),
             secrets: Secrets::default(),
             days: 0,
             hedges: seed % 3 == 1,
@@ -346,6 +350,11 @@ impl Cluster {
                     device.happen(process, ground, number, work);
                 });
             }
+            Event::Together { process, number, work } => {
+                self.with_process(process, 12, |p, ground| p.together_done(ground, number, work));
+            }
+            Event::Depart { client, message } => ground.depart(&client, message),
+            Event::Late { client, message } => ground.is_late(&client, message),
             Event::DayPasses => ground.days = ground.days.saturating_add(1),
             Event::Join => ground.network.join(),
             Event::Mischief { traitor } => self.mischief(traitor),
@@ -447,6 +456,16 @@ impl Cluster {
                 }
             }
             Caller::Schemer => self.schemers.take(ground, from, response),
+            Caller::Lane { client, message } => {
+                for (caller, response) in ground.arrived(&client, message, response) {
+                    self.answer(from, caller, response);
+                }
+            }
+            Caller::Together { process, number, message } => {
+                if let Some(process) = self.processes.get_mut(&process) {
+                    process.take_together(ground, (number, message), from, response);
+                }
+            }
             Caller::Password { process, number, shows } => {
                 self.with_device(process, |device, process, ground| {
                     device.take(process, ground, (number, shows), from, response);

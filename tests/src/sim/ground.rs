@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bftkv_protocol::client::{Lost, Round};
+use bftkv_protocol::client::{Lanes, Lost, Round};
 use bftkv_protocol::server::{Recall, Ticket};
 use bftkv_protocol::{
     Change, ChangeError, Configuration, Configurations, Group, NodeId, Request, Response,
@@ -60,6 +60,10 @@ pub(crate) enum Caller {
     Operator { number: usize },
     /// A traitor who collects votes.
     Schemer,
+    /// What a client sent for some of its operations together.
+    Lane { client: NodeId, message: u64 },
+    /// Writes of a client that are one machine: the message of theirs.
+    Together { process: ProcessId, number: OpId, message: u64 },
     /// A device that deals shares or logs in for the so-many-th time; `shows`: it shows a node the
     /// entry first.
     Password { process: ProcessId, number: u64, shows: bool },
@@ -152,6 +156,22 @@ pub(crate) enum Event {
     ClockJumps {
         process: ProcessId,
     },
+    /// What waits in a lane leaves.
+    Depart {
+        client: NodeId,
+        message: u64,
+    },
+    /// A message takes long.
+    Late {
+        client: NodeId,
+        message: u64,
+    },
+    /// Something happens to writes that are under way together.
+    Together {
+        process: ProcessId,
+        number: OpId,
+        work: TogetherWork,
+    },
     /// Something happens to a login, or to the dealing of shares.
     Password {
         process: ProcessId,
@@ -180,6 +200,16 @@ pub(crate) enum DiskWork {
 pub(crate) enum HomeWork {
     Reserve(Box<bftkv_protocol::Entry>),
     Assembled(bftkv_protocol::EntryId),
+}
+
+/// What writes that are under way together wait for.
+#[derive(Debug)]
+pub(crate) enum TogetherWork {
+    Wake,
+    Reserve { ops: Vec<OpId>, entries: Vec<(usize, bftkv_protocol::Entry)> },
+    Assembled(Vec<(usize, bftkv_protocol::EntryId)>),
+    Fetched { index: usize, ids: Vec<NodeId>, answered: Vec<NodeId> },
+    Refreshed,
 }
 
 /// What a device waits for with a password.
@@ -227,6 +257,10 @@ pub(crate) struct Ground {
     pub(crate) hedges: bool,
     /// Users write above their own last entry without asking for the time.
     pub(crate) remembers: bool,
+    /// What operations of one client ask of one node at once goes together.
+    pub(crate) together: bool,
+    /// By the key of the client.
+    pub(crate) lanes: BTreeMap<NodeId, Lanes<Caller>>,
     /// What owners of passwords know.
     pub(crate) secrets: Secrets,
     /// How many days have passed besides the time of the run.

@@ -23,6 +23,7 @@ mod fault;
 mod forgetful;
 mod ground;
 mod home;
+mod lanes;
 mod machine;
 mod member;
 mod network;
@@ -39,6 +40,7 @@ mod schemers;
 mod secrets;
 mod shape;
 mod theft;
+mod together;
 mod trace;
 mod traitor;
 

@@ -169,7 +169,8 @@ impl Node {
 
     /// Answers once everything is done.
     pub(super) fn finish(&mut self, ground: &mut Ground, number: Number) {
-        if let Some(variable) = self.desk.take_protected(number) {
+        let settles = ground.plant != Some(Plant::OldRecords);
+        if let Some(variable) = self.desk.take_protected(number).filter(|_| settles) {
             return self.settle_password(ground, number, variable);
         }
         if let Some((call, outcome)) = self.desk.close(number) {

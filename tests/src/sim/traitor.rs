@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bftkv_protocol::{
-    Address, ConfigurationDigest, NodeId, Outcome, Request, Response, Sign, SignedEntry, Timestamp,
-    Variable,
+    Address, ConfigurationDigest, NodeId, Outcome, Part, Request, Response, Sign, SignedEntry,
+    Timestamp, Variable, answer_many,
 };
 
 use super::fake_keys::FakeSigner;
@@ -82,6 +82,9 @@ impl Liar {
         sender: &NodeId,
         request: &Request,
     ) -> (Option<Outcome>, Duration, ConfigurationDigest) {
+        if let Request::Many(parts) = request {
+            return self.act_on_many(ground, sender, parts);
+        }
         if let Request::Roaming(request) = request {
             let me = self.signer.id();
             let outcome = self.passwords.answer(me, request, &mut ground.rng);
@@ -106,6 +109,35 @@ impl Liar {
             ground.request(self.signer.id(), &to, Caller::Traitor, &request);
         }
         (outcome, delay, digest)
+    }
+}
+
+impl Liar {
+    /// Lies about each part, and now and then about how many there are.
+    fn act_on_many(
+        &mut self,
+        ground: &mut Ground,
+        sender: &NodeId,
+        parts: &[Part],
+    ) -> (Option<Outcome>, Duration, ConfigurationDigest) {
+        let (mut outcomes, mut delay) = (Vec::new(), Duration::ZERO);
+        let mut digest = ground.configuration.digest();
+        for part in parts {
+            let (outcome, later, under) = self.act(ground, sender, &part.clone().into());
+            (delay, digest) = (delay.max(later), under);
+            match outcome {
+                Some(outcome) => outcomes.push(outcome),
+                None => return (None, delay, digest),
+            }
+        }
+        match ground.rng.below(20) {
+            0 => outcomes.truncate(ground.rng.index(outcomes.len())),
+            1 => outcomes.extend(outcomes.clone()),
+            2 => outcomes.reverse(),
+            3 => return (outcomes.pop(), delay, digest),
+            _ => {}
+        }
+        (Some(Ok(answer_many(outcomes))), delay, digest)
     }
 }
 
