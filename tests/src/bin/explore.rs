@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 }
 
 const USAGE: &str = "usage: explore --seed N | --seeds A..B [--threads N] [--shape 0..7] \
-                     [--plant 0..21] [--passwords] \
+                     [--plant 0..22] [--passwords] \
                      [--adversary NAME[,NAME] | every] [--fault NAME | all] [--over-budget] [--verbose]";
 
 fn parse(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {

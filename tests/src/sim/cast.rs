@@ -61,7 +61,8 @@ fn users() -> BTreeMap<NodeId, Address> {
 }
 
 impl Cast {
-    /// With `together` there are two variables, and every second write is one to both of them at once.
+    /// With `together` there are two variables, every second write is one to both of them at once, and
+    /// more operations run at a time with the same key, as those of a busy client do.
     pub(crate) fn choose(
         keys: &mut FakeKeys,
         habits: &[Adversary],
@@ -77,6 +78,7 @@ impl Cast {
         let traitors = Self::traitors(keys, habits, rng);
         let mut processes = Self::processes(keys, &variables, &users, rng);
         if together {
+            processes.extend(Self::busy(keys, &variables, &users, rng));
             processes.iter_mut().for_each(|process| process.write_all(&variables));
         }
         Self { variables, processes, devices: BTreeMap::new(), traitors, users }
@@ -138,6 +140,28 @@ impl Cast {
             let known = if rng.percent(50) { known.clone() } else { BTreeSet::new() };
             let process = Process::new(id, name, keys.signer(&node(key)), address(letter));
             all.push(process.with_plan(plan).knowing(known));
+        }
+        all
+    }
+
+    /// More of the first device's and of the reader's operations at once.
+    fn busy(
+        keys: &FakeKeys,
+        variables: &[Variable],
+        users: &BTreeMap<NodeId, Address>,
+        rng: &mut Rng,
+    ) -> Vec<Process> {
+        let known: BTreeSet<NodeId> = users.keys().cloned().collect();
+        let writers = [("A3", A1, 'a'), ("A4", A1, 'a')].map(|who| (who, true));
+        let readers = ["R3", "R4", "R5", "R6"].map(|name| ((name, READER, 'r'), false));
+        let mut all = Vec::new();
+        for (id, ((name, key, letter), writes)) in (21..).zip(writers.into_iter().chain(readers)) {
+            let plan = match writes {
+                true => writer_plan(variables, 2, false, rng),
+                false => reader_plan(variables, rng),
+            };
+            let process = Process::new(id, name, keys.signer(&node(key)), address(letter));
+            all.push(process.with_plan(plan).knowing(known.clone()));
         }
         all
     }

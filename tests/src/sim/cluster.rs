@@ -38,15 +38,9 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// A run with more events than this is stuck in a circle.
 const MAX_EVENTS: u64 = 400_000;
 
-/// How far clocks may be off, in seconds.
-const TEN_YEARS: u64 = 315_360_000;
-
 /// The numbers of nodes that may become members.
 const FIRST_GUEST: u8 = 30;
 const GUESTS: u8 = 3;
-
-/// How often each node asks for changes of members.
-const LEARNS: usize = 6;
 
 /// Keys that belong to nobody, from this number on, behind those of the closing operations: more
 /// than any quorum of the shapes.
@@ -124,6 +118,7 @@ impl Cluster {
             faults: settings.faults,
             on_the_wire: rng.percent(6),
             together,
+            together_counts: (0, 0),
             lanes: BTreeMap::new(),
             secrets: Secrets::default(),
             days: 0,
@@ -178,98 +173,6 @@ impl Cluster {
         };
         cluster.plan_events();
         cluster
-    }
-
-    /// When people begin, power fails and links break.
-    fn plan_events(&mut self) {
-        let ground = &mut self.ground;
-        for process in self.processes.keys() {
-            let start = ground.rng.millis(1, 150);
-            ground.clock.at(start, Event::Begin { process: *process });
-        }
-        for traitor in 0..self.traitors.len() {
-            let start = ground.rng.millis(1, 100);
-            ground.clock.at(start, Event::Mischief { traitor });
-        }
-        for node in self.nodes.keys() {
-            for percent in [40, 15] {
-                if ground.rng.percent(percent) {
-                    let (node, lasts) = (node.clone(), ground.rng.millis(1, 900));
-                    let start = ground.rng.millis(0, 1500);
-                    ground.clock.at(start, Event::Crash { node, lasts });
-                }
-            }
-        }
-        self.plan_splits();
-        self.plan_clocks();
-        self.plan_changes();
-        self.plan_days();
-    }
-
-    /// A day or two pass while devices log in.
-    fn plan_days(&mut self) {
-        let ground = &mut self.ground;
-        let days = if self.devices.is_empty() { 0 } else { ground.rng.below(3) };
-        for _ in 0..days {
-            let at = ground.rng.millis(0, 4_000);
-            ground.clock.at(at, Event::DayPasses);
-        }
-    }
-
-    /// When the operator acts, and nodes ask for changes that they missed.
-    fn plan_changes(&mut self) {
-        let ground = &mut self.ground;
-        if !ground.faults.change_members() {
-            return;
-        }
-        for number in 0..self.operators.len() {
-            let start = ground.rng.millis(1, 800);
-            ground.clock.at(start, Event::Operate { number });
-        }
-        for node in self.nodes.keys() {
-            for _ in 0..LEARNS {
-                let at = ground.rng.millis(500, 8_000);
-                ground.clock.at(at, Event::Learn { node: node.clone() });
-            }
-        }
-        let ground = &mut self.ground;
-        if ground.rng.percent(40) {
-            let nodes: Vec<NodeId> = self.nodes.keys().cloned().collect();
-            let until = ground.rng.millis(500, 8_000);
-            ground.deaf = ground.rng.pick(&nodes).map(|node| (node.clone(), until));
-        }
-        self.plan_schemes();
-        self.plan_cuts();
-    }
-
-    /// Splits that are drawn or wanted.
-    fn plan_splits(&mut self) {
-        let ground = &mut self.ground;
-        let drawn = ground.rng.pick(&Fault::SPLITS).copied().filter(|_| ground.rng.percent(35));
-        let wanted = Fault::SPLITS.into_iter().filter(|split| ground.faults.include(*split));
-        for how in wanted.chain(drawn).collect::<Vec<_>>() {
-            let times = if how == Fault::Flapping { 6 } else { 1 };
-            let mut start = ground.rng.millis(0, 1200);
-            for _ in 0..times {
-                let longest = if how == Fault::Flapping { 200 } else { 1500 };
-                let lasts = ground.rng.millis(50, longest);
-                ground.clock.at(start, Event::Split { how, lasts });
-                start = start.saturating_add(lasts.saturating_mul(2));
-            }
-        }
-    }
-
-    /// Clocks of clients that are wrong, and jump.
-    fn plan_clocks(&mut self) {
-        let ground = &mut self.ground;
-        if !ground.faults.include(Fault::Clocks) && !ground.rng.percent(15) {
-            return;
-        }
-        for (id, process) in &mut self.processes {
-            process.set_clock(Duration::from_secs(ground.rng.below(TEN_YEARS)));
-            let at = ground.rng.millis(0, 2_000);
-            ground.clock.at(at, Event::ClockJumps { process: *id });
-        }
     }
 
     /// Plays until nothing more happens.
@@ -350,14 +253,23 @@ impl Cluster {
                     device.happen(process, ground, number, work);
                 });
             }
+            Event::Join => ground.network.join(),
+            Event::Mischief { traitor } => self.mischief(traitor),
+            other => self.happen_to_clients(other),
+        }
+    }
+
+    /// What happens to requests that go together, and to passwords.
+    fn happen_to_clients(&mut self, event: Event) {
+        let ground = &mut self.ground;
+        match event {
             Event::Together { process, number, work } => {
                 self.with_process(process, 12, |p, ground| p.together_done(ground, number, work));
             }
             Event::Depart { client, message } => ground.depart(&client, message),
             Event::Late { client, message } => ground.is_late(&client, message),
             Event::DayPasses => ground.days = ground.days.saturating_add(1),
-            Event::Join => ground.network.join(),
-            Event::Mischief { traitor } => self.mischief(traitor),
+            _ => {}
         }
     }
 

@@ -104,12 +104,15 @@ impl Desk {
         is_answered.then(|| exchange.protected.pop_first()).flatten()
     }
 
-    /// The answer to an exchange, once all is done.
-    pub(super) fn close(&mut self, number: Number) -> Option<(Call, Outcome)> {
+    /// The answer to an exchange, once all is done. A planted bug `mixes` those to its parts up.
+    pub(super) fn close(&mut self, number: Number, mixes: bool) -> Option<(Call, Outcome)> {
         let is_answered = |exchange: &Exchange| exchange.answered.iter().all(Option::is_some);
         self.exchanges.get(&number).filter(|exchange| is_answered(exchange))?;
         let Exchange { call, is_many, answered, .. } = self.exchanges.remove(&number)?;
         let mut outcomes: Vec<Outcome> = answered.into_iter().flatten().collect();
+        if mixes {
+            outcomes.reverse();
+        }
         let outcome = if is_many { Ok(answer_many(outcomes)) } else { outcomes.pop()? };
         Some((call, outcome))
     }

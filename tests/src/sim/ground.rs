@@ -259,6 +259,8 @@ pub(crate) struct Ground {
     pub(crate) remembers: bool,
     /// What operations of one client ask of one node at once goes together.
     pub(crate) together: bool,
+    /// How many messages of lanes carried several requests, and how many writes were begun together.
+    pub(crate) together_counts: (u64, u64),
     /// By the key of the client.
     pub(crate) lanes: BTreeMap<NodeId, Lanes<Caller>>,
     /// What owners of passwords know.

@@ -41,6 +41,10 @@ impl Ground {
         let departure = self.lanes.get_mut(client).and_then(|lanes| lanes.depart(message));
         self.begin_departures(client);
         let Some(Departure { to, request, patience }) = departure else { return };
+        if matches!(request, Request::Many(_)) {
+            let (shared, _) = &mut self.together_counts;
+            *shared = shared.saturating_add(1);
+        }
         let caller = Caller::Lane { client: client.clone(), message };
         self.request(client, &to, caller, &request);
         let client = client.clone();

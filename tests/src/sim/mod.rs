@@ -11,6 +11,7 @@
 //!                     invariants watch; the oracle judges the history
 //! ```
 
+mod at_home;
 mod cast;
 mod clock;
 mod closing;
@@ -32,6 +33,7 @@ mod operation;
 mod operator;
 mod password_work;
 mod passwords;
+mod planning;
 mod plant;
 mod process;
 mod repairing;
@@ -108,6 +110,10 @@ pub struct Counts {
     pub repaired: u64,
     /// Runs in which stolen keys of old members made a quorum of theirs.
     pub stolen: u64,
+    /// Messages that carried requests of several operations.
+    pub shared: u64,
+    /// Writes that were begun together, as one machine.
+    pub together: u64,
     /// Values under passwords that were opened.
     pub opened: u64,
     /// Changes of passwords that ended well.
@@ -141,6 +147,8 @@ impl Counts {
             split: self.split.saturating_add(other.split),
             repaired: self.repaired.saturating_add(other.repaired),
             stolen: self.stolen.saturating_add(other.stolen),
+            shared: self.shared.saturating_add(other.shared),
+            together: self.together.saturating_add(other.together),
             opened: self.opened.saturating_add(other.opened),
             changed: self.changed.saturating_add(other.changed),
             guessed: self.guessed.saturating_add(other.guessed),
@@ -205,6 +213,7 @@ fn report(cluster: Cluster, mut counts: Counts) -> Report {
     let devices = cluster.devices.values().map(Device::tally).fold(Tally::default(), Tally::plus);
     (counts.opened, counts.changed) = (devices.opened, devices.changed);
     (counts.guessed, counts.degraded) = (devices.guessed, devices.degraded);
+    (counts.shared, counts.together) = ground.together_counts;
     counts.convicted = ground.watch.convicted();
     (counts.signed_again, counts.signed_again_for_honest) = ground.watch.signed_again();
     for operation in ground.history.operations() {

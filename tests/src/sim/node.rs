@@ -173,7 +173,8 @@ impl Node {
         if let Some(variable) = self.desk.take_protected(number).filter(|_| settles) {
             return self.settle_password(ground, number, variable);
         }
-        if let Some((call, outcome)) = self.desk.close(number) {
+        let mixes = ground.plant == Some(Plant::MixesParts);
+        if let Some((call, outcome)) = self.desk.close(number, mixes) {
             self.answer(ground, &call, outcome);
         }
     }

@@ -51,11 +51,13 @@ pub enum Plant {
     SignWithoutShare,
     /// Shares of records that were replaced are neither erased nor refused.
     OldRecords,
+    /// A node answers what came in one message in another order.
+    MixesParts,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::ShareBeforeSync,
         Self::ForgetMarks,
         Self::NoWriteBack,
@@ -78,6 +80,7 @@ impl Plant {
         Self::EvaluateBeforeSync,
         Self::SignWithoutShare,
         Self::OldRecords,
+        Self::MixesParts,
     ];
 
     /// Whether it shows only where there are passwords.

@@ -5,15 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bftkv_protocol::client::{Action, Consistency, Fault, Lost, Problem, Reserve, Round};
+use bftkv_protocol::client::{Action, Consistency, Fault, Lost, Problem, Round};
 use bftkv_protocol::{
-    Abandon, Address, Answer, Configurations, Entry, EntryId, EquivocationProof, Evidence, NodeId,
-    Purpose, Request, Response, Sign, SignedEntry, Timestamp, Value, Variable,
+    Address, Answer, Configurations, EquivocationProof, NodeId, Request, Response, Sign, Timestamp,
+    Value, Variable,
 };
 
 use super::fake_keys::FakeSigner;
 use super::ground::{Caller, Event, Ground, HomeWork, OpId, ProcessId};
-use super::home::Home;
 use super::machine::Machine;
 use super::plant::Plant;
 use super::together::Together;
@@ -211,6 +210,11 @@ impl Process {
         self.running.is_some() || self.together.is_some()
     }
 
+    /// Whether this operation is under way.
+    pub(super) fn runs(&self, op: OpId) -> bool {
+        self.running.as_ref().is_some_and(|running| running.op == op)
+    }
+
     pub(super) fn incarnation(&self) -> u64 {
         self.incarnation
     }
@@ -332,47 +336,6 @@ impl Process {
         }
     }
 
-    /// The home has done something.
-    pub(crate) fn home_done(&mut self, ground: &mut Ground, op: OpId, work: HomeWork) {
-        let is_mine = self.running.as_ref().is_some_and(|running| running.op == op);
-        // The process may have died meanwhile: then the work is on the disk, or it is not.
-        if !is_mine && ground.rng.percent(50) {
-            return;
-        }
-        let now = self.now(ground);
-        match work {
-            HomeWork::Reserve(entry) => {
-                let reserved = self.reserve(ground, op, *entry);
-                if is_mine && let Some(Machine::Write(write)) = self.machine_mut() {
-                    write.handle_reserved(now, reserved);
-                }
-            }
-            HomeWork::Assembled(attempt) => {
-                self.home(ground).assembled(&attempt);
-                ground.observe(&Observation::Assembled { attempt: &attempt });
-                if is_mine && let Some(Machine::Write(write)) = self.machine_mut() {
-                    write.handle_recorded(now, Ok(()));
-                }
-            }
-        }
-        self.pump(ground);
-    }
-
-    /// The home signs an entry, if it can.
-    pub(super) fn reserve(
-        &self,
-        ground: &mut Ground,
-        op: OpId,
-        entry: Entry,
-    ) -> Result<SignedEntry, Reserve> {
-        let home = self.home(ground);
-        let signed = home.reserve(entry, &self.signer, self.id, self.incarnation)?;
-        ground.history.attempt(op, signed.hash());
-        ground.observe(&Observation::WriterSigned { entry: &signed });
-        ground.trace_attempt(&self.name, &signed);
-        Ok(signed)
-    }
-
     /// These were asked for certificates: who is honest knows them.
     pub(super) fn learn_keys(&mut self, ground: &Ground, ids: &[NodeId], answered: &[NodeId]) {
         if answered.iter().any(|id| ground.watch.facts().is_honest(id)) {
@@ -410,12 +373,12 @@ impl Process {
         self.begin(ground);
     }
 
-    fn machine_mut(&mut self) -> Option<&mut Machine> {
+    pub(super) fn machine_mut(&mut self) -> Option<&mut Machine> {
         self.running.as_mut().map(|running| &mut running.machine)
     }
 
     /// Does what the machine wants, until it wants nothing or the process dies.
-    fn pump(&mut self, ground: &mut Ground) {
+    pub(super) fn pump(&mut self, ground: &mut Ground) {
         let Some(mut running) = self.running.take() else { return };
         while let Some(action) = running.machine.poll() {
             if action == Action::Refresh && ground.faults.change_members() {
@@ -484,13 +447,6 @@ impl Process {
         }
     }
 
-    /// The home of this process's key; a planted bug gives each process one of its own.
-    pub(super) fn home<'a>(&self, ground: &'a mut Ground) -> &'a mut Home {
-        let is_shared = ground.plant != Some(Plant::NoHomeLock);
-        let process = if is_shared { 0 } else { self.id };
-        ground.homes.entry((self.signer.id().clone(), process)).or_default()
-    }
-
     pub(super) fn send(
         &self,
         ground: &mut Ground,
@@ -515,41 +471,6 @@ impl Process {
 
     pub(super) fn is_unlucky(&self, ground: &mut Ground) -> bool {
         !ground.healed && ground.rng.percent(self.crashes)
-    }
-
-    fn ask_home(&self, ground: &mut Ground, op: OpId, work: HomeWork) -> Fate {
-        let delay = ground.rng.millis(0, 8);
-        ground.clock.after(delay, Event::Home { process: self.id, op, work });
-        if self.is_unlucky(ground) { Fate::Dies } else { Fate::Lives }
-    }
-
-    fn abandon(
-        &self,
-        ground: &mut Ground,
-        to: BTreeSet<NodeId>,
-        attempt: &EntryId,
-        evidence: Evidence,
-    ) -> Fate {
-        if self.is_unlucky(ground) {
-            return Fate::Dies;
-        }
-        let realm = ground.configuration.realm().clone();
-        let bytes = Abandon::statement(&realm, attempt, self.key(), &self.owner);
-        let Ok(signature) = self.signer.sign(Purpose::Abandon, &bytes) else { return Fate::Lives };
-        let assembled = self.home(ground).is_assembled(attempt);
-        ground.observe(&Observation::Abandoned { attempt, assembled });
-        let (now, name) = (ground.now(), &self.name);
-        ground.trace.line(now, || format!("{name} abandons t={}", attempt.timestamp));
-        let abandon = Abandon {
-            realm,
-            attempt: attempt.clone(),
-            writer: self.key().clone(),
-            owner: self.owner.clone(),
-            signature,
-        };
-        let request = Request::Abandon { abandon, evidence };
-        self.send(ground, &to.into_iter().collect::<Vec<_>>(), &Caller::Nobody, &request);
-        Fate::Lives
     }
 
     /// Asks the nodes for certificates; some of them answer.

@@ -36,6 +36,8 @@ impl Process {
             let (op, machine) = self.start(ground, todo);
             if let Machine::Write(write) = machine {
                 ops.push(op);
+                let (_, begun) = &mut ground.together_counts;
+                *begun = begun.saturating_add(1);
                 writes.push(*write);
             }
         }

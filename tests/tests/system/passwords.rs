@@ -3,10 +3,22 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bftkv_tests::sim::{Counts, Fault, Faults, Plant, Settings, Shape, run};
+use bftkv_tests::sim::{Counts, Fault, Faults, Plant, Settings, run};
 
 /// A seed has about eight runs of Argon2id, 20 ms each; `explore --passwords` plays as many as one likes.
 const SEEDS: u64 = 48;
+
+/// Faults that leave something to be done; with all at once no password is ever used.
+const FAULTS: [Fault; 8] = [
+    Fault::Halves,
+    Fault::OneWay,
+    Fault::IsolateOne,
+    Fault::Bridge,
+    Fault::Flapping,
+    Fault::Duplicates,
+    Fault::LongDelays,
+    Fault::SlowNode,
+];
 
 /// How many seeds a planted bug may survive.
 const SEEDS_PER_PLANT: u64 = 60;
@@ -32,8 +44,10 @@ fn nothing_is_violated_where_people_use_passwords() {
             if seed >= SEEDS {
                 return counts;
             }
-            // A third of them with everything at once that is a fault.
-            let faults = if seed % 3 == 2 { Faults::All } else { Faults::Drawn };
+            // Every second one has a fault of its own besides what the seed draws.
+            let named = FAULTS.get(usize::try_from(seed / 2).unwrap() % FAULTS.len());
+            let named = named.filter(|_| seed % 2 == 1);
+            let faults = named.map_or(Faults::Drawn, |fault| Faults::With(*fault));
             let settings = Settings { passwords: true, faults, ..Settings::default() };
             let report = run(seed, &settings);
             assert_eq!(report.violations, [], "explore --passwords --seed {seed} ({faults:?})");
@@ -52,7 +66,8 @@ fn nothing_is_violated_where_people_use_passwords() {
 fn one_seed_of_passwords_twice_is_one_trace() {
     let settings = Settings { passwords: true, ..Settings::default() };
     let hash = |seed| run(seed, &settings).trace_hash;
-    let (first, second): (Vec<u64>, Vec<u64>) = ((0..4).map(hash).collect(), (0..4).map(hash).collect());
+    let (first, second): (Vec<u64>, Vec<u64>) =
+        ((0..4).map(hash).collect(), (0..4).map(hash).collect());
     assert_eq!(first, second);
     assert!(first.windows(2).all(|pair| pair[0] != pair[1]), "different seeds differ");
 }

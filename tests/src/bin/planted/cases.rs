@@ -182,6 +182,7 @@ fn of_drivers(plant: Plant) -> Case {
         Plant::EvaluateBeforeSync => "roaming T2",
         Plant::SignWithoutShare => "roaming (put)",
         Plant::OldRecords => "roaming (change)",
+        Plant::MixesParts => "ADR 0016",
         _ => "",
     };
     driver(plant, source)
