@@ -29,6 +29,7 @@ mod mixed;
 mod other_variable;
 mod overtaker;
 mod parked;
+mod password_liar;
 mod refuser;
 mod repeated_signatures;
 mod replayer;
@@ -46,6 +47,7 @@ mod wrong_value;
 
 pub use catalogue::Adversary;
 pub(crate) use catalogue::{any_server, any_writer, silent_server};
+pub(crate) use password_liar::PasswordLiar;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 }
 
 const USAGE: &str = "usage: explore --seed N | --seeds A..B [--threads N] [--shape 0..7] \
-                     [--plant 0..14] \
+                     [--plant 0..22] [--passwords] \
                      [--adversary NAME[,NAME] | every] [--fault NAME | all] [--over-budget] [--verbose]";
 
 fn parse(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
@@ -103,6 +103,10 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Wanted, String> {
                     }
                 };
                 wanted.extra.push_str(&format!(" --fault {text}"));
+            }
+            "--passwords" => {
+                wanted.settings.passwords = true;
+                wanted.extra.push_str(" --passwords");
             }
             "--over-budget" => {
                 wanted.settings.over_budget = true;

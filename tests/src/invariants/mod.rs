@@ -10,6 +10,7 @@ mod deadline;
 mod failed_writes;
 mod final_stays;
 mod framing;
+mod guesses;
 mod linearizable;
 mod one_owner;
 mod one_value;
@@ -23,9 +24,11 @@ use std::time::Duration;
 
 use bftkv_protocol::client::Fault;
 use bftkv_protocol::{
-    Address, CertifiedEntry, Configuration, ConfigurationDigest, EntryId, Marks, NodeId,
-    ShareStatement, SignedEntry, VouchStatement,
+    Address, CertifiedEntry, Configuration, ConfigurationDigest, ElementBytes, EntryId, Marks,
+    NodeId, Nonce, ShareStatement, SignedEntry, VouchStatement,
 };
+
+use bftkv_roaming::Record;
 
 use crate::oracle::{History, Operation};
 
@@ -50,6 +53,21 @@ pub(crate) enum Observation<'a> {
     Assembled { attempt: &'a EntryId },
     /// An honest writer gives an attempt up; `assembled`: it had all its shares.
     Abandoned { attempt: &'a EntryId, assembled: bool },
+    /// An honest node lets an evaluation of a password leave; `known`: to a certificate of the owner.
+    Evaluated {
+        node: &'a NodeId,
+        /// Which of its memories it speaks from.
+        memory: u64,
+        asker: &'a NodeId,
+        record: &'a Record,
+        known: bool,
+        element: &'a ElementBytes,
+        nonce: Nonce,
+        /// How many days have passed.
+        days: u64,
+    },
+    /// An honest node has seen that the password of this evaluation was right.
+    Proven { node: &'a NodeId, nonce: Nonce },
     /// Somebody honest believes a proof.
     Accused { by: &'a NodeId, guilty: &'a NodeId },
     /// An operation names a culprit.
@@ -224,6 +242,7 @@ fn within_budget() -> Vec<Box<dyn Invariant>> {
         Box::new(deadline::Deadline),
         Box::new(failed_writes::FailedWrites::default()),
         Box::new(final_stays::FinalStays::default()),
+        Box::new(guesses::Guesses::default()),
         Box::new(linearizable::Linearizable),
         Box::new(one_owner::OneOwner::default()),
         Box::new(one_value::OneValue::default()),

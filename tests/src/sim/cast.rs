@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bftkv_protocol::client::Consistency;
 use bftkv_protocol::{Address, NodeId, Variable};
 
+use super::device::{Device, Habits};
 use super::fake_keys::FakeKeys;
+use super::ground::ProcessId;
 use super::process::{Process, Todo};
 use super::rng::Rng;
 use super::shape::node;
@@ -35,6 +37,7 @@ const ACTS_OF_HABIT: u32 = 40;
 pub(crate) struct Cast {
     pub(crate) variables: Vec<Variable>,
     pub(crate) processes: Vec<Process>,
+    pub(crate) devices: BTreeMap<ProcessId, Device>,
     pub(crate) traitors: Vec<Traitor>,
     pub(crate) users: BTreeMap<NodeId, Address>,
 }
@@ -58,16 +61,57 @@ fn users() -> BTreeMap<NodeId, Address> {
 }
 
 impl Cast {
-    pub(crate) fn choose(keys: &mut FakeKeys, habits: &[Adversary], rng: &mut Rng) -> Self {
+    /// With `together` there are two variables, every second write is one to both of them at once, and
+    /// more operations run at a time with the same key, as those of a busy client do.
+    pub(crate) fn choose(
+        keys: &mut FakeKeys,
+        habits: &[Adversary],
+        together: bool,
+        rng: &mut Rng,
+    ) -> Self {
         let users = users();
         users.iter().for_each(|(key, owner)| keys.certify(key, owner));
-        let count = if rng.percent(75) { 1 } else { 2 };
+        let count = if rng.percent(75) && !together { 1 } else { 2 };
         let names = ["x", "y"].into_iter().take(count);
         let variables: Vec<Variable> =
             names.filter_map(|name| Variable::new(name.as_bytes()).ok()).collect();
         let traitors = Self::traitors(keys, habits, rng);
-        let processes = Self::processes(keys, &variables, &users, rng);
-        Self { variables, processes, traitors, users }
+        let mut processes = Self::processes(keys, &variables, &users, rng);
+        if together {
+            processes.extend(Self::busy(keys, &variables, &users, rng));
+            processes.iter_mut().for_each(|process| process.write_all(&variables));
+        }
+        Self { variables, processes, devices: BTreeMap::new(), traitors, users }
+    }
+
+    /// Three devices of one owner who use a password, two of them with one key or not; a stranger who
+    /// guesses, and a reader.
+    pub(crate) fn with_passwords(keys: &mut FakeKeys, rng: &mut Rng) -> Self {
+        let users = users();
+        users.iter().for_each(|(key, owner)| keys.certify(key, owner));
+        let variables: Vec<Variable> = Variable::new(*b"x").into_iter().collect();
+        let known: BTreeSet<NodeId> = users.keys().cloned().collect();
+        let second = if rng.percent(40) { A1 } else { A2 };
+        let crashes = rng.pick(&[0, 0, 4, 8]).copied().unwrap_or(0);
+        let people = [
+            ("D1", A1, 'a', Habits::Owner),
+            ("D2", second, 'a', Habits::Owner),
+            ("D3", STOLEN_DEVICE, 'a', Habits::Owner),
+            ("G1", B1, 'b', Habits::Guesser),
+        ];
+        let (mut processes, mut devices) = (Vec::new(), BTreeMap::new());
+        for (id, (name, key, letter, habits)) in (1..).zip(people) {
+            let patience = rng.millis(3_000, 8_000);
+            let process = Process::new(id, name, keys.signer(&node(key)), address(letter));
+            let process = process.with_crashes(crashes).with_patience(patience);
+            processes.push(process.knowing(known.clone()));
+            if let Some(variable) = variables.first() {
+                devices.insert(id, Device::new(node(key), variable.clone(), habits, rng));
+            }
+        }
+        let reader = Process::new(11, "R1", keys.signer(&node(READER)), address('r'));
+        processes.push(reader.with_plan(reader_plan(&variables, rng)).knowing(known));
+        Self { variables, processes, devices, traitors: Vec::new(), users }
     }
 
     fn processes(
@@ -96,6 +140,28 @@ impl Cast {
             let known = if rng.percent(50) { known.clone() } else { BTreeSet::new() };
             let process = Process::new(id, name, keys.signer(&node(key)), address(letter));
             all.push(process.with_plan(plan).knowing(known));
+        }
+        all
+    }
+
+    /// More of the first device's and of the reader's operations at once.
+    fn busy(
+        keys: &FakeKeys,
+        variables: &[Variable],
+        users: &BTreeMap<NodeId, Address>,
+        rng: &mut Rng,
+    ) -> Vec<Process> {
+        let known: BTreeSet<NodeId> = users.keys().cloned().collect();
+        let writers = [("A3", A1, 'a'), ("A4", A1, 'a')].map(|who| (who, true));
+        let readers = ["R3", "R4", "R5", "R6"].map(|name| ((name, READER, 'r'), false));
+        let mut all = Vec::new();
+        for (id, ((name, key, letter), writes)) in (21..).zip(writers.into_iter().chain(readers)) {
+            let plan = match writes {
+                true => writer_plan(variables, 2, false, rng),
+                false => reader_plan(variables, rng),
+            };
+            let process = Process::new(id, name, keys.signer(&node(key)), address(letter));
+            all.push(process.with_plan(plan).knowing(known.clone()));
         }
         all
     }

@@ -12,6 +12,7 @@ use bftkv_protocol::{
 
 use super::cast::{address, probe_key};
 use super::cluster::Cluster;
+use super::device::{Device, Habits};
 use super::ground::{Event, ProcessId};
 use super::node::Node;
 use super::process::{Process, Todo};
@@ -26,6 +27,9 @@ const BLOCKED_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long the owner tries at most, if nothing is in his way.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many days pass before the closing logins: more than attempts that were used.
+const DAYS: u64 = 20;
 
 const LIVENESS: &str = "after healing, the owner writes and everybody reads";
 const AGREEMENT: &str = "two quorums read the same";
@@ -109,6 +113,21 @@ impl Cluster {
         }
     }
 
+    /// The owner opens what is there with its password, from a new device, when all attempts have come back.
+    pub(crate) fn close_passwords(&mut self) {
+        self.ground.days = self.ground.days.saturating_add(DAYS);
+        let owner = address('a');
+        for (number, variable) in (2000..).zip(self.variables.clone()) {
+            let key = probe_key(&owner);
+            let mut process = self.probe(&owner, number, "opener", PATIENCE);
+            let mut device = Device::new(key, variable, Habits::Closing, &mut self.ground.rng);
+            device.turn(&mut process, &mut self.ground);
+            self.devices.insert(number, device);
+            self.processes.insert(number, process);
+            self.play();
+        }
+    }
+
     /// Whether attempts on the disks of honest nodes leave no quorum for any value of this owner,
     /// if the traitors are silent.
     fn is_blocked(&self, variable: &Variable, owner: &Address) -> bool {
@@ -137,7 +156,7 @@ impl Cluster {
         self.ground.watch.fail(self.ground.clock.now(), invariant, detail);
     }
 
-    fn newest(&self, variable: &Variable) -> Option<CertifiedEntry> {
+    pub(super) fn newest(&self, variable: &Variable) -> Option<CertifiedEntry> {
         let newest = &self.ground.configuration;
         let members = self.nodes.iter().filter(|(id, _)| newest.has_member(id));
         let states = members.filter_map(|(_, node)| node.disk().load(variable).ok());
@@ -161,21 +180,25 @@ impl Cluster {
         number: u32,
         patience: Duration,
     ) -> Outcome {
-        let key = probe_key(&owner);
-        self.ground.keys.certify(&key, &owner);
-        self.ground.watch.facts_mut().users.insert(key.clone(), owner.clone());
         let id: ProcessId = number.saturating_add(1000);
-        let known: BTreeSet<NodeId> = self.ground.watch.facts().users.keys().cloned().collect();
         let name = format!("probe{}", self.ground.history.operations().count());
-        let process = Process::new(id, &name, self.ground.keys.signer(&key), owner)
-            .with_plan([todo])
-            .with_patience(patience)
-            .knowing(known);
+        let process = self.probe(&owner, id, &name, patience).with_plan([todo]);
         self.processes.insert(id, process);
         self.ground.clock.after(Duration::from_millis(1), Event::Begin { process: id });
         self.play();
         let last = self.ground.history.operations().filter(|op| op.process == name).last();
         last.map_or(Outcome::Unknown, |op| op.outcome.clone())
+    }
+
+    /// A new device of this owner, with a key that everybody knows.
+    fn probe(&mut self, owner: &Address, id: ProcessId, name: &str, patience: Duration) -> Process {
+        let key = probe_key(owner);
+        self.ground.keys.certify(&key, owner);
+        self.ground.watch.facts_mut().users.insert(key.clone(), owner.clone());
+        let known: BTreeSet<NodeId> = self.ground.watch.facts().users.keys().cloned().collect();
+        Process::new(id, name, self.ground.keys.signer(&key), owner.clone())
+            .with_patience(patience)
+            .knowing(known)
     }
 
     /// The value that somebody tried to write, by its digest.

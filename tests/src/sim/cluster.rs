@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use bftkv_protocol::client::Lost;
 use bftkv_protocol::{
-    Answer, Batch, Configurations, NodeId, Outcome, Request, Response, Sign, SignatureShare, Store,
-    Timestamp, Variable,
+    Answer, Batch, CertifiedEntry, Configurations, NodeId, Outcome, RecordId, Request, Response,
+    Sign, SignatureShare, Store, Timestamp, Variable,
 };
+use bftkv_roaming::Protected;
 
 use super::Settings;
 use super::cast::{Cast, LAST_PROBE};
 use super::clock::Clock;
+use super::device::{Device, OLD};
 use super::fake_keys::{FakeKeys, FakeSigner};
 use super::fault::Fault;
 use super::ground::{Caller, Event, Ground, ProcessId};
@@ -22,10 +24,11 @@ use super::operator::Operator;
 use super::process::Process;
 use super::rng::Rng;
 use super::schemers::Schemers;
+use super::secrets::Secrets;
 use super::shape::{Shape, node, traitors};
 use super::trace::Trace;
 use super::traitor::{Liar, Traitor};
-use crate::adversary::{Adversary, ByzantineServer, Loot, any_server, silent_server};
+use crate::adversary::{Adversary, ByzantineServer, Loot, any_server};
 use crate::invariants::{Facts, Watch};
 use crate::oracle::History;
 
@@ -35,15 +38,9 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// A run with more events than this is stuck in a circle.
 const MAX_EVENTS: u64 = 400_000;
 
-/// How far clocks may be off, in seconds.
-const TEN_YEARS: u64 = 315_360_000;
-
 /// The numbers of nodes that may become members.
 const FIRST_GUEST: u8 = 30;
 const GUESTS: u8 = 3;
-
-/// How often each node asks for changes of members.
-const LEARNS: usize = 6;
 
 /// Keys that belong to nobody, from this number on, behind those of the closing operations: more
 /// than any quorum of the shapes.
@@ -58,6 +55,8 @@ pub(crate) struct Cluster {
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) liars: BTreeMap<NodeId, Liar>,
     pub(crate) processes: BTreeMap<ProcessId, Process>,
+    /// What some of the processes do with passwords.
+    pub(crate) devices: BTreeMap<ProcessId, Device>,
     pub(crate) traitors: Vec<Traitor>,
     pub(super) helpers: Vec<FakeSigner>,
     /// How the Byzantine nodes behave, in turn; nothing here: by chance.
@@ -81,7 +80,12 @@ impl Cluster {
         let guests = if settings.faults.change_members() { guests() } else { BTreeSet::new() };
         let everybody: BTreeSet<NodeId> = &configuration.everyone() | &guests;
         let mut keys = FakeKeys::new(rng.number(), everybody.clone());
-        let cast = Cast::choose(&mut keys, &habits, &mut rng);
+        // Nothing is drawn for it, so the other runs are what they were before there was such a thing.
+        let together = seed % 5 == 0;
+        let cast = match settings.passwords {
+            true => Cast::with_passwords(&mut keys, &mut rng),
+            false => Cast::choose(&mut keys, &habits, together, &mut rng),
+        };
         let sybils = (0..SYBILS).map(|i| keys.signer(&node(FIRST_SYBIL.saturating_add(i))));
         let sybils = sybils.collect();
         let false_users = cast.traitors.iter().map(|t| t.signer.id().clone());
@@ -113,6 +117,11 @@ impl Cluster {
             plant: settings.plant,
             faults: settings.faults,
             on_the_wire: rng.percent(6),
+            together,
+            together_counts: (0, 0),
+            lanes: BTreeMap::new(),
+            secrets: Secrets::default(),
+            days: 0,
             hedges: seed % 3 == 1,
             remembers: seed % 4 == 1,
             disk_failures: if rng.percent(85) || forget { 0 } else { 3 },
@@ -155,6 +164,7 @@ impl Cluster {
             nodes,
             liars,
             processes,
+            devices: cast.devices,
             traitors,
             helpers,
             behaviours,
@@ -163,87 +173,6 @@ impl Cluster {
         };
         cluster.plan_events();
         cluster
-    }
-
-    /// When people begin, power fails and links break.
-    fn plan_events(&mut self) {
-        let ground = &mut self.ground;
-        for process in self.processes.keys() {
-            let start = ground.rng.millis(1, 150);
-            ground.clock.at(start, Event::Begin { process: *process });
-        }
-        for traitor in 0..self.traitors.len() {
-            let start = ground.rng.millis(1, 100);
-            ground.clock.at(start, Event::Mischief { traitor });
-        }
-        for node in self.nodes.keys() {
-            for percent in [40, 15] {
-                if ground.rng.percent(percent) {
-                    let (node, lasts) = (node.clone(), ground.rng.millis(1, 900));
-                    let start = ground.rng.millis(0, 1500);
-                    ground.clock.at(start, Event::Crash { node, lasts });
-                }
-            }
-        }
-        self.plan_splits();
-        self.plan_clocks();
-        self.plan_changes();
-    }
-
-    /// When the operator acts, and nodes ask for changes that they missed.
-    fn plan_changes(&mut self) {
-        let ground = &mut self.ground;
-        if !ground.faults.change_members() {
-            return;
-        }
-        for number in 0..self.operators.len() {
-            let start = ground.rng.millis(1, 800);
-            ground.clock.at(start, Event::Operate { number });
-        }
-        for node in self.nodes.keys() {
-            for _ in 0..LEARNS {
-                let at = ground.rng.millis(500, 8_000);
-                ground.clock.at(at, Event::Learn { node: node.clone() });
-            }
-        }
-        let ground = &mut self.ground;
-        if ground.rng.percent(40) {
-            let nodes: Vec<NodeId> = self.nodes.keys().cloned().collect();
-            let until = ground.rng.millis(500, 8_000);
-            ground.deaf = ground.rng.pick(&nodes).map(|node| (node.clone(), until));
-        }
-        self.plan_schemes();
-        self.plan_cuts();
-    }
-
-    /// Splits that are drawn or wanted.
-    fn plan_splits(&mut self) {
-        let ground = &mut self.ground;
-        let drawn = ground.rng.pick(&Fault::SPLITS).copied().filter(|_| ground.rng.percent(35));
-        let wanted = Fault::SPLITS.into_iter().filter(|split| ground.faults.include(*split));
-        for how in wanted.chain(drawn).collect::<Vec<_>>() {
-            let times = if how == Fault::Flapping { 6 } else { 1 };
-            let mut start = ground.rng.millis(0, 1200);
-            for _ in 0..times {
-                let longest = if how == Fault::Flapping { 200 } else { 1500 };
-                let lasts = ground.rng.millis(50, longest);
-                ground.clock.at(start, Event::Split { how, lasts });
-                start = start.saturating_add(lasts.saturating_mul(2));
-            }
-        }
-    }
-
-    /// Clocks of clients that are wrong, and jump.
-    fn plan_clocks(&mut self) {
-        let ground = &mut self.ground;
-        if !ground.faults.include(Fault::Clocks) && !ground.rng.percent(15) {
-            return;
-        }
-        for (id, process) in &mut self.processes {
-            process.set_clock(Duration::from_secs(ground.rng.below(TEN_YEARS)));
-            let at = ground.rng.millis(0, 2_000);
-            ground.clock.at(at, Event::ClockJumps { process: *id });
-        }
     }
 
     /// Plays until nothing more happens.
@@ -279,8 +208,14 @@ impl Cluster {
             Event::Wake { process, op } => {
                 self.with_process(process, 6, |p, ground| p.wake(ground, op));
             }
-            Event::Begin { process } => self.with_process(process, 7, Process::begin),
-            Event::Restart { process } => self.with_process(process, 8, Process::restart),
+            Event::Begin { process } => {
+                self.turn(process);
+                self.with_process(process, 7, Process::begin);
+            }
+            Event::Restart { process } => {
+                self.with_process(process, 8, Process::restart);
+                self.turn(process);
+            }
             Event::Crash { node, lasts } => self.crash(node, lasts),
             Event::Recover { node } => self.recover(&node),
             Event::CatchUp { node, reading } => {
@@ -313,8 +248,28 @@ impl Cluster {
             Event::ClockJumps { process } => {
                 self.with_process(process, 10, Process::clock_jumps);
             }
+            Event::Password { process, number, work } => {
+                self.with_device(process, |device, process, ground| {
+                    device.happen(process, ground, number, work);
+                });
+            }
             Event::Join => ground.network.join(),
             Event::Mischief { traitor } => self.mischief(traitor),
+            other => self.happen_to_clients(other),
+        }
+    }
+
+    /// What happens to requests that go together, and to passwords.
+    fn happen_to_clients(&mut self, event: Event) {
+        let ground = &mut self.ground;
+        match event {
+            Event::Together { process, number, work } => {
+                self.with_process(process, 12, |p, ground| p.together_done(ground, number, work));
+            }
+            Event::Depart { client, message } => ground.depart(&client, message),
+            Event::Late { client, message } => ground.is_late(&client, message),
+            Event::DayPasses => ground.days = ground.days.saturating_add(1),
+            _ => {}
         }
     }
 
@@ -337,6 +292,30 @@ impl Cluster {
         self.ground.trace.event(self.ground.clock.now(), kind, &id.to_be_bytes());
         if let Some(process) = self.processes.get_mut(&id) {
             act(process, &mut self.ground);
+        }
+    }
+
+    /// A device with passwords decides what its process does next.
+    fn turn(&mut self, id: ProcessId) {
+        self.with_device(id, Device::turn);
+    }
+
+    fn with_device(
+        &mut self,
+        id: ProcessId,
+        act: impl FnOnce(&mut Device, &mut Process, &mut Ground),
+    ) {
+        let (Some(device), Some(process)) =
+            (self.devices.get_mut(&id), self.processes.get_mut(&id))
+        else {
+            return;
+        };
+        act(device, process, &mut self.ground);
+        let Some(record) = device.take_opened_old() else { return };
+        let variable = device.variable().clone();
+        let newest = self.newest(&variable).and_then(|entry| record_in(&entry));
+        if newest != Some(record) {
+            self.ground.watch.fail(self.ground.clock.now(), OLD, format!("{record:?}"));
         }
     }
 
@@ -389,6 +368,21 @@ impl Cluster {
                 }
             }
             Caller::Schemer => self.schemers.take(ground, from, response),
+            Caller::Lane { client, message } => {
+                for (caller, response) in ground.arrived(&client, message, response) {
+                    self.answer(from, caller, response);
+                }
+            }
+            Caller::Together { process, number, message } => {
+                if let Some(process) = self.processes.get_mut(&process) {
+                    process.take_together(ground, (number, message), from, response);
+                }
+            }
+            Caller::Password { process, number, shows } => {
+                self.with_device(process, |device, process, ground| {
+                    device.take(process, ground, (number, shows), from, response);
+                });
+            }
             Caller::Repair { node, number, round } => {
                 if let Some(node) = self.nodes.get_mut(&node) {
                     node.repair_answered(ground, number, round, from, response);
@@ -474,7 +468,7 @@ impl Cluster {
         let silent = ground.rng.percent(50);
         for (number, liar) in self.liars.values_mut().enumerate() {
             if silent {
-                liar.become_another(silent_server());
+                liar.become_silent();
             } else if self.behaviours.is_empty() {
                 liar.become_another(any_server(&mut ground.rng));
             } else if let Some(behaviour) = chosen(&self.behaviours, number) {
@@ -513,6 +507,11 @@ impl Cluster {
         }
         self.liars.get_mut(id)?.answer(&mut self.ground, request)
     }
+}
+
+/// The password record in an entry.
+pub(super) fn record_in(entry: &CertifiedEntry) -> Option<RecordId> {
+    Some(Protected::from_value(&entry.entry().value).ok()?.record().id())
 }
 
 /// Nodes that may become members.

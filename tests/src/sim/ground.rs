@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bftkv_protocol::client::{Lost, Round};
+use bftkv_protocol::client::{Lanes, Lost, Round};
 use bftkv_protocol::server::{Recall, Ticket};
 use bftkv_protocol::{
     Change, ChangeError, Configuration, Configurations, Group, NodeId, Request, Response,
     SignedChange, SignedEntry, Timestamp, Variable, decode, encode,
 };
 
+use bftkv_roaming::server::DAY_SECONDS;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -21,10 +22,14 @@ use super::home::Home;
 use super::network::Network;
 use super::plant::Plant;
 use super::rng::Rng;
+use super::secrets::Secrets;
 use super::trace::Trace;
 use crate::adversary::Loot;
 use crate::invariants::{Observation, Watch};
 use crate::oracle::History;
+
+/// When a run begins, in seconds since 1970.
+const EPOCH: u64 = 1_800_000_000;
 
 /// What is checked when every message is encoded and decoded on its way.
 const WIRE: &str = "messages survive the wire";
@@ -55,6 +60,13 @@ pub(crate) enum Caller {
     Operator { number: usize },
     /// A traitor who collects votes.
     Schemer,
+    /// What a client sent for some of its operations together.
+    Lane { client: NodeId, message: u64 },
+    /// Writes of a client that are one machine: the message of theirs.
+    Together { process: ProcessId, number: OpId, message: u64 },
+    /// A device that deals shares or logs in for the so-many-th time; `shows`: it shows a node the
+    /// entry first.
+    Password { process: ProcessId, number: u64, shows: bool },
     /// A node that has the so-many-th entry certified again.
     Repair { node: NodeId, number: u64, round: Round },
 }
@@ -144,6 +156,30 @@ pub(crate) enum Event {
     ClockJumps {
         process: ProcessId,
     },
+    /// What waits in a lane leaves.
+    Depart {
+        client: NodeId,
+        message: u64,
+    },
+    /// A message takes long.
+    Late {
+        client: NodeId,
+        message: u64,
+    },
+    /// Something happens to writes that are under way together.
+    Together {
+        process: ProcessId,
+        number: OpId,
+        work: TogetherWork,
+    },
+    /// Something happens to a login, or to the dealing of shares.
+    Password {
+        process: ProcessId,
+        number: u64,
+        work: PasswordWork,
+    },
+    /// All clocks go on by a day.
+    DayPasses,
     Join,
     Mischief {
         traitor: usize,
@@ -164,6 +200,27 @@ pub(crate) enum DiskWork {
 pub(crate) enum HomeWork {
     Reserve(Box<bftkv_protocol::Entry>),
     Assembled(bftkv_protocol::EntryId),
+}
+
+/// What writes that are under way together wait for.
+#[derive(Debug)]
+pub(crate) enum TogetherWork {
+    Wake,
+    Reserve { ops: Vec<OpId>, entries: Vec<(usize, bftkv_protocol::Entry)> },
+    Assembled(Vec<(usize, bftkv_protocol::EntryId)>),
+    Fetched { index: usize, ids: Vec<NodeId>, answered: Vec<NodeId> },
+    Refreshed,
+}
+
+/// What a device waits for with a password.
+#[derive(Debug)]
+pub(crate) enum PasswordWork {
+    /// Time.
+    Wake,
+    /// This node has taken the entry that it was shown, or not.
+    Shown(NodeId),
+    /// Argon2id.
+    Stretched,
 }
 
 /// What all parties share.
@@ -200,6 +257,16 @@ pub(crate) struct Ground {
     pub(crate) hedges: bool,
     /// Users write above their own last entry without asking for the time.
     pub(crate) remembers: bool,
+    /// What operations of one client ask of one node at once goes together.
+    pub(crate) together: bool,
+    /// How many messages of lanes carried several requests, and how many writes were begun together.
+    pub(crate) together_counts: (u64, u64),
+    /// By the key of the client.
+    pub(crate) lanes: BTreeMap<NodeId, Lanes<Caller>>,
+    /// What owners of passwords know.
+    pub(crate) secrets: Secrets,
+    /// How many days have passed besides the time of the run.
+    pub(crate) days: u64,
     /// Percent of syncs that fail.
     pub(crate) disk_failures: u64,
     /// The end of the run: nothing fails any more.
@@ -209,6 +276,12 @@ pub(crate) struct Ground {
 impl Ground {
     pub(crate) fn now(&self) -> Duration {
         self.clock.now()
+    }
+
+    /// What the clocks of nodes show, in seconds since 1970.
+    pub(crate) fn seconds(&self) -> u64 {
+        let days = self.days.saturating_mul(DAY_SECONDS);
+        EPOCH.saturating_add(days).saturating_add(self.now().as_secs())
     }
 
     /// A change has its votes: from now on there is a successor.

@@ -70,10 +70,7 @@ impl Machine {
     /// The outcome, and who was found lying.
     pub(super) fn result(&self) -> Option<(Outcome, BTreeMap<NodeId, Fault>)> {
         match self {
-            Self::Write(write) => write.result().map(|result| match result {
-                Ok(done) => (Outcome::Written(done.entry.clone()), done.culprits.clone()),
-                Err(error) => failure(error),
-            }),
+            Self::Write(write) => written(write),
             Self::Read(read) => read.result().map(|result| match result {
                 Ok(found) => (Outcome::Found(found.entry.clone()), found.culprits.clone()),
                 Err(error) => failure(error),
@@ -84,6 +81,14 @@ impl Machine {
             }),
         }
     }
+}
+
+/// The outcome of a write, and who was found lying.
+pub(super) fn written(write: &Write) -> Option<(Outcome, BTreeMap<NodeId, Fault>)> {
+    write.result().map(|result| match result {
+        Ok(done) => (Outcome::Written(done.entry.clone()), done.culprits.clone()),
+        Err(error) => failure(error),
+    })
 }
 
 fn failure(error: &ClientError) -> (Outcome, BTreeMap<NodeId, Fault>) {

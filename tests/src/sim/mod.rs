@@ -11,29 +11,38 @@
 //!                     invariants watch; the oracle judges the history
 //! ```
 
+mod at_home;
 mod cast;
 mod clock;
 mod closing;
 mod cluster;
+mod desk;
+mod device;
 mod disk;
 mod fake_keys;
 mod fault;
 mod forgetful;
 mod ground;
 mod home;
+mod lanes;
 mod machine;
 mod member;
 mod network;
 mod node;
 mod operation;
 mod operator;
+mod password_work;
+mod passwords;
+mod planning;
 mod plant;
 mod process;
 mod repairing;
 mod rng;
 mod schemers;
+mod secrets;
 mod shape;
 mod theft;
+mod together;
 mod trace;
 mod traitor;
 
@@ -48,6 +57,7 @@ pub use shape::Shape;
 
 use closing::Closing;
 use cluster::Cluster;
+use device::{Device, Tally};
 
 use crate::adversary::Adversary;
 use crate::invariants::Violation;
@@ -68,6 +78,8 @@ pub struct Settings {
     pub adversaries: [Option<Adversary>; 2],
     /// Faults that the run must have.
     pub faults: Faults,
+    /// People use passwords, instead of plain values.
+    pub passwords: bool,
     /// Keep the trace as lines.
     pub record: bool,
 }
@@ -98,6 +110,18 @@ pub struct Counts {
     pub repaired: u64,
     /// Runs in which stolen keys of old members made a quorum of theirs.
     pub stolen: u64,
+    /// Messages that carried requests of several operations.
+    pub shared: u64,
+    /// Writes that were begun together, as one machine.
+    pub together: u64,
+    /// Values under passwords that were opened.
+    pub opened: u64,
+    /// Changes of passwords that ended well.
+    pub changed: u64,
+    /// Logins with another password than the newest that were played to their end.
+    pub guessed: u64,
+    /// Records of which a quorum, but not t+b, acknowledged shares.
+    pub degraded: u64,
     /// Keys that were convicted of equivocation.
     pub convicted: u64,
     /// Timestamps at which an honest node signed a second value with a fresh subkey, after its
@@ -123,6 +147,12 @@ impl Counts {
             split: self.split.saturating_add(other.split),
             repaired: self.repaired.saturating_add(other.repaired),
             stolen: self.stolen.saturating_add(other.stolen),
+            shared: self.shared.saturating_add(other.shared),
+            together: self.together.saturating_add(other.together),
+            opened: self.opened.saturating_add(other.opened),
+            changed: self.changed.saturating_add(other.changed),
+            guessed: self.guessed.saturating_add(other.guessed),
+            degraded: self.degraded.saturating_add(other.degraded),
             convicted: self.convicted.saturating_add(other.convicted),
             signed_again: self.signed_again.saturating_add(other.signed_again),
             signed_again_for_honest: self
@@ -162,6 +192,9 @@ pub fn run(seed: u64, settings: &Settings) -> Report {
     let (split, stolen) = (u64::from(split), u64::from(stolen));
     let repaired = cluster.nodes.values().map(|node| node.repaired()).sum();
     let mut counts = Counts { split, stolen, repaired, ..Counts::default() };
+    if settings.passwords {
+        cluster.close_passwords();
+    }
     for variable in cluster.variables.clone() {
         match cluster.close(&variable) {
             Closing::BlockedEmpty => counts.blocked_empty = counts.blocked_empty.saturating_add(1),
@@ -177,6 +210,10 @@ pub fn run(seed: u64, settings: &Settings) -> Report {
 fn report(cluster: Cluster, mut counts: Counts) -> Report {
     let ground = cluster.ground;
     counts.changes = u64::try_from(ground.configurations.changes().len()).unwrap_or(u64::MAX);
+    let devices = cluster.devices.values().map(Device::tally).fold(Tally::default(), Tally::plus);
+    (counts.opened, counts.changed) = (devices.opened, devices.changed);
+    (counts.guessed, counts.degraded) = (devices.guessed, devices.degraded);
+    (counts.shared, counts.together) = ground.together_counts;
     counts.convicted = ground.watch.convicted();
     (counts.signed_again, counts.signed_again_for_honest) = ground.watch.signed_again();
     for operation in ground.history.operations() {

@@ -1,22 +1,26 @@
 //! An honest node: the real server behind a driver that does exactly what it is told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::server::{
-    Context, Membership, MembershipRecord, Reply, Server, ServerAction, Ticket, admit, page,
+    Admitted, Context, Membership, MembershipRecord, Reply, Server, ServerAction, Ticket, admit,
+    page,
 };
 use bftkv_protocol::{
     Address, Answer, Configurations, EquivocationProof, Identities, NodeId, Outcome, Purpose,
     Refusal, Request, Response, ShareStatement, Sign, SignatureShare, SignedChange, Store,
     TimeStatement, VouchStatement,
 };
+use bftkv_roaming::Protected;
 
+use super::desk::{Call, Desk, Number};
 use super::disk::{Disk, Synced};
 use super::fake_keys::FakeSigner;
 use super::forgetful::CatchingUp;
 use super::ground::{Caller, DiskWork, Event, Ground};
+use super::passwords::Passwords;
 use super::plant::Plant;
 use super::repairing::Repairing;
 use crate::invariants::Observation;
@@ -30,9 +34,9 @@ pub(crate) struct Node {
     up: bool,
     /// Counts restarts: what an earlier life was waiting for does not reach a later one.
     pub(super) epoch: u64,
-    /// Who waits for the answer to each request.
-    calls: BTreeMap<Ticket, (Caller, NodeId)>,
-    tickets: Ticket,
+    /// The requests under way.
+    pub(super) desk: Desk,
+    pub(super) passwords: Passwords,
     pub(super) cut: BTreeSet<NodeId>,
     /// An old copy of the disk.
     pub(super) backup: Option<Synced>,
@@ -66,13 +70,13 @@ impl Node {
             condemned: BTreeSet::new(),
             repairing: Repairing::default(),
             reading: 0,
+            desk: Desk::default(),
+            passwords: Passwords::new(signer.id().clone()),
             signer,
             disk: Disk::with_flaw(ground.plant),
             server: Server::new(Arc::clone(&ground.configurations)),
             up: true,
             epoch: 0,
-            calls: BTreeMap::new(),
-            tickets: 0,
             cut: BTreeSet::new(),
             backup: None,
             forgot: false,
@@ -106,7 +110,81 @@ impl Node {
     ) {
         let call = (caller, sender);
         let Some(request) = self.take_as_member(ground, &call, request) else { return };
-        let (caller, sender) = call;
+        match (request, ground.plant) {
+            (Request::Roaming(request), _) => self.take_password(ground, call, request),
+            (Request::Vouch { entry, .. }, Some(Plant::VouchUnstored)) => {
+                let known = self.served_to(&call.0);
+                let statement = VouchStatement::about(&entry.signed, known.newest());
+                let outcome = self.sign_vouch(ground, &statement);
+                self.answer(ground, &call, outcome);
+            }
+            (request, _) => self.open(ground, call, request),
+        }
+    }
+
+    /// Looks at a request, or at each of many that came together, before the rules have it.
+    fn open(&mut self, ground: &mut Ground, call: Call, request: Request) {
+        let (requests, is_many): (Vec<Request>, bool) = match request {
+            Request::Many(parts) => (parts.into_iter().map(Request::from).collect(), true),
+            one => (vec![one], false),
+        };
+        if requests.is_empty() {
+            return self.answer(ground, &call, Err(Refusal::Malformed));
+        }
+        let number = self.desk.open(call.clone(), &requests, is_many);
+        for (index, request) in requests.into_iter().enumerate() {
+            let place = (number, index);
+            if !signs_protected(&request) {
+                self.desk.judge(place, Ok(request));
+                continue;
+            }
+            match self.admit(ground, &call, request.clone()) {
+                Err(refusal) => self.desk.judge(place, Err(refusal)),
+                Ok(_) => self.judge_share(ground, place, request),
+            }
+        }
+        self.begin_judged(ground, number);
+    }
+
+    /// Hands everything to the rules once all of it is judged.
+    pub(super) fn begin_judged(&mut self, ground: &mut Ground, number: Number) {
+        let judged = self.desk.take_judged(number);
+        if judged.is_empty() {
+            return;
+        }
+        let Some(call) = self.desk.call(number).cloned() else { return };
+        for (index, request) in judged.into_iter().enumerate() {
+            let place = (number, index);
+            match request.and_then(|request| self.admit(ground, &call, request)) {
+                Err(refusal) => self.desk.answer(place, Err(refusal)),
+                Ok(admitted) => {
+                    let ticket = self.desk.ticket(place);
+                    self.server.handle_request(ticket, admitted);
+                }
+            }
+        }
+        self.finish(ground, number);
+        self.pump(ground);
+    }
+
+    /// Answers once everything is done.
+    pub(super) fn finish(&mut self, ground: &mut Ground, number: Number) {
+        let settles = ground.plant != Some(Plant::OldRecords);
+        if let Some(variable) = self.desk.take_protected(number).filter(|_| settles) {
+            return self.settle_password(ground, number, variable);
+        }
+        let mixes = ground.plant == Some(Plant::MixesParts);
+        if let Some((call, outcome)) = self.desk.close(number, mixes) {
+            self.answer(ground, &call, outcome);
+        }
+    }
+
+    fn admit(
+        &self,
+        ground: &Ground,
+        (caller, sender): &Call,
+        request: Request,
+    ) -> Result<Admitted, Refusal> {
         let claimed = match (&request, ground.plant) {
             (Request::Sign { entry, .. }, Some(Plant::ShareForAnybody)) => {
                 entry.entry.writer.clone()
@@ -115,7 +193,7 @@ impl Node {
         };
         let blind = ground.plant == Some(Plant::BlindIdentities);
         let identities: &dyn Identities = if blind { &Blind } else { &ground.keys };
-        let known = self.served_to(&caller);
+        let known = self.served_to(caller);
         let context = Context {
             me: self.signer.id(),
             configurations: &known,
@@ -123,21 +201,7 @@ impl Node {
             keys: &ground.keys,
             identities,
         };
-        if let (Request::Vouch { entry, .. }, Some(Plant::VouchUnstored)) = (&request, ground.plant)
-        {
-            let statement = VouchStatement::about(&entry.signed, known.newest());
-            let outcome = self.sign_vouch(ground, &statement);
-            return self.answer(ground, &(caller, sender), outcome);
-        }
-        match admit(&claimed, request, &context) {
-            Err(refusal) => self.answer(ground, &(caller, sender), Err(refusal)),
-            Ok(admitted) => {
-                self.tickets = self.tickets.saturating_add(1);
-                self.calls.insert(self.tickets, (caller, sender));
-                self.server.handle_request(self.tickets, admitted);
-                self.pump(ground);
-            }
-        }
+        admit(&claimed, request, &context)
     }
 
     /// The disk has done something.
@@ -150,6 +214,9 @@ impl Node {
     ) {
         if epoch != self.epoch || !self.up {
             return;
+        }
+        if Passwords::is_theirs(ticket) {
+            return self.password_disk_done(ground, ticket, work);
         }
         match work {
             DiskWork::Load { variable, version } => {
@@ -176,7 +243,8 @@ impl Node {
 
     /// Power is lost.
     pub(crate) fn crash(&mut self, ground: &mut Ground) {
-        let lies = [Plant::ShareBeforeSync, Plant::AcknowledgeBeforeSync];
+        let lies =
+            [Plant::ShareBeforeSync, Plant::AcknowledgeBeforeSync, Plant::EvaluateBeforeSync];
         if ground.plant.is_some_and(|plant| lies.contains(&plant)) {
             self.disk.lose_writes();
         } else {
@@ -189,7 +257,8 @@ impl Node {
         self.up = false;
         self.catch_up = None;
         self.epoch = self.epoch.saturating_add(1);
-        self.calls.clear();
+        self.desk.clear();
+        self.passwords.forget(self.signer.id().clone());
         self.successor = None;
         self.answers_on = None;
         self.repairing.stop();
@@ -243,9 +312,10 @@ impl Node {
                     }
                 }
                 ServerAction::Reply { ticket, reply } => {
-                    if let Some(call) = self.calls.remove(&ticket) {
+                    if let Some(place) = self.desk.place(ticket) {
                         let outcome = self.sign(ground, reply);
-                        self.answer(ground, &call, outcome);
+                        self.desk.answer(place, outcome);
+                        self.finish(ground, place.0);
                     }
                 }
                 ServerAction::Accuse(proof) => self.cut_out(ground, &proof),
@@ -257,7 +327,7 @@ impl Node {
 
     /// Whether requests are under way.
     pub(super) fn is_busy(&self) -> bool {
-        !self.calls.is_empty()
+        !self.desk.is_empty()
     }
 
     /// The server serves the newest configuration that the node knows.
@@ -265,7 +335,7 @@ impl Node {
         self.server.reconfigure(Arc::clone(self.membership.configurations()));
     }
 
-    fn later(&self, ground: &mut Ground, millis: u64, ticket: Ticket, work: DiskWork) {
+    pub(super) fn later(&self, ground: &mut Ground, millis: u64, ticket: Ticket, work: DiskWork) {
         let (node, epoch) = (self.signer.id().clone(), self.epoch);
         let delay: Duration = ground.rng.millis(0, millis);
         ground.clock.after(delay, Event::Disk { node, epoch, ticket, work });
@@ -355,6 +425,11 @@ impl Node {
             ground.observe(&Observation::Stored { node: self.signer.id(), entry: &entry });
         }
     }
+}
+
+/// Whether it is a value under a password that is to be signed.
+fn signs_protected(request: &Request) -> bool {
+    matches!(request, Request::Sign { entry, .. } if Protected::is_one(&entry.entry.value))
 }
 
 /// Whether a planted bug answers before the batch is on the disk.

@@ -45,11 +45,19 @@ pub enum Plant {
     VouchUnstored,
     /// Nobody has entries certified again.
     NeverRepairs,
+    /// A password is evaluated before the attempt is on the disk, and a crash loses it.
+    EvaluateBeforeSync,
+    /// A node signs a value under a password without asking whether its share is here.
+    SignWithoutShare,
+    /// Shares of records that were replaced are neither erased nor refused.
+    OldRecords,
+    /// A node answers what came in one message in another order.
+    MixesParts,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::ShareBeforeSync,
         Self::ForgetMarks,
         Self::NoWriteBack,
@@ -69,7 +77,17 @@ impl Plant {
         Self::VotesTwice,
         Self::VouchUnstored,
         Self::NeverRepairs,
+        Self::EvaluateBeforeSync,
+        Self::SignWithoutShare,
+        Self::OldRecords,
+        Self::MixesParts,
     ];
+
+    /// Whether it shows only where there are passwords.
+    #[must_use]
+    pub fn needs_passwords(self) -> bool {
+        matches!(self, Self::EvaluateBeforeSync | Self::SignWithoutShare | Self::OldRecords)
+    }
 
     /// The faults among which it shows.
     #[must_use]

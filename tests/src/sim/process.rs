@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use bftkv_protocol::client::{Action, Consistency, Fault, Lost, Problem, Round};
 use bftkv_protocol::{
-    Abandon, Address, Answer, Configurations, EntryId, EquivocationProof, Evidence, NodeId,
-    Purpose, Request, Response, Sign, Timestamp, Value, Variable,
+    Address, Answer, Configurations, EquivocationProof, NodeId, Request, Response, Sign, Timestamp,
+    Value, Variable,
 };
 
 use super::fake_keys::FakeSigner;
 use super::ground::{Caller, Event, Ground, HomeWork, OpId, ProcessId};
-use super::home::Home;
 use super::machine::Machine;
 use super::plant::Plant;
+use super::together::Together;
 use crate::invariants::Observation;
 use crate::oracle::{Operation, Outcome};
 
@@ -65,9 +65,12 @@ pub(crate) struct Process {
     patience: Duration,
     /// How far its clock is ahead of the true time.
     ahead: Duration,
-    plan: VecDeque<Todo>,
+    /// Several in one place are writes that share their messages.
+    plan: VecDeque<Vec<Todo>>,
     running: Option<Running>,
-    known: BTreeSet<NodeId>,
+    /// Writes that are under way together.
+    pub(super) together: Option<Together>,
+    pub(super) known: BTreeSet<NodeId>,
     pub(super) cut: BTreeSet<NodeId>,
     pub(super) values: u64,
     pub(super) last_seen: BTreeMap<Variable, Timestamp>,
@@ -75,6 +78,8 @@ pub(crate) struct Process {
     pub(super) own: BTreeMap<Variable, Timestamp>,
     /// The configurations that it knows; nothing yet: those with which the run begins.
     configurations: Option<Arc<Configurations>>,
+    /// How its last operation ended, until somebody asks.
+    last: Option<Outcome>,
     /// A planted bug believes the largest of these.
     largest_time: Timestamp,
 }
@@ -88,7 +93,7 @@ struct Running {
 
 /// Whether the process goes on after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(super) enum Fate {
     Lives,
     Dies,
 }
@@ -107,18 +112,20 @@ impl Process {
             ahead: Duration::ZERO,
             plan: VecDeque::new(),
             running: None,
+            together: None,
             known: BTreeSet::new(),
             cut: BTreeSet::new(),
             values: 0,
             last_seen: BTreeMap::new(),
             own: BTreeMap::new(),
             configurations: None,
+            last: None,
             largest_time: Timestamp::ZERO,
         }
     }
 
     pub(crate) fn with_plan(mut self, plan: impl IntoIterator<Item = Todo>) -> Self {
-        self.plan = plan.into_iter().collect();
+        self.plan = plan.into_iter().map(|todo| vec![todo]).collect();
         self
     }
 
@@ -152,17 +159,28 @@ impl Process {
         }
     }
 
+    /// How far its clock is ahead of the true time.
+    pub(super) fn ahead(&self) -> Duration {
+        self.ahead
+    }
+
     /// What it knows of configurations. It learns of a successor when a node names one.
     pub(super) fn configurations(&mut self, ground: &Ground) -> Arc<Configurations> {
         Arc::clone(self.configurations.get_or_insert_with(|| Arc::clone(&ground.learned)))
     }
 
     /// It has asked the nodes for configurations. Mostly somebody honest has answered.
-    pub(crate) fn refreshed(&mut self, ground: &mut Ground, op: OpId) {
+    pub(super) fn refreshed_configurations(&mut self, ground: &mut Ground) -> Arc<Configurations> {
         if ground.healed || ground.rng.percent(80) {
             self.configurations = Some(Arc::clone(&ground.learned));
         }
-        let (now, known) = (self.now(ground), self.configurations(ground));
+        self.configurations(ground)
+    }
+
+    /// What it has asked for has come.
+    pub(crate) fn refreshed(&mut self, ground: &mut Ground, op: OpId) {
+        let known = self.refreshed_configurations(ground);
+        let now = self.now(ground);
         let Some(running) = self.running.as_mut().filter(|running| running.op == op) else {
             return;
         };
@@ -183,16 +201,70 @@ impl Process {
         self.signer.id()
     }
 
+    /// Whether nothing keeps it from beginning something.
+    pub(super) fn is_idle(&self) -> bool {
+        self.up && !self.is_busy() && self.plan.is_empty()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.running.is_some() || self.together.is_some()
+    }
+
+    /// Whether this operation is under way.
+    pub(super) fn runs(&self, op: OpId) -> bool {
+        self.running.as_ref().is_some_and(|running| running.op == op)
+    }
+
+    pub(super) fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// Every second write of its plan becomes one to all of these.
+    pub(super) fn write_all(&mut self, variables: &[Variable]) {
+        let is_write = |todos: &&mut Vec<Todo>| {
+            matches!(todos.as_slice(), [Todo::Write { is_final: false, .. }])
+        };
+        let write =
+            |variable: &Variable| Todo::Write { variable: variable.clone(), is_final: false };
+        for todos in self.plan.iter_mut().filter(is_write).step_by(2) {
+            *todos = variables.iter().map(write).collect();
+        }
+    }
+
+    pub(super) fn plan_next(&mut self, todo: Todo) {
+        self.plan.push_back(vec![todo]);
+    }
+
+    /// How its last operation ended.
+    pub(super) fn take_last(&mut self) -> Option<Outcome> {
+        self.last.take()
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
+
     /// Begins the next thing of the plan.
     pub(crate) fn begin(&mut self, ground: &mut Ground) {
-        if !self.up || self.running.is_some() {
+        if !self.up || self.is_busy() {
             return;
         }
-        let Some(todo) = self.plan.pop_front() else { return };
+        let Some(mut todos) = self.plan.pop_front() else { return };
         // Some have heard whom operators cut out.
         if !ground.condemned.is_empty() && ground.rng.percent(50) {
             self.cut.extend(ground.condemned.iter().cloned());
         }
+        if todos.len() > 1 {
+            return self.begin_together(ground, todos);
+        }
+        let Some(todo) = todos.pop() else { return };
+        let (op, machine) = self.start(ground, todo);
+        self.running = Some(Running { op, machine, wake: None });
+        self.pump(ground);
+    }
+
+    /// The machine for one thing to do, which is in the history from now on.
+    pub(super) fn start(&mut self, ground: &mut Ground, todo: Todo) -> (OpId, Machine) {
         let started = ground.now();
         let deadline = started.saturating_add(self.patience);
         let by_its_clock = deadline.saturating_add(self.ahead);
@@ -208,8 +280,7 @@ impl Process {
             attempts: Vec::new(),
         });
         ground.trace.line(started, || format!("{} begins operation {op}", self.name));
-        self.running = Some(Running { op, machine, wake: None });
-        self.pump(ground);
+        (op, machine)
     }
 
     /// An answer has arrived.
@@ -232,7 +303,7 @@ impl Process {
     }
 
     /// Planted bugs of a client's driver.
-    fn tampered(
+    pub(super) fn tampered(
         &mut self,
         ground: &Ground,
         response: Result<Response, Lost>,
@@ -265,36 +336,12 @@ impl Process {
         }
     }
 
-    /// The home has done something.
-    pub(crate) fn home_done(&mut self, ground: &mut Ground, op: OpId, work: HomeWork) {
-        let is_mine = self.running.as_ref().is_some_and(|running| running.op == op);
-        // The process may have died meanwhile: then the work is on the disk, or it is not.
-        if !is_mine && ground.rng.percent(50) {
-            return;
+    /// These were asked for certificates: who is honest knows them.
+    pub(super) fn learn_keys(&mut self, ground: &Ground, ids: &[NodeId], answered: &[NodeId]) {
+        if answered.iter().any(|id| ground.watch.facts().is_honest(id)) {
+            let users = &ground.watch.facts().users;
+            self.known.extend(ids.iter().filter(|id| users.contains_key(*id)).cloned());
         }
-        let now = self.now(ground);
-        match work {
-            HomeWork::Reserve(entry) => {
-                let home = self.home(ground);
-                let reserved = home.reserve(*entry, &self.signer, self.id, self.incarnation);
-                if let Ok(signed) = &reserved {
-                    ground.history.attempt(op, signed.hash());
-                    ground.observe(&Observation::WriterSigned { entry: signed });
-                    ground.trace_attempt(&self.name, signed);
-                }
-                if is_mine && let Some(Machine::Write(write)) = self.machine_mut() {
-                    write.handle_reserved(now, reserved);
-                }
-            }
-            HomeWork::Assembled(attempt) => {
-                self.home(ground).assembled(&attempt);
-                ground.observe(&Observation::Assembled { attempt: &attempt });
-                if is_mine && let Some(Machine::Write(write)) = self.machine_mut() {
-                    write.handle_recorded(now, Ok(()));
-                }
-            }
-        }
-        self.pump(ground);
     }
 
     /// The certificates were looked for.
@@ -305,11 +352,7 @@ impl Process {
         ids: &[NodeId],
         answered: &[NodeId],
     ) {
-        let honest = answered.iter().any(|id| ground.watch.facts().is_honest(id));
-        if honest {
-            let users = &ground.watch.facts().users;
-            self.known.extend(ids.iter().filter(|id| users.contains_key(*id)).cloned());
-        }
+        self.learn_keys(ground, ids, answered);
         let keys = ground.keys.seen_by(&self.known);
         let Some(running) = self.running.as_mut().filter(|running| running.op == op) else {
             return;
@@ -330,12 +373,12 @@ impl Process {
         self.begin(ground);
     }
 
-    fn machine_mut(&mut self) -> Option<&mut Machine> {
+    pub(super) fn machine_mut(&mut self) -> Option<&mut Machine> {
         self.running.as_mut().map(|running| &mut running.machine)
     }
 
     /// Does what the machine wants, until it wants nothing or the process dies.
-    fn pump(&mut self, ground: &mut Ground) {
+    pub(super) fn pump(&mut self, ground: &mut Ground) {
         let Some(mut running) = self.running.take() else { return };
         while let Some(action) = running.machine.poll() {
             if action == Action::Refresh && ground.faults.change_members() {
@@ -349,7 +392,7 @@ impl Process {
                 continue;
             }
             if self.act(ground, running.op, action) == Fate::Dies {
-                self.die(ground, running.op);
+                self.die(ground, &[running.op]);
                 return;
             }
         }
@@ -367,7 +410,7 @@ impl Process {
         self.running = Some(running);
     }
 
-    fn act(&mut self, ground: &mut Ground, op: OpId, action: Action) -> Fate {
+    pub(super) fn act(&mut self, ground: &mut Ground, op: OpId, action: Action) -> Fate {
         match action {
             Action::Send { round, to, request } => {
                 let caller = Caller::Op { process: self.id, op, round };
@@ -404,72 +447,46 @@ impl Process {
         }
     }
 
-    /// The home of this process's key; a planted bug gives each process one of its own.
-    pub(super) fn home<'a>(&self, ground: &'a mut Ground) -> &'a mut Home {
-        let is_shared = ground.plant != Some(Plant::NoHomeLock);
-        let process = if is_shared { 0 } else { self.id };
-        ground.homes.entry((self.signer.id().clone(), process)).or_default()
-    }
-
-    fn send(&self, ground: &mut Ground, to: &[NodeId], caller: &Caller, request: &Request) {
+    pub(super) fn send(
+        &self,
+        ground: &mut Ground,
+        to: &[NodeId],
+        caller: &Caller,
+        request: &Request,
+    ) {
+        if ground.send_in_lanes(self.key(), to, caller, request) {
+            return;
+        }
         for node in to {
             ground.request(self.key(), node, caller.clone(), request);
         }
     }
 
     /// Dying while sending: some messages have left.
-    fn some_of(&self, ground: &mut Ground, to: &BTreeSet<NodeId>) -> Vec<NodeId> {
+    pub(super) fn some_of(&self, ground: &mut Ground, to: &BTreeSet<NodeId>) -> Vec<NodeId> {
         let all: Vec<NodeId> = to.iter().cloned().collect();
         let count = ground.rng.index(all.len());
         ground.rng.sample(&all, count)
     }
 
-    fn is_unlucky(&self, ground: &mut Ground) -> bool {
+    pub(super) fn is_unlucky(&self, ground: &mut Ground) -> bool {
         !ground.healed && ground.rng.percent(self.crashes)
-    }
-
-    fn ask_home(&self, ground: &mut Ground, op: OpId, work: HomeWork) -> Fate {
-        let delay = ground.rng.millis(0, 8);
-        ground.clock.after(delay, Event::Home { process: self.id, op, work });
-        if self.is_unlucky(ground) { Fate::Dies } else { Fate::Lives }
-    }
-
-    fn abandon(
-        &self,
-        ground: &mut Ground,
-        to: BTreeSet<NodeId>,
-        attempt: &EntryId,
-        evidence: Evidence,
-    ) -> Fate {
-        if self.is_unlucky(ground) {
-            return Fate::Dies;
-        }
-        let realm = ground.configuration.realm().clone();
-        let bytes = Abandon::statement(&realm, attempt, self.key(), &self.owner);
-        let Ok(signature) = self.signer.sign(Purpose::Abandon, &bytes) else { return Fate::Lives };
-        let assembled = self.home(ground).is_assembled(attempt);
-        ground.observe(&Observation::Abandoned { attempt, assembled });
-        let (now, name) = (ground.now(), &self.name);
-        ground.trace.line(now, || format!("{name} abandons t={}", attempt.timestamp));
-        let abandon = Abandon {
-            realm,
-            attempt: attempt.clone(),
-            writer: self.key().clone(),
-            owner: self.owner.clone(),
-            signature,
-        };
-        let request = Request::Abandon { abandon, evidence };
-        self.send(ground, &to.into_iter().collect::<Vec<_>>(), &Caller::Nobody, &request);
-        Fate::Lives
     }
 
     /// Asks the nodes for certificates; some of them answer.
     fn fetch(&self, ground: &mut Ground, op: OpId, ids: BTreeSet<NodeId>) {
+        let (at, answered) = self.fetched_by(ground);
+        let (process, ids) = (self.id, ids.into_iter().collect());
+        ground.clock.at(at, Event::Fetched { process, op, ids, answered });
+    }
+
+    /// Who answers, and when.
+    pub(super) fn fetched_by(&self, ground: &mut Ground) -> (Duration, Vec<NodeId>) {
         let all: Vec<NodeId> = ground.configuration.everyone().into_iter().collect();
         let count = ground.rng.index(all.len().saturating_add(1));
         let answered = ground.rng.sample(&all, count);
-        let (process, ids, delay) = (self.id, ids.into_iter().collect(), ground.rng.millis(2, 60));
-        ground.clock.after(delay, Event::Fetched { process, op, ids, answered });
+        let delay = ground.rng.millis(2, 60);
+        (ground.now().saturating_add(delay), answered)
     }
 
     fn cut_out(&mut self, ground: &mut Ground, proof: &EquivocationProof) {
@@ -480,7 +497,7 @@ impl Process {
         self.send(ground, &to, &Caller::Nobody, &request);
     }
 
-    fn end(
+    pub(super) fn end(
         &mut self,
         ground: &mut Ground,
         op: OpId,
@@ -502,6 +519,7 @@ impl Process {
             // What a client does before it tries again.
             self.configurations = Some(Arc::clone(&ground.learned));
         }
+        self.last = Some(outcome.clone());
         ground.history.end(op, now, outcome);
         if let Some(operation) = ground.history.get(op).cloned() {
             let known = self.configurations(ground);
@@ -513,11 +531,12 @@ impl Process {
     }
 
     /// The machine crashes. What it was doing may or may not have happened.
-    fn die(&mut self, ground: &mut Ground, op: OpId) {
+    pub(super) fn die(&mut self, ground: &mut Ground, ops: &[OpId]) {
         let now = ground.now();
-        ground.trace.line(now, || format!("{} dies in operation {op}", self.name));
-        ground.history.end(op, now, Outcome::Unknown);
+        ground.trace.line(now, || format!("{} dies in operations {ops:?}", self.name));
+        ops.iter().for_each(|op| ground.history.end(*op, now, Outcome::Unknown));
         self.up = false;
+        self.last = None;
         self.own.clear();
         self.incarnation = self.incarnation.saturating_add(1);
         self.home(ground).lose_settled(self.id);

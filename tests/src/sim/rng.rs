@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bftkv_roaming::rand_core;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng};
 
@@ -58,3 +59,26 @@ impl Rng {
         taken
     }
 }
+
+/// The same chance as what keys and proofs are made of. Everything random comes from the seed, so nothing is
+/// secret here.
+impl rand_core::RngCore for Rng {
+    fn next_u32(&mut self) -> u32 {
+        rand_core::impls::next_u32_via_fill(self)
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        self.number()
+    }
+
+    fn fill_bytes(&mut self, bytes: &mut [u8]) {
+        self.0.fill(bytes);
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), rand_core::Error> {
+        self.0.fill(bytes);
+        Ok(())
+    }
+}
+
+impl rand_core::CryptoRng for Rng {}

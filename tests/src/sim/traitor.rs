@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bftkv_protocol::{
-    Address, ConfigurationDigest, NodeId, Outcome, Request, Response, Sign, SignedEntry, Timestamp,
-    Variable,
+    Address, ConfigurationDigest, NodeId, Outcome, Part, Request, Response, Sign, SignedEntry,
+    Timestamp, Variable, answer_many,
 };
 
 use super::fake_keys::FakeSigner;
 use super::ground::{Caller, Event, Ground};
 use super::schemers;
-use crate::adversary::{Adversary, ByzantineServer, Hand, Lair, Remembered, any_writer};
+use crate::adversary::{
+    Adversary, ByzantineServer, Hand, Lair, PasswordLiar, Remembered, any_writer, silent_server,
+};
 
 /// A Byzantine node.
 #[derive(Debug)]
@@ -19,15 +21,23 @@ pub(crate) struct Liar {
     signer: FakeSigner,
     behaviour: Box<dyn ByzantineServer>,
     memory: BTreeMap<Variable, Remembered>,
+    passwords: PasswordLiar,
 }
 
 impl Liar {
     pub(crate) fn new(signer: FakeSigner, behaviour: Box<dyn ByzantineServer>) -> Self {
-        Self { signer, behaviour, memory: BTreeMap::new() }
+        Self { signer, behaviour, memory: BTreeMap::new(), passwords: PasswordLiar::default() }
     }
 
     pub(crate) fn become_another(&mut self, behaviour: Box<dyn ByzantineServer>) {
         self.behaviour = behaviour;
+        self.passwords.become_another(false);
+    }
+
+    /// From now on it says nothing.
+    pub(crate) fn become_silent(&mut self) {
+        self.behaviour = silent_server();
+        self.passwords.become_another(true);
     }
 
     /// A request has arrived.
@@ -72,6 +82,14 @@ impl Liar {
         sender: &NodeId,
         request: &Request,
     ) -> (Option<Outcome>, Duration, ConfigurationDigest) {
+        if let Request::Many(parts) = request {
+            return self.act_on_many(ground, sender, parts);
+        }
+        if let Request::Roaming(request) = request {
+            let me = self.signer.id();
+            let outcome = self.passwords.answer(me, request, &mut ground.rng);
+            return (outcome, Duration::ZERO, ground.configuration.digest());
+        }
         let mut lair = Lair {
             keys: &ground.keys,
             sybils: &ground.sybils,
@@ -91,6 +109,35 @@ impl Liar {
             ground.request(self.signer.id(), &to, Caller::Traitor, &request);
         }
         (outcome, delay, digest)
+    }
+}
+
+impl Liar {
+    /// Lies about each part, and now and then about how many there are.
+    fn act_on_many(
+        &mut self,
+        ground: &mut Ground,
+        sender: &NodeId,
+        parts: &[Part],
+    ) -> (Option<Outcome>, Duration, ConfigurationDigest) {
+        let (mut outcomes, mut delay) = (Vec::new(), Duration::ZERO);
+        let mut digest = ground.configuration.digest();
+        for part in parts {
+            let (outcome, later, under) = self.act(ground, sender, &part.clone().into());
+            (delay, digest) = (delay.max(later), under);
+            match outcome {
+                Some(outcome) => outcomes.push(outcome),
+                None => return (None, delay, digest),
+            }
+        }
+        match ground.rng.below(20) {
+            0 => outcomes.truncate(ground.rng.index(outcomes.len())),
+            1 => outcomes.extend(outcomes.clone()),
+            2 => outcomes.reverse(),
+            3 => return (outcomes.pop(), delay, digest),
+            _ => {}
+        }
+        (Some(Ok(answer_many(outcomes))), delay, digest)
     }
 }
 

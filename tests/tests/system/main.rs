@@ -6,6 +6,7 @@ mod adversaries;
 mod detection;
 mod gnupg_guide;
 mod gnupg_keyrings;
+mod passwords;
 mod proof_files;
 mod simulation;
 mod support;

@@ -66,6 +66,7 @@ fn nothing_is_violated_in_five_thousand_seeds_of_every_shape() {
     });
     println!("{all} seeds: {counts:?}");
     assert!(counts.written > 1000 && counts.read > 1000 && counts.unknown > 0, "{counts:?}");
+    assert!(counts.shared > 1000 && counts.together > 1000, "{counts:?}");
 }
 
 /// Seeds in which a made-up signer had the key of the one who closes the run, so that a false
@@ -245,6 +246,12 @@ fn a_share_for_somebody_else_is_found() {
 #[test]
 fn a_client_that_blames_the_silent_is_found() {
     assert!(finds(Plant::BlameTheSilent, "nobody honest is accused"));
+}
+
+/// Clients give each part its own answer, so a node that mixes them up looks like a liar.
+#[test]
+fn answers_in_another_order_are_found() {
+    assert!(finds(Plant::MixesParts, "nobody honest is accused"));
 }
 
 #[test]

@@ -50,6 +50,7 @@ const ANY: Settings = Settings {
     over_budget: false,
     adversaries: [None, None],
     faults: Faults::Drawn,
+    passwords: false,
     record: false,
 };
 
@@ -70,7 +71,12 @@ fn rule(bug: Bug, source: &'static str, search: Search) -> Case {
 }
 
 fn driver(plant: Plant, source: &'static str) -> Case {
-    let search = Search::Runs(Settings { plant: Some(plant), faults: plant.faults(), ..ANY });
+    let search = Search::Runs(Settings {
+        plant: Some(plant),
+        faults: plant.faults(),
+        passwords: plant.needs_passwords(),
+        ..ANY
+    });
     Case { planted: Planted::Driver(plant), source, search }
 }
 
@@ -173,6 +179,10 @@ fn of_drivers(plant: Plant) -> Case {
         Plant::VotesTwice => "R1 (one successor)",
         Plant::VouchUnstored => "R4 (vouches)",
         Plant::NeverRepairs => "R4 (repair)",
+        Plant::EvaluateBeforeSync => "roaming T2",
+        Plant::SignWithoutShare => "roaming (put)",
+        Plant::OldRecords => "roaming (change)",
+        Plant::MixesParts => "ADR 0016",
         _ => "",
     };
     driver(plant, source)
