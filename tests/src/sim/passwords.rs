@@ -98,6 +98,8 @@ impl Node {
         }
         let signing = Signing {
             variable: entry.variable.clone(),
+            writer: entry.writer.clone(),
+            owner: entry.owner.clone(),
             timestamp: entry.timestamp,
             record: protected.record().clone(),
             memory: self.memory(),
