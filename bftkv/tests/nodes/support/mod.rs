@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail")]
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use bftkv::protocol::Sign as _;
 use bftkv::wot::{CertificateRecord, OwnKey, Statement, generate_key, generate_sealing_key};
@@ -28,11 +29,16 @@ fn certified(by: &[&OwnKey], key: &OwnKey) -> Vec<u8> {
 }
 
 fn node_name(i: usize) -> String {
-    format!("Node {i} (http://127.0.0.1:{})", free_port())
+    format!("Node {i} (http://{})", free_address())
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// A port that the system chose, at an address of loopback that nobody else has: at 127.0.0.1 a connection of
+/// some other test may take the port before the node listens, or while it is being restarted.
+fn free_address() -> SocketAddr {
+    static COUNT: AtomicU16 = AtomicU16::new(0);
+    let [high, low] = COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let process = 1 + u8::try_from(std::process::id() % 250).unwrap();
+    TcpListener::bind((Ipv4Addr::new(127, process, high, low), 0)).unwrap().local_addr().unwrap()
 }
 
 impl Cluster {
