@@ -41,9 +41,7 @@ macro_rules! limited_bytes {
             }
 
             fn check(length: usize) -> Result<(), $crate::TooLong> {
-                // With a minimum of 0 the first comparison is always false, and meant to be.
-                #[allow(unused_comparisons, clippy::absurd_extreme_comparisons)]
-                if length < $min || length > $max {
+                if !($min..=$max).contains(&length) {
                     return Err($crate::TooLong { what: $what, length, min: $min, max: $max });
                 }
                 Ok(())
