@@ -41,7 +41,7 @@ async fn main() -> Result<(), Failure> {
     let bytes = next().unwrap_or_else(|_| "100".to_owned()).parse()?;
     let work = Work { gets: what == "gets", batch, bytes };
     let nodes = serve(Path::new(&cluster)).await?;
-    let client = Client::open(&Home::open(&Path::new(&cluster).join("u1"))?).await?;
+    let client = Client::open(&Home::open(Path::new(&cluster).join("u1"))?).await?;
     operation(&client, Work { gets: false, ..work }, 0).await?;
     let (cpu, began) = (cpu()?, Instant::now());
     let todo = Arc::new(AtomicU64::new(1));
@@ -67,7 +67,7 @@ async fn serve(cluster: &Path) -> Result<Vec<RunningNode>, Failure> {
         if !folder.exists() {
             break;
         }
-        nodes.push(Node::open(&Home::open(&folder)?)?.serve().await?);
+        nodes.push(Node::open(&Home::open(folder)?)?.serve().await?);
     }
     Ok(nodes)
 }
