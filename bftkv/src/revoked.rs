@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bftkv_protocol::{EquivocationProof, NodeId, encode};
+use bftkv_protocol::{EquivocationProof, NodeId, encoded_len};
 use bftkv_wot::Keyring;
 
 use crate::files::replace;
@@ -163,7 +163,7 @@ impl Revoked {
         let mut left = max_bytes;
         let mut page = Vec::new();
         for proof in proofs.by_ref() {
-            let length = encode(proof).len();
+            let length = encoded_len(proof);
             if length > left && !page.is_empty() {
                 return (page, true);
             }

@@ -21,8 +21,7 @@ pub struct TooLong {
 macro_rules! limited_bytes {
     ($(#[$doc:meta])* $name:ident, $what:literal, $min:expr, $max:expr) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
-        #[serde(try_from = "serde_bytes::ByteBuf")]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(std::sync::Arc<[u8]>);
 
         impl $name {
@@ -37,17 +36,15 @@ macro_rules! limited_bytes {
             /// When the length is outside the limits.
             pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, $crate::TooLong> {
                 let bytes = bytes.into();
-                // With a minimum of 0 the first comparison is always false, and meant to be.
-                #[allow(unused_comparisons, clippy::absurd_extreme_comparisons)]
-                if bytes.len() < $min || bytes.len() > $max {
-                    return Err($crate::TooLong {
-                        what: $what,
-                        length: bytes.len(),
-                        min: $min,
-                        max: $max,
-                    });
-                }
+                Self::check(bytes.len())?;
                 Ok(Self(bytes.into()))
+            }
+
+            fn check(length: usize) -> Result<(), $crate::TooLong> {
+                if !($min..=$max).contains(&length) {
+                    return Err($crate::TooLong { what: $what, length, min: $min, max: $max });
+                }
+                Ok(())
             }
 
             /// The bytes.
@@ -57,10 +54,12 @@ macro_rules! limited_bytes {
             }
         }
 
-        impl TryFrom<serde_bytes::ByteBuf> for $name {
-            type Error = $crate::TooLong;
-            fn try_from(bytes: serde_bytes::ByteBuf) -> Result<Self, $crate::TooLong> {
-                Self::new(bytes.into_vec())
+        /// Copies once, out of what is decoded: messages have many of these, and values are large.
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let bytes: std::borrow::Cow<'de, [u8]> = serde_bytes::deserialize(deserializer)?;
+                Self::check(bytes.len()).map_err(serde::de::Error::custom)?;
+                Ok(Self(bytes.as_ref().into()))
             }
         }
 

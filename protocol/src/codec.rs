@@ -31,25 +31,39 @@ pub enum DecodeError {
 /// Encodes a value.
 #[must_use]
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_onto(&mut bytes, value);
+    bytes
+}
+
+/// How long the encoding of a value is.
+#[must_use]
+pub fn encoded_len<T: Serialize>(value: &T) -> usize {
+    postcard::serialize_with_flavor(value, Size::default()).unwrap_or_default()
+}
+
+/// Puts the encoding of a value behind what is in the buffer.
+pub fn encode_onto<T: Serialize>(buffer: &mut Vec<u8>, value: &T) {
+    buffer.reserve(encoded_len(value));
     // Encoding into memory cannot fail: postcard's errors are full buffers and lengths unknown
     // beforehand, and no type of ours has those (the round-trip tests cover every one).
-    postcard::to_allocvec(value).unwrap_or_default()
+    let _ = postcard::serialize_with_flavor(value, Onto(buffer));
 }
 
 /// Encodes a value that holds a secret: into a buffer that is wiped when dropped, and that had its
 /// size from the beginning, so that no copy is left behind by growing.
 #[must_use]
 pub fn encode_secret<T: Serialize>(value: &T) -> Zeroizing<Vec<u8>> {
-    let size = postcard::serialize_with_flavor(value, Size::default()).unwrap_or_default();
-    let empty = Exact(Zeroizing::new(Vec::with_capacity(size)));
-    postcard::serialize_with_flavor(value, empty).unwrap_or_default()
+    let mut bytes = Zeroizing::new(Vec::new());
+    encode_onto(&mut bytes, value);
+    bytes
 }
 
-/// Writes into a buffer that has room for all of it.
-struct Exact(Zeroizing<Vec<u8>>);
+/// Writes into a buffer that has room for all of it: growing would move it again and again.
+struct Onto<'a>(&'a mut Vec<u8>);
 
-impl Flavor for Exact {
-    type Output = Zeroizing<Vec<u8>>;
+impl Flavor for Onto<'_> {
+    type Output = ();
 
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
         self.0.push(byte);
@@ -61,8 +75,8 @@ impl Flavor for Exact {
         Ok(())
     }
 
-    fn finalize(self) -> postcard::Result<Self::Output> {
-        Ok(self.0)
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
     }
 }
 

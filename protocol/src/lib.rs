@@ -72,7 +72,9 @@ pub use bytes::{CertificateBytes, SignatureBytes, TooLong};
 pub use canonical::Domain;
 pub use change::{Change, ChangeError, ChangeKind, ChangeStatement, SignedChange};
 pub use channel::{Channel, ChannelKey, ChannelStanding};
-pub use codec::{DecodeError, MAX_MESSAGE_BYTES, decode, encode, encode_secret};
+pub use codec::{
+    DecodeError, MAX_MESSAGE_BYTES, decode, encode, encode_onto, encode_secret, encoded_len,
+};
 pub use configuration::{Configuration, ConfigurationDigest, ConfigurationError};
 pub use configurations::{Basis, Configurations, Groups, Lineage};
 pub use entry::{CertifiedEntry, Entry, EntryId, SignedEntry};

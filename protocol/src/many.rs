@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Answer, CertifiedEntry, Evidence, Outcome, Refusal, Request, SignatureBytes, SignatureShare,
-    SignedEntry, Timestamp, Variable, encode,
+    SignedEntry, Timestamp, Variable, encoded_len,
 };
 
 /// How many parts one message has at most: as many as go under one root.
@@ -118,7 +118,7 @@ pub fn answer_many(outcomes: impl IntoIterator<Item = Outcome>) -> Answer {
     let mut bytes = 0_usize;
     for outcome in outcomes {
         let outcome = part_outcome(outcome);
-        bytes = bytes.saturating_add(encode(&outcome).len());
+        bytes = bytes.saturating_add(encoded_len(&outcome));
         // A single answer may have many slots or proofs: its transport refuses what is too large.
         if bytes > MAX_PARTS_BYTES && !list.is_empty() {
             break;

@@ -1,17 +1,17 @@
 //! The identity of a node or a user.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The full fingerprint of an OpenPGP certificate: 20 bytes (version 4) or 32 (version 6).
 ///
 /// A 64-bit key ID is not an identity: collisions can be made (threats.md P6).
 /// Paper: §2.2, "a pair of unique ID and public key".
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(try_from = "serde_bytes::ByteBuf")]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(Arc<[u8]>);
 
 /// The text or the bytes are not a full fingerprint. The caller's fault.
@@ -74,10 +74,10 @@ impl FromStr for NodeId {
     }
 }
 
-impl TryFrom<serde_bytes::ByteBuf> for NodeId {
-    type Error = NodeIdError;
-    fn try_from(bytes: serde_bytes::ByteBuf) -> Result<Self, NodeIdError> {
-        Self::from_bytes(&bytes)
+impl<'de> Deserialize<'de> for NodeId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes: Cow<'de, [u8]> = serde_bytes::deserialize(deserializer)?;
+        Self::from_bytes(&bytes).map_err(serde::de::Error::custom)
     }
 }
 

@@ -43,10 +43,15 @@ impl Slot {
     /// The slot that signing this attempt leaves.
     #[must_use]
     pub fn of(signed: &SignedEntry) -> Self {
+        Self::named(signed, signed.hash())
+    }
+
+    /// The same, where the hash of the attempt is known.
+    pub(crate) fn named(signed: &SignedEntry, hash: EntryHash) -> Self {
         let entry = &signed.entry;
         Self {
             timestamp: entry.timestamp,
-            hash: signed.hash(),
+            hash,
             writer: entry.writer.clone(),
             owner: entry.owner.clone(),
             value: entry.value.digest(),

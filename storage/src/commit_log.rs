@@ -57,8 +57,11 @@ const HEAD_BYTES: usize = MAGIC.len() + KEY_BYTES + 4;
 const FRAME_HEAD_BYTES: usize = MAGIC.len() + 4 + 8;
 const TAG_BYTES: usize = 16;
 const SECTOR_BYTES: u64 = 512;
-/// The pages of so many records cost the backend hardly more than the records themselves.
-const MAX_FRAME_BYTES: usize = 64 * 1024;
+/// The pages of a larger record cost the backend hardly more than the record itself.
+const MAX_LOGGED_RECORD_BYTES: usize = 64 * 1024;
+/// Many small records at once cost it a page each, and are worth writing twice: 256 puts together
+/// are half a MiB.
+const MAX_FRAME_BYTES: usize = 640 * 1024;
 /// The file grows by so much at once: a sync need not write its new length each time.
 const GROWTH_BYTES: u64 = 128 * 1024;
 
@@ -117,9 +120,7 @@ impl CommitLog {
     /// The frame of the next commit, if the log has room for it, and it is so small that it is
     /// worth writing twice.
     pub(crate) fn frame(&self, changes: &[Change]) -> Option<Vec<u8>> {
-        let value = |change: &Change| change.value.as_ref().map_or(0, Vec::len);
-        let lengths = changes.iter().map(|change| change.key.len().saturating_add(value(change)));
-        if lengths.sum::<usize>() > MAX_FRAME_BYTES {
+        if is_large(changes) {
             return None;
         }
         let frame = self.tags.encode(self.sequence, changes)?;
@@ -164,6 +165,15 @@ impl CommitLog {
         self.found = Vec::new();
         self.end = self.tags.end_of_round(self.capacity, self.last());
     }
+}
+
+/// Whether a commit is so large that it is not worth writing twice.
+pub(crate) fn is_large(changes: &[Change]) -> bool {
+    let length = |change: &Change| {
+        change.key.len().saturating_add(change.value.as_ref().map_or(0, Vec::len))
+    };
+    let has_large = changes.iter().any(|change| length(change) > MAX_LOGGED_RECORD_BYTES);
+    has_large || changes.iter().map(length).sum::<usize>() > MAX_FRAME_BYTES
 }
 
 /// Hands over the changes of every frame that is intact, wherever it lies, for salvage.
@@ -384,9 +394,12 @@ mod tests {
     #[test]
     fn what_is_large_goes_to_the_backend_at_once() {
         let folder = tempfile::tempdir().unwrap();
-        let (log, _) = open(&folder.path().join("log"), 0).unwrap();
-        assert!(log.frame(&change(1, MAX_FRAME_BYTES - 1)).is_some());
-        assert!(log.frame(&change(1, MAX_FRAME_BYTES)).is_none());
+        let (log, _) = CommitLog::open(&RealDisk, &folder.path().join("log"), 1 << 22, 0).unwrap();
+        assert!(log.frame(&change(1, MAX_LOGGED_RECORD_BYTES - 1)).is_some());
+        assert!(log.frame(&change(1, MAX_LOGGED_RECORD_BYTES)).is_none());
+        let many = |n| vec![change(1, 1023).remove(0); n];
+        assert!(log.frame(&many(MAX_FRAME_BYTES / 1024)).is_some());
+        assert!(log.frame(&many(MAX_FRAME_BYTES / 1024 + 1)).is_none());
     }
 
     #[test]

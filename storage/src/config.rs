@@ -58,8 +58,8 @@ impl StorageConfig {
     /// The cache of a node that is not told otherwise: 16 MiB, which keeps a node with 100,000
     /// variables well below 80 MB.
     pub const DEFAULT_CACHE_BYTES: usize = 16 * 1024 * 1024;
-    /// 1 MiB: a thousand puts of 100 bytes, while many come at once.
-    pub const DEFAULT_LOG_BYTES: u64 = 1024 * 1024;
+    /// 2 MiB: two thousand puts of 100 bytes, while many come at once.
+    pub const DEFAULT_LOG_BYTES: u64 = 2 * 1024 * 1024;
 }
 
 impl Default for StorageConfig {

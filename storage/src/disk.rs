@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,8 +149,17 @@ impl DiskFile for File {
     }
 
     fn sync(&self) -> io::Result<()> {
+        SYNCS.fetch_add(1, Ordering::Relaxed);
         self.sync_data()
     }
+}
+
+static SYNCS: AtomicU64 = AtomicU64::new(0);
+
+/// How often this process has had a file or a folder synced by [`RealDisk`], for measurements.
+#[must_use]
+pub fn syncs() -> u64 {
+    SYNCS.load(Ordering::Relaxed)
 }
 
 impl Disk for RealDisk {
@@ -186,6 +196,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        SYNCS.fetch_add(1, Ordering::Relaxed);
         File::open(folder)?.sync_all()
     }
 

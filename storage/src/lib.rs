@@ -57,7 +57,7 @@ mod writer_record;
 pub use backend::{Backend, Change, Checked, Checking, Pair};
 pub use check::{Damaged, ScrubStep};
 pub use config::{StorageConfig, StorageKind};
-pub use disk::{Disk, DiskFile, DiskLock, OpenMode, RealDisk};
+pub use disk::{Disk, DiskFile, DiskLock, OpenMode, RealDisk, syncs};
 pub use identity::{Opening, StoreIdentity};
 pub use memory::MemoryBackend;
 pub use open::{OpenError, open, open_on};

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use bftkv_protocol::StoreError;
 
 use crate::backend::{Backend, Change, Checking, MAX_SCAN_BYTES, Pair};
-use crate::commit_log::CommitLog;
+use crate::commit_log::{CommitLog, is_large};
 use crate::disk::Disk;
 use crate::key::Key;
 use crate::record;
@@ -70,11 +70,12 @@ impl<B: Backend> LoggedBackend<B> {
 
     fn commit_now(&self, changes: Vec<Change>) -> Result<(), StoreError> {
         let mut log = self.log();
-        if log.frame(&changes).is_none() && !self.recent().is_empty() {
+        let mut frame = log.frame(&changes);
+        if frame.is_none() && !is_large(&changes) && !self.recent().is_empty() {
             self.move_on(&mut log, Vec::new())?;
+            frame = log.frame(&changes);
         }
-        let Some(frame) = log.frame(&changes) else {
-            // It is large.
+        let Some(frame) = frame else {
             log.skip();
             return self.move_on(&mut log, changes);
         };

@@ -1,6 +1,6 @@
 //! Records: a format byte, the encoded value, and a checksum over key and value.
 
-use bftkv_protocol::{MAX_MESSAGE_BYTES, StoreError, decode, encode};
+use bftkv_protocol::{MAX_MESSAGE_BYTES, StoreError, decode, encode_onto, encoded_len};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -16,17 +16,16 @@ const CHECKSUM_BYTES: usize = 4;
 /// # Errors
 /// When it is longer than what a decoder reads back: the caller's fault, and nothing was written.
 pub(crate) fn seal<T: Serialize>(key: &[u8], value: &T) -> Result<Vec<u8>, StoreError> {
-    let value = encode(value);
-    if value.len() > MAX_MESSAGE_BYTES {
-        let length = value.len();
+    let length = encoded_len(value);
+    if length > MAX_MESSAGE_BYTES {
         let limit = MAX_MESSAGE_BYTES;
         return Err(StoreError::Io(format!(
             "a record of {length} bytes is above the limit of {limit}; nothing was written"
         )));
     }
-    let mut record = Vec::with_capacity(value.len() + 1 + CHECKSUM_BYTES);
+    let mut record = Vec::with_capacity(length + 1 + CHECKSUM_BYTES);
     record.push(FORMAT);
-    record.extend_from_slice(&value);
+    encode_onto(&mut record, value);
     let checksum = checksum(key, &record);
     record.extend_from_slice(&checksum.to_le_bytes());
     Ok(record)

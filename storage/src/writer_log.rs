@@ -236,7 +236,9 @@ impl WriterLog {
     /// Those of the disk.
     pub fn settled_many(&self, attempts: &[EntryId]) -> Result<(), WriterLogError> {
         self.with(|state| {
-            state.active.retain(|attempt| !attempts.contains(attempt));
+            for attempt in attempts {
+                state.active.remove(attempt);
+            }
             let known = |attempt: &&EntryId| state.file.index().attempts.contains_key(*attempt);
             let settled = attempts.iter().filter(known).cloned().map(Record::Settled);
             let records: Vec<Record> = settled.collect();

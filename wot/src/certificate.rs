@@ -97,8 +97,9 @@ impl Certificate {
     /// The URL, if it is a node at `time`: the first in the order of its user IDs.
     #[must_use]
     pub fn url(&self, time: SystemTime) -> Option<Address> {
-        let mut identities = self.identities(time).into_iter();
-        identities.find(|one| one.kind == IdentityKind::Node).map(|one| one.address)
+        let present = self.present(time);
+        let mut identities = present.identities.iter().map(|(_, identity)| identity);
+        identities.find(|one| one.kind == IdentityKind::Node).map(|one| one.address.clone())
     }
 
     /// Whether it holds a key for connections at `time`: an Ed25519 subkey for authentication alone.

@@ -371,6 +371,11 @@ impl Keyring {
         graph
     }
 
+    /// Grows with every change of a certificate, and when one is cut out.
+    pub(crate) fn generation(&self) -> u64 {
+        self.read().generation
+    }
+
     /// The time at which this keyring judges.
     #[must_use]
     pub fn now(&self) -> SystemTime {

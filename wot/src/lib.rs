@@ -64,6 +64,7 @@
 mod cache;
 mod certificate;
 mod certification;
+mod certifier_memory;
 mod channel;
 mod clique;
 mod configuration;

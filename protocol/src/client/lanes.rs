@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::Lost;
-use crate::{Answer, MAX_PARTS, MAX_PARTS_BYTES, NodeId, Part, Refusal, Request, Response, encode};
+use crate::{
+    Answer, MAX_PARTS, MAX_PARTS_BYTES, NodeId, Part, Refusal, Request, Response, encoded_len,
+};
 
 /// A request of at least so many bytes shares no message: there is nothing to save, and it would
 /// hold up the others.
@@ -98,7 +100,7 @@ impl<K> Lanes<K> {
     /// Takes a request that is to go to a node.
     pub fn add(&mut self, whose: K, to: &NodeId, part: Part) {
         let place = (to.clone(), Kind::of(&part));
-        let item = Item { whose, bytes: encode(&part).len(), part };
+        let item = Item { whose, bytes: encoded_len(&part), part };
         if item.bytes >= MAX_SHARED_BYTES {
             return self.begin(place, vec![item]);
         }

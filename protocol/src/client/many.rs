@@ -8,7 +8,7 @@ use super::lanes::part_responses;
 use super::{Action, Lost, Read, Reserve, Round, Write};
 use crate::{
     Configurations, Entry, EntryId, MAX_PARTS, MAX_PARTS_BYTES, NodeId, Part, Request, Response,
-    SignedEntry, Verify, encode,
+    SignedEntry, Verify, encoded_len,
 };
 
 /// One operation among many: [`Write`] or [`Read`].
@@ -274,7 +274,7 @@ impl<M: Single> Many<M> {
         let mut message: Vec<Item> = Vec::new();
         let mut bytes = 0_usize;
         for item in items {
-            let more = encode(&item.part).len();
+            let more = encoded_len(&item.part);
             let is_full =
                 message.len() >= MAX_PARTS || bytes.saturating_add(more) > MAX_PARTS_BYTES;
             if is_full && !message.is_empty() {

@@ -1,6 +1,6 @@
 //! What a member tells another one that lost its memory, or that takes over the state.
 
-use crate::{Answer, Recalled, Store, StoreError, Variable, VersionId, encode};
+use crate::{Answer, Recalled, Store, StoreError, Variable, VersionId, encoded_len};
 
 /// A page of memories that says that there is more holds as many variables as were asked for, or
 /// this many bytes: so that nobody can be kept waiting by pages of one variable. One variable takes
@@ -56,7 +56,7 @@ fn memory(store: &dyn Store, after: Option<&Variable>, limit: usize) -> Result<A
         let state = store.load(variable)?;
         let (marks, latest) = (state.marks, state.latest.map(Box::new));
         let recalled = Recalled { variable: variable.clone(), marks, latest };
-        bytes = bytes.saturating_add(encode(&recalled).len());
+        bytes = bytes.saturating_add(encoded_len(&recalled));
         variables.push(recalled);
     }
     let more = variables.len() < names.len();
@@ -106,7 +106,7 @@ fn entries(store: &dyn Store, wanted: &[VersionId]) -> Result<Answer, StoreError
             break;
         }
         let Some(entry) = store.version(&version.variable, version.timestamp)? else { break };
-        bytes = bytes.saturating_add(encode(&entry).len());
+        bytes = bytes.saturating_add(encoded_len(&entry));
         entries.push(entry);
     }
     Ok(Answer::RecalledEntries(entries))

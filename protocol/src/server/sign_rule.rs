@@ -40,7 +40,7 @@ pub(super) fn sign(
     }
     let marks = &mut loaded.state.marks;
     marks.seen = attempt.timestamp;
-    marks.slots.push(Slot::of(entry));
+    marks.slots.push(Slot::named(entry, attempt.hash));
     decision.batch.marks = vec![(attempt.variable.clone(), loaded.state.marks)];
     decision
 }

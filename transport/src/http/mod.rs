@@ -9,6 +9,7 @@ mod pool;
 mod serve_error;
 mod server;
 mod service;
+mod socket;
 
 pub(crate) use carrier::HttpCarrier;
 pub use carrier::Traffic;

@@ -12,11 +12,11 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use lru::LruCache;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::endpoint::Endpoint;
+use super::socket;
 use crate::limits::MIN_HEADER_BYTES;
 use crate::tls::Connector;
 use crate::{ClientLimits, TransportError};
@@ -151,10 +151,7 @@ impl Slot {
     }
 
     async fn connect(&self) -> Result<Connection, TransportError> {
-        let target = self.to.endpoint.target();
-        let stream = TcpStream::connect(target).await.map_err(unreachable)?;
-        // Without this, a small request waits for the node's delayed acknowledgement: 40 ms.
-        stream.set_nodelay(true).map_err(unreachable)?;
+        let stream = socket::connect(self.to.endpoint.target()).await.map_err(unreachable)?;
         let Some(node) = &self.to.node else { return self.speak(stream, None).await };
         let connector = self.connector.as_ref().ok_or(TransportError::WrongKey)?;
         let (stream, key) = connector.connect(node, stream).await?;

@@ -22,6 +22,7 @@ use super::admission::{Admission, Admitted};
 use super::guard::{Guard, Phase};
 use super::serve_error::ServeError;
 use super::service::Service;
+use super::socket;
 use crate::limits::MIN_HEADER_BYTES;
 use crate::sealed::SealedServer;
 use crate::serving::Serving;
@@ -159,7 +160,7 @@ impl Acceptor {
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.accept(&admission, stream, peer),
+                    Ok((stream, peer)) => self.accept(&admission, socket::accepted(stream), peer),
                     Err(error) => {
                         tracing::warn!(%error, "cannot accept connections");
                         sleep(ACCEPT_PAUSE).await;
@@ -205,8 +206,6 @@ struct Connection {
 impl Connection {
     /// Serves it to its end.
     async fn serve(mut self, stream: TcpStream, tls: Option<Tls>) {
-        // Without this, a small answer waits for the peer's delayed acknowledgement: 40 ms.
-        let _ = stream.set_nodelay(true);
         let Some(tls) = tls else { return self.speak(stream, None).await };
         let patience = self.service.limits().idle_timeout;
         let mut first = [0];

@@ -139,6 +139,32 @@ fn writers_have_quorum_certificates_or_not() {
     assert_eq!(writers.certifiers(&id("alice"), &alice).len(), 5);
 }
 
+/// Answers are remembered within a second; the time stands still here, so only changes count.
+#[test]
+fn what_is_remembered_of_writers_follows_every_change() {
+    let full = load("gnupg-ed25519/n1/pubring.gpg");
+    let (alice, own) = (own_id("gnupg-ed25519/alice"), own_id("gnupg-ed25519/n1"));
+    let time = Some(std::time::SystemTime::now());
+    let keyring = Keyring::new(KeyringOptions { time, ..KeyringOptions::default() });
+    for (record, _) in full.records().into_iter().filter(|(record, _)| *record.id() != alice) {
+        keyring.add((*record).clone(), Origin::Local).unwrap();
+    }
+    let options = ConfigurationOptions::default();
+    let configuration = derive_configuration(&keyring.graph(), &own, realm(), &options).unwrap();
+    let writers = QuorumCertificates::new(keyring.clone(), &configuration, &own);
+    let address = Address::new("alice@example.org").unwrap();
+    let has = || writers.has_quorum_certificate(&alice, &address);
+
+    assert!(!has(), "nobody knows her");
+    keyring.add((*full.record(&alice).unwrap()).clone(), Origin::Local).unwrap();
+    assert!(has() && has(), "her certificate came");
+    let mut certifiers = writers.certifiers(&alice, &address).into_iter();
+    let last = certifiers.next_back().unwrap();
+    certifiers.for_each(|one| assert!(keyring.cut_out(one)));
+    assert!(!has(), "one certifier is left, and two are needed");
+    assert_eq!(writers.certifiers(&alice, &address).into_iter().collect::<Vec<_>>(), [last]);
+}
+
 #[test]
 fn rsa_writers_share_an_address_and_two_certifiers_are_enough() {
     let keyring = load("gnupg-rsa2048/a03/pubring.gpg");

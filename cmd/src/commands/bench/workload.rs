@@ -46,24 +46,7 @@ impl Clients {
     /// Those of [`Client::open`].
     pub(super) async fn open(home: &Path, clients: u16, shape: Shape) -> Result<Self, Failure> {
         let home = Home::open(home)?;
-        let (certificates, key) = (home.certificates()?, home.key());
-        let connections = usize::from(clients).max(ClientLimits::default().connections_per_node);
-        let limits = ClientLimits {
-            connections_per_node: connections,
-            idle_per_node: connections,
-            ..ClientLimits::default()
-        };
-        let transport = Arc::new(certificates.transport(&key, limits)?);
-        let parts = ClientParts {
-            configurations: None,
-            certificates,
-            key,
-            transport: transport.clone(),
-            memory: home.writer_log()?,
-            realm: home.config().realm.clone(),
-            settings: home.config().client.clone(),
-        };
-        let client = Client::assemble(parts).await?;
+        let (client, transport) = counted_client(&home, clients).await?;
         let size = usize::try_from(shape.value_bytes).map_err(Failure::failed)?;
         let value = Value::new(vec![b'v'; size]).map_err(Failure::usage)?;
         let (written, batch) = (vec![0; usize::from(clients)], usize::from(shape.batch.max(1)));
@@ -136,6 +119,34 @@ impl Clients {
         };
         self.written.iter().enumerate().map(worker).collect()
     }
+}
+
+/// A client of this home for so many operations at once, and what counts its messages.
+///
+/// # Errors
+/// Those of [`Client::open`].
+pub(super) async fn counted_client(
+    home: &Home,
+    at_once: u16,
+) -> Result<(Client, Arc<HttpTransport>), Failure> {
+    let (certificates, key) = (home.certificates()?, home.key());
+    let connections = usize::from(at_once).max(ClientLimits::default().connections_per_node);
+    let limits = ClientLimits {
+        connections_per_node: connections,
+        idle_per_node: connections,
+        ..ClientLimits::default()
+    };
+    let transport = Arc::new(certificates.transport(&key, limits)?);
+    let parts = ClientParts {
+        configurations: None,
+        certificates,
+        key,
+        transport: transport.clone(),
+        memory: home.writer_log()?,
+        realm: home.config().realm.clone(),
+        settings: home.config().client.clone(),
+    };
+    Ok((Client::assemble(parts).await?, transport))
 }
 
 /// One of the clients at once.

@@ -16,7 +16,7 @@ use super::{Fault, Lost, Round};
 use crate::server::{MAX_RECALLED, MIN_PAGE_BYTES};
 use crate::{
     Answer, Configuration, Configurations, EquivocationProof, Group, Identities, NodeId, Recalled,
-    Request, Response, Variable, Verify, encode,
+    Request, Response, Variable, Verify, encoded_len,
 };
 
 /// How often certificates are looked for before an entry that needs them is left out: whoever
@@ -432,9 +432,7 @@ fn is_page(page: &[Recalled], told: Option<&Variable>, more: bool) -> bool {
     });
     let behind = page.first().is_none_or(|first| Some(&first.variable) > told);
     let limit = usize::from(MAX_RECALLED);
-    let full = || {
-        page.len() == limit
-            || page.iter().map(|recalled| encode(recalled).len()).sum::<usize>() >= MIN_PAGE_BYTES
-    };
+    let full =
+        || page.len() == limit || page.iter().map(encoded_len).sum::<usize>() >= MIN_PAGE_BYTES;
     ascending && behind && page.len() <= limit && (!more || full())
 }
