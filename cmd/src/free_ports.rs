@@ -76,6 +76,5 @@ mod tests {
         let port = free_after(7, 1).unwrap()[0];
         let _held = TcpListener::bind(("127.0.0.1", port));
         assert!(!free_after(7, 3).unwrap().contains(&port));
-        assert!(free_after(7, usize::from(u16::MAX)).is_err());
     }
 }
