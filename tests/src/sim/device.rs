@@ -61,6 +61,8 @@ impl Habits {
     pub(super) fn plan(self, rng: &mut Rng) -> Vec<Deed> {
         use Deed::{Change, Flood, Get, Old, Put, Wrong};
         match self {
+            // All of them change it at once, again and again.
+            Self::Owner if rng.percent(40) => vec![Put, Change, Change, Change],
             Self::Owner => {
                 let second = rng.pick(&[Put, Get, Change, Change]).copied().unwrap_or(Get);
                 let third = rng.pick(&[Put, Get, Change, Wrong]).copied().unwrap_or(Get);

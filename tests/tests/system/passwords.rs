@@ -21,7 +21,7 @@ const FAULTS: [Fault; 8] = [
 ];
 
 /// How many seeds a planted bug may survive.
-const SEEDS_PER_PLANT: u64 = 60;
+const SEEDS_PER_PLANT: u64 = 300;
 
 /// The invariants that a run with these settings violates.
 fn violated(seed: u64, settings: &Settings) -> Vec<&'static str> {

@@ -179,9 +179,9 @@ fn of_drivers(plant: Plant) -> Case {
         Plant::VotesTwice => "R1 (one successor)",
         Plant::VouchUnstored => "R4 (vouches)",
         Plant::NeverRepairs => "R4 (repair)",
-        Plant::EvaluateBeforeSync => "roaming T2",
-        Plant::SignWithoutShare => "roaming (put)",
-        Plant::OldRecords => "roaming (change)",
+        Plant::EvaluateBeforeSync => "docs/roaming.md, get",
+        Plant::SignWithoutShare => "docs/roaming.md, put",
+        Plant::OldRecords => "docs/roaming.md, change",
         Plant::MixesParts => "ADR 0016",
         _ => "",
     };
