@@ -31,7 +31,8 @@ fn zsk(seed: u64) -> Dnskey {
 
 /// 140 days in which the ZSK of seed 3 gives way to that of 4, and the KSK of 1 to that of 2.
 static SETS: LazyLock<Vec<KeySet>> = LazyLock::new(|| {
-    let schedule = Schedule { days: 140, ..Schedule::usual(START) };
+    let mut schedule = Schedule::usual(START);
+    schedule.days = 140;
     let roll = KskRoll::new(START + 10 * DAY, &[40, 20, 40], TTL).unwrap();
     let (mut old, mut new) = (signer(1), signer(2));
     let new_zsk = ZskRoll { new: zsk(4), switch: START + SWITCH * DAY, zone_ttl: TTL };
