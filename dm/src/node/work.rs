@@ -129,7 +129,7 @@ impl Work for ZoneWork {
     ) -> Result<(), Refusal> {
         let lie = |what: &str| Err(Refusal::Lie(format!("keys: {what}")));
         let never = |what: &str| Err(Refusal::Never(format!("keys: {what}")));
-        let keys = self.keys_from(keys).or_else(|why| Err(Refusal::Lie(format!("keys: {why}"))))?;
+        let keys = self.keys_from(keys).map_err(|why| Refusal::Lie(format!("keys: {why}")))?;
         let Some((from, until)) = keys.times() else { return lie("the DNSKEY set is not signed") };
         if is_after(from, inception) || !is_after(until, inception) {
             return lie("the DNSKEY set's signatures do not hold now");
