@@ -81,7 +81,7 @@ impl Cluster {
         let everybody: BTreeSet<NodeId> = &configuration.everyone() | &guests;
         let mut keys = FakeKeys::new(rng.number(), everybody.clone());
         // Nothing is drawn for it, so the other runs are what they were before there was such a thing.
-        let together = seed % 5 == 0;
+        let together = seed.is_multiple_of(5);
         let cast = match settings.passwords {
             true => Cast::with_passwords(&mut keys, &mut rng),
             false => Cast::choose(&mut keys, &habits, together, &mut rng),
