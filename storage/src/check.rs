@@ -9,6 +9,7 @@ use bftkv_protocol::{EquivocationProof, StoreError, Variable};
 use crate::backend::{Checked, Checking, corrupt, io_error};
 use crate::census::Census;
 use crate::head_index::HeadIndex;
+use crate::health::Health;
 use crate::inner::{Inner, behind};
 use crate::key::{self, Key};
 use crate::ledger::{Ledger, Pass};
@@ -55,6 +56,22 @@ pub struct ScrubStep {
     pub is_last: bool,
 }
 
+/// A check that panics has found something, and nobody waits for it for ever.
+struct EndOfCheck<'a> {
+    health: &'a Health,
+    is_over: bool,
+}
+
+impl Drop for EndOfCheck<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.health.report(corrupt("the store", "the check of its contents panicked"));
+            self.health.let_commits_in();
+            self.health.end_check(Ok(()));
+        }
+    }
+}
+
 impl Inner {
     /// Runs the check after opening; the part of it that may run while the store serves, in the
     /// background.
@@ -77,11 +94,13 @@ impl Inner {
     }
 
     fn check_after_opening(&self, anchored: u64) {
+        let mut end = EndOfCheck { health: &self.health, is_over: false };
         let begun = self.read_ledger(anchored).and_then(|()| self.prepare_to_sign());
         let rest = begun.map_err(|damage| self.health.report(damage));
         // Commits see the damage, if there is any.
         self.health.let_commits_in();
         let outcome = rest.map_or(Ok(()), |rest| rest().map(|_| ()));
+        end.is_over = true;
         self.health.end_check(outcome);
     }
 

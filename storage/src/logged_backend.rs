@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use bftkv_protocol::StoreError;
 
-use crate::backend::{Backend, Change, Checking, MAX_SCAN_BYTES, Pair};
+use crate::backend::{Backend, Change, Checking, MAX_SCAN_BYTES, Pair, corrupt};
 use crate::commit_log::{CommitLog, is_large};
 use crate::disk::Disk;
 use crate::key::Key;
@@ -26,6 +26,8 @@ pub(crate) struct LoggedBackend<B: Backend> {
     /// opening would not find as well, and the files are left alone.
     has_committed: AtomicBool,
     is_sealed: AtomicBool,
+    /// Whether the backend's files were seen to be damaged.
+    is_damaged: AtomicBool,
 }
 
 impl<B: Backend> LoggedBackend<B> {
@@ -50,6 +52,7 @@ impl<B: Backend> LoggedBackend<B> {
             recent: RwLock::new(recent),
             has_committed: AtomicBool::new(false),
             is_sealed: AtomicBool::new(false),
+            is_damaged: AtomicBool::new(false),
         })
     }
 
@@ -102,13 +105,24 @@ impl<B: Backend> LoggedBackend<B> {
         outcome.inspect_err(|_| self.seal())
     }
 
-    /// After a failed read the caller opens the files again; one damaged record stops nothing.
+    /// After a failed read the caller opens the files again; damage stops no commit here.
     fn note_read<T>(&self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
         outcome.inspect_err(|error| {
-            if matches!(error, StoreError::Io(_)) {
-                self.is_sealed.store(true, Ordering::SeqCst);
-            }
+            let failed = matches!(error, StoreError::Io(_));
+            let flag = if failed { &self.is_sealed } else { &self.is_damaged };
+            flag.store(true, Ordering::SeqCst);
         })
+    }
+
+    /// A page of the backend. Where its files are damaged the keys may be any.
+    fn page(&self, from: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
+        let page = self.backend.scan(from, end, limit)?;
+        let keys = || page.iter().map(|(key, _)| key.as_slice());
+        let is_in = keys().all(|key| from <= key && key < end);
+        if is_in && keys().zip(keys().skip(1)).all(|(a, b)| a < b) {
+            return Ok(page);
+        }
+        Err(corrupt("the store's tree", "its keys are not in order"))
     }
 
     fn log(&self) -> MutexGuard<'_, CommitLog> {
@@ -138,7 +152,7 @@ impl<B: Backend> Backend for LoggedBackend<B> {
         let recent = self.recent();
         let mut from = from.to_vec();
         loop {
-            let page = self.note_read(self.backend.scan(&from, end, limit))?;
+            let page = self.note_read(self.page(&from, end, limit))?;
             // Behind the last of a page there may be more, of which nothing is known yet.
             let known = page.last().map(|(last, _)| last.clone());
             let until = known.as_deref().map_or(Bound::Excluded(end), Bound::Included);
@@ -161,7 +175,8 @@ impl<B: Backend> Backend for LoggedBackend<B> {
 
     fn begin_check(&self) -> Result<Checking<'_>, StoreError> {
         self.or_seal(self.settle())?;
-        self.backend.begin_check()
+        let rest = self.note_read(self.backend.begin_check())?;
+        Ok(Box::new(move || self.note_read(rest())))
     }
 
     fn serves_while_checking(&self) -> bool {
@@ -196,10 +211,13 @@ fn merge<'a>(
 }
 
 /// Closing gives the backend everything, so that the next opening reads no log. If that fails the
-/// log still has it.
+/// log still has it. Files that are damaged are left alone: to write there could end the process, because
+/// redb panics over some kinds of damage, and then once more when it drops what it had begun.
 impl<B: Backend> Drop for LoggedBackend<B> {
     fn drop(&mut self) {
-        let _ = self.settle();
+        if !self.is_damaged.load(Ordering::SeqCst) {
+            let _ = self.settle();
+        }
     }
 }
 
@@ -240,6 +258,36 @@ mod tests {
             let Some((last, _)) = page.last() else { return found };
             from = [last.as_slice(), &[0]].concat();
             found.extend(page);
+        }
+    }
+
+    /// A tree that is damaged gives any keys in any order.
+    #[derive(Debug)]
+    struct Damaged(Vec<Vec<u8>>);
+
+    impl Backend for Damaged {
+        fn scan(&self, from: &[u8], _: &[u8], _: usize) -> Result<Vec<Pair>, StoreError> {
+            // The log asks for its own record first.
+            let is_scan = from != Key::Logged.encode();
+            let keys = if is_scan { self.0.as_slice() } else { &[] };
+            Ok(keys.iter().map(|key| (key.clone(), Vec::new())).collect())
+        }
+
+        fn commit(&self, _: Vec<Change>) -> Result<(), StoreError> {
+            panic!("what is damaged is left alone when it is closed")
+        }
+    }
+
+    #[test]
+    fn keys_that_are_not_in_order_are_damage() {
+        for keys in [&[9][..], &[0], &[3, 2], &[2, 2]] {
+            let folder = tempfile::tempdir().unwrap();
+            let backend = Damaged(keys.iter().map(|key| vec![*key]).collect());
+            let path = folder.path().join("log");
+            let store = LoggedBackend::open(backend, &RealDisk, &path, 8192).unwrap();
+            store.commit(vec![Change { key: vec![2, 1], value: Some(vec![1]) }]).unwrap();
+            let found = store.scan(&[1], &[5], 10);
+            assert!(matches!(found, Err(StoreError::Corrupt { .. })), "{keys:?}: {found:?}");
         }
     }
 
