@@ -190,7 +190,8 @@ impl Home {
     /// # Errors
     /// The disk is at fault, another process has it open, or it is of another kind.
     pub fn store(&self) -> Result<Arc<RecordStore>, Error> {
-        let store = open_when_free(&self.storage())?;
+        let storage = self.storage();
+        let store = when_free(|| bftkv_storage::open(&storage))?;
         self.look_after(&store)?;
         Ok(store)
     }
@@ -202,7 +203,8 @@ impl Home {
     /// # Errors
     /// As [`Home::store`], but for damage.
     pub fn salvaged_store(&self) -> Result<(Arc<RecordStore>, Option<Salvage>), Error> {
-        let (store, salvage) = bftkv_storage::open_salvaging(&self.storage())?;
+        let storage = self.storage();
+        let (store, salvage) = when_free(|| bftkv_storage::open_salvaging(&storage))?;
         self.look_after(&store)?;
         Ok((store, salvage))
     }
@@ -252,16 +254,16 @@ impl Home {
 
 /// Opens a store. One that is stopping lets go of its lock a moment after it said so: its last
 /// tasks end by themselves.
-fn open_when_free(config: &StorageConfig) -> Result<Arc<RecordStore>, OpenError> {
+fn when_free<T>(open: impl Fn() -> Result<T, OpenError>) -> Result<T, OpenError> {
     const TRIES: u32 = 40;
     const PAUSE: Duration = Duration::from_millis(50);
     for _ in 1..TRIES {
-        match bftkv_storage::open(config) {
+        match open() {
             Err(OpenError::Locked(_)) => std::thread::sleep(PAUSE),
             other => return other,
         }
     }
-    bftkv_storage::open(config)
+    open()
 }
 
 fn tell_scrub(step: &Result<ScrubStep, StoreError>) {
