@@ -12,7 +12,6 @@ use bftkv_protocol::{
     Answer, Batch, Entry, NodeId, Nonce, Outcome, Refusal, RoamingRequest, Sign, Store, StoreError,
     Variable,
 };
-use bftkv_roaming::Protected;
 use bftkv_roaming::server::{Action, Asked, Asker, Loaded, Reply, Server, Signing, Ticket};
 use bftkv_wot::QuorumCertificates;
 use tokio::sync::oneshot;
@@ -71,17 +70,8 @@ impl Passwords {
         entry: &Entry,
         writers: &QuorumCertificates,
     ) -> Result<(), Refusal> {
-        let Ok(protected) = Protected::from_value(&entry.value) else { return Ok(()) };
-        let (memory, now) = (self.memory(), seconds_now());
-        let signing = Signing {
-            variable: entry.variable.clone(),
-            writer: entry.writer.clone(),
-            owner: entry.owner.clone(),
-            timestamp: entry.timestamp,
-            record: protected.record().clone(),
-            memory,
-            now,
-        };
+        let signing = Signing::of(entry, self.memory(), seconds_now());
+        let Some(signing) = signing else { return Ok(()) };
         let asked = self.ask(writers, |server, ticket| server.handle_signing(ticket, signing));
         asked.await.map(|_| ())
     }

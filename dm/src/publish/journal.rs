@@ -63,11 +63,10 @@ impl Journal {
     }
 
     /// Takes steps that were kept, in any order: those that lead to the newest zone, one after the other.
-    pub fn restore(&mut self, kept: Vec<Step>) {
+    pub fn restore(&mut self, mut kept: Vec<Step>) {
         let Some(newest) = &self.newest else { return };
         let soa = newest.apex_set(Rtype::SOA);
         let Some(mut goal) = soa.filter(|_| self.steps.is_empty()).cloned() else { return };
-        let mut kept: Vec<Step> = kept;
         while let Some(place) = kept.iter().position(|step| *step.to() == goal)
             && self.steps.len() < Self::MAX_STEPS
         {

@@ -1,7 +1,7 @@
 //! What is decided of one request, given what is stored.
 
 use bftkv_protocol::{
-    Address, CertifiedEntry, ElementBytes, Evaluated, Identities, LoginProof, NodeId, Nonce,
+    Address, CertifiedEntry, ElementBytes, Entry, Evaluated, Identities, LoginProof, NodeId, Nonce,
     RecordBytes, Refusal, RoamingAnswer, RoamingRefusal, RoamingRequest, SecretShare, Timestamp,
     Variable, VariableState, Vault,
 };
@@ -61,6 +61,23 @@ pub struct Signing {
     pub memory: u64,
     /// The time, in seconds since 1970.
     pub now: u64,
+}
+
+impl Signing {
+    /// What is to be asked about an entry; `None` if its value is not under a password.
+    #[must_use]
+    pub fn of(entry: &Entry, memory: u64, now: u64) -> Option<Self> {
+        let protected = Protected::from_value(&entry.value).ok()?;
+        Some(Self {
+            variable: entry.variable.clone(),
+            writer: entry.writer.clone(),
+            owner: entry.owner.clone(),
+            timestamp: entry.timestamp,
+            record: protected.record().clone(),
+            memory,
+            now,
+        })
+    }
 }
 
 /// What the store has.

@@ -90,21 +90,12 @@ impl Node {
             Request::Sign { entry, .. } => &entry.entry,
             _ => return self.desk.judge(place, Ok(request)),
         };
-        let Ok(protected) = Protected::from_value(&entry.value) else {
+        let Some(signing) = Signing::of(entry, self.memory(), ground.seconds()) else {
             return self.desk.judge(place, Ok(request));
         };
         if ground.plant == Some(Plant::SignWithoutShare) {
             return self.desk.judge(place, Ok(request));
         }
-        let signing = Signing {
-            variable: entry.variable.clone(),
-            writer: entry.writer.clone(),
-            owner: entry.owner.clone(),
-            timestamp: entry.timestamp,
-            record: protected.record().clone(),
-            memory: self.memory(),
-            now: ground.seconds(),
-        };
         let waiting = Waiting::Judge { place, request: Box::new(request) };
         self.ask_passwords(ground, waiting, |server, ticket| {
             server.handle_signing(ticket, signing);
