@@ -22,6 +22,7 @@ mod number;
 mod pkcs1;
 mod prime;
 mod proof;
+mod secret_power;
 mod share;
 
 pub use deal::deal;

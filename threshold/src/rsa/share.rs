@@ -8,6 +8,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::key::RsaKey;
 use super::number::Residue;
 use super::proof;
+use super::secret_power::pow_secret;
 use crate::codec::Reader;
 use crate::rand_core::CryptoRngCore;
 use crate::session::NonceKind;
@@ -81,7 +82,7 @@ impl RsaShare {
     /// x_i = x^(2Δ s_i). Source: Shoup, section 3.
     fn partial(&self, message: &[u8]) -> Result<Residue, Error> {
         let message = self.key.encode(message)?;
-        Ok(message.pow_bounded_exp(&self.exponent, self.exponent_bits))
+        Ok(pow_secret(self.key.numbers(), &message, &self.exponent, self.exponent_bits))
     }
 }
 
