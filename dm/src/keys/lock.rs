@@ -41,11 +41,40 @@ pub trait Unlock {
     /// The file's passphrase; `None` if there is nobody to ask.
     fn passphrase(&self) -> Option<Zeroizing<Vec<u8>>>;
 
-    /// The own OpenPGP key.
+    /// The OpenPGP key.
     ///
     /// # Errors
     /// Why it cannot be had: there is none, or its passphrase is wrong.
-    fn key(&self) -> Result<&dyn Seal, String>;
+    fn key(&self) -> Result<KeyAccess<'_>, String>;
+}
+
+/// Where the OpenPGP key is that opens a share.
+#[derive(Clone, Copy)]
+#[allow(clippy::exhaustive_enums, reason = "callers choose one of these")]
+pub enum KeyAccess<'a> {
+    /// Here.
+    Own(&'a dyn Seal),
+    /// With somebody who uses it for us and never gives it away: an agent, a card.
+    Held(&'a dyn KeyHolder),
+}
+
+impl fmt::Debug for KeyAccess<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Own(_) => "Own(..)",
+            Self::Held(_) => "Held(..)",
+        })
+    }
+}
+
+/// Uses an OpenPGP key for us. Nobody needs to believe what it gives: a share is checked against
+/// the public part of its key.
+pub trait KeyHolder {
+    /// Decrypts an OpenPGP message of at most `limit` bytes of content.
+    ///
+    /// # Errors
+    /// What it says: it has no such key, or its owner said no.
+    fn decrypt(&self, sealed: &[u8], limit: usize) -> Result<Zeroizing<Vec<u8>>, String>;
 }
 
 /// For those that have no OpenPGP key.
@@ -54,7 +83,7 @@ impl<F: Fn() -> Option<Zeroizing<Vec<u8>>>> Unlock for F {
         self()
     }
 
-    fn key(&self) -> Result<&dyn Seal, String> {
+    fn key(&self) -> Result<KeyAccess<'_>, String> {
         Err("no key is at hand".to_owned())
     }
 }
@@ -78,11 +107,25 @@ pub(super) fn seal_to(
 
 /// Opens what [`seal_to`] made.
 pub(super) fn open_with(
-    key: &dyn Seal,
+    key: KeyAccess<'_>,
     to: &str,
     top: &str,
     sealed: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let mut plain = match key {
+        KeyAccess::Own(key) => open_ourselves(key, to, sealed)?,
+        KeyAccess::Held(holder) => holder
+            .decrypt(sealed, MAX_PLAINTEXT)
+            .map_err(|reason| Error::NeedsKey { to: to.to_owned(), reason })?,
+    };
+    if plain.get(..HASH) != Some(Sha256::digest(top).as_slice()) {
+        return Err(Error::Mismatch);
+    }
+    plain.drain(..HASH);
+    Ok(plain)
+}
+
+fn open_ourselves(key: &dyn Seal, to: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
     if key.id().to_string() != to {
         return Err(Error::SealedToOther { to: to.to_owned(), ours: key.id().to_string() });
     }
@@ -92,10 +135,5 @@ pub(super) fn open_with(
         Err(SealError::NotValidNow(old)) => old.plaintext,
         Err(error) => return Err(error.into()),
     };
-    let mut plain = Zeroizing::new(plain);
-    if plain.get(..HASH) != Some(Sha256::digest(top).as_slice()) {
-        return Err(Error::Mismatch);
-    }
-    plain.drain(..HASH);
-    Ok(plain)
+    Ok(Zeroizing::new(plain))
 }

@@ -28,6 +28,9 @@ pub(super) struct DmConfig {
     node: PathBuf,
     writer: PathBuf,
     share: PathBuf,
+    /// Whether gpg holds the OpenPGP key to which the share is sealed.
+    #[serde(default)]
+    gpg: bool,
     dnskeys: PathBuf,
     state: PathBuf,
     listen: SocketAddr,
@@ -180,6 +183,11 @@ impl DmConfig {
     /// The file of the ZSK's share.
     pub(super) fn share(&self) -> PathBuf {
         self.at(&self.share)
+    }
+
+    /// Whether gpg opens it.
+    pub(super) fn opens_by_gpg(&self) -> bool {
+        self.gpg
     }
 
     /// A file in the folder where votes and the zone are kept.

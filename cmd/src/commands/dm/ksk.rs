@@ -10,7 +10,7 @@ use bftkv_dm::zone::Name;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{low, read_shares, signer_of, time_of, write_file};
+use super::{KeyOf, low, read_shares, signer_of, time_of, write_file};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -87,6 +87,10 @@ pub(crate) struct KskSignArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 518_400)]
     zone_ttl: u32,
 
+    /// Shares that are sealed to an OpenPGP key are opened by gpg: with its agent, or a card.
+    #[arg(long)]
+    gpg: bool,
+
     /// A new folder for the sets.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -129,7 +133,8 @@ impl fmt::Display for Report {
 
 fn sign(args: &KskSignArgs, context: &Context) -> Result<Exit, Failure> {
     let start = time_of(args.from.as_deref())?;
-    let shares = read_shares(&args.ksk, (None, Role::Ksk), None, context)?;
+    let key = KeyOf::command(args.gpg);
+    let shares = read_shares(&args.ksk, (None, Role::Ksk), key, context)?;
     let apex = shares.first().map(|share| share.apex().clone());
     let apex = apex.ok_or_else(|| Failure::usage("no share"))?;
     let zsks = args.zsk.iter().map(|path| zsk(path, &apex)).collect::<Result<_, _>>()?;
@@ -141,7 +146,7 @@ fn sign(args: &KskSignArgs, context: &Context) -> Result<Exit, Failure> {
         }),
         _ => None,
     };
-    let new_shares = read_shares(&args.new_ksk, (Some(&apex), Role::Ksk), None, context)?;
+    let new_shares = read_shares(&args.new_ksk, (Some(&apex), Role::Ksk), key, context)?;
     let mut new_ksk = match &args.ksk_roll {
         Some(day) => {
             let publish = low(time_of(Some(day))?);

@@ -5,6 +5,7 @@ mod control;
 mod demo;
 mod export;
 mod forget;
+mod gnupg;
 mod keygen;
 mod ksk;
 mod run;
@@ -19,9 +20,8 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bftkv::Home;
-use bftkv::protocol::Seal;
 use bftkv::wot::Sealer;
-use bftkv_dm::keys::{ShareFile, Unlock};
+use bftkv_dm::keys::{KeyAccess, ShareFile, Unlock};
 use bftkv_dm::sign::{KeySet, Role, ShareSigner};
 use bftkv_dm::threshold::SecretBytes;
 use bftkv_dm::zone::{Limits, Name, Zone};
@@ -111,11 +111,27 @@ fn read_zone(path: &Path, origin: Option<&Name>) -> Result<Zone, Failure> {
         .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
 }
 
-/// What opens the file of a share: a passphrase, or the key of a home.
+/// Whose OpenPGP key opens shares.
+#[derive(Clone, Copy)]
+enum KeyOf<'a> {
+    /// The command's home.
+    Command,
+    /// This one, which is open already.
+    Home(&'a Home),
+    /// GnuPG: its agent, or a card.
+    Gnupg,
+}
+
+impl KeyOf<'_> {
+    fn command(gpg: bool) -> Self {
+        if gpg { Self::Gnupg } else { Self::Command }
+    }
+}
+
+/// What opens the file of a share: a passphrase, or an OpenPGP key.
 struct Opener<'a> {
     context: &'a Context,
-    /// The home whose key it is, if it is open already.
-    home: Option<&'a Home>,
+    whose: KeyOf<'a>,
     file: &'a Path,
     key: OnceCell<Sealer>,
 }
@@ -123,9 +139,9 @@ struct Opener<'a> {
 impl Opener<'_> {
     fn open_key(&self) -> Result<Sealer, Failure> {
         let opened;
-        let home = match self.home {
-            Some(home) => home,
-            None => {
+        let home = match self.whose {
+            KeyOf::Home(home) => home,
+            KeyOf::Command | KeyOf::Gnupg => {
                 opened = self.context.open_home()?;
                 &opened
             }
@@ -146,26 +162,28 @@ impl Unlock for Opener<'_> {
         self.context.passphrase().bytes(&format!("Passphrase for {}: ", self.file.display()))
     }
 
-    fn key(&self) -> Result<&dyn Seal, String> {
+    fn key(&self) -> Result<KeyAccess<'_>, String> {
+        if let KeyOf::Gnupg = self.whose {
+            return Ok(KeyAccess::Held(&gnupg::Gnupg));
+        }
         if self.key.get().is_none() {
             let key = self.open_key().map_err(|failure| failure.message().to_owned())?;
             let _ = self.key.set(key);
         }
-        self.key.get().map(|key| key as &dyn Seal).ok_or_else(|| "no key".to_owned())
+        self.key.get().map(|key| KeyAccess::Own(key)).ok_or_else(|| "no key".to_owned())
     }
 }
 
-/// Shares from their files, each locked for as long as it is used. Those that are sealed to a key
-/// are opened with that of `home`, or else that of the command's home.
+/// Shares from their files, each locked for as long as it is used.
 fn read_shares(
     files: &[PathBuf],
     (apex, role): (Option<&Name>, Role),
-    home: Option<&Home>,
+    whose: KeyOf<'_>,
     context: &Context,
 ) -> Result<Vec<ShareFile>, Failure> {
     let mut shares: Vec<ShareFile> = Vec::new();
     for path in files {
-        let opener = Opener { context, home, file: path, key: OnceCell::new() };
+        let opener = Opener { context, whose, file: path, key: OnceCell::new() };
         let failed = |error| Failure::failed(format!("{}: {error}", path.display()));
         let share = ShareFile::open(path, &opener).map_err(failed)?;
         let apex = apex.or(shares.first().map(ShareFile::apex)).unwrap_or(share.apex()).clone();

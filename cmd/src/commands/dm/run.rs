@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use super::config::DmConfig;
 use super::control::{self, Ask};
 use super::status::DmStatus;
-use super::{low, now, read_shares};
+use super::{KeyOf, low, now, read_shares};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -87,8 +87,8 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<Exit, Failure> {
 /// Opened with its passphrase, or the key with which this DM writes.
 fn open_share(config: &DmConfig, writer: &Home, context: &Context) -> Result<ShareFile, Failure> {
     let apex = config.apex()?;
-    let mut shares =
-        read_shares(&[config.share()], (Some(&apex), Role::Zsk), Some(writer), context)?;
+    let key = if config.opens_by_gpg() { KeyOf::Gnupg } else { KeyOf::Home(writer) };
+    let mut shares = read_shares(&[config.share()], (Some(&apex), Role::Zsk), key, context)?;
     let share = shares.pop().ok_or_else(|| Failure::failed("no share"))?;
     let (party, me) = (share.party().number(), config.me()?);
     if party != me.number() {

@@ -12,7 +12,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    Signer, forget, low, name_of, now, read_key_set, read_shares, read_zone, signer_of, write_file,
+    KeyOf, Signer, forget, low, name_of, now, read_key_set, read_shares, read_zone, signer_of,
+    write_file,
 };
 use crate::context::Context;
 use crate::exit::Exit;
@@ -92,6 +93,10 @@ pub(crate) struct SignArgs {
     #[arg(long, value_name = "DAYS", default_value_t = 13)]
     days: u32,
 
+    /// Shares that are sealed to an OpenPGP key are opened by gpg: with its agent, or a card.
+    #[arg(long)]
+    gpg: bool,
+
     /// Destroy the files of the shares afterwards (`bftkv dm forget`).
     #[arg(long)]
     forget: bool,
@@ -124,10 +129,11 @@ impl fmt::Display for Report {
 }
 
 pub(crate) fn run(args: &SignArgs, context: &Context) -> Result<Exit, Failure> {
-    let zsk = read_shares(&args.zsk, (args.origin.as_ref(), Role::Zsk), None, context)?;
+    let key = KeyOf::command(args.gpg);
+    let zsk = read_shares(&args.zsk, (args.origin.as_ref(), Role::Zsk), key, context)?;
     let apex = zsk.first().map(|share| share.apex().clone());
     let apex = apex.ok_or_else(|| Failure::usage("no share"))?;
-    let ksk = read_shares(&args.ksk, (Some(&apex), Role::Ksk), None, context)?;
+    let ksk = read_shares(&args.ksk, (Some(&apex), Role::Ksk), key, context)?;
     let mut signer = Counting { signer: signer_of(&zsk)?, made: 0 };
 
     let zone = content(args, &apex)?;

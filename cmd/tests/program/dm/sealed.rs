@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use bftkv::Home;
 use bftkv::protocol::Seal;
 use bftkv::wot::Sealer;
-use bftkv_dm::keys::{ShareFile, Unlock};
+use bftkv_dm::keys::{KeyAccess, ShareFile, Unlock};
 use zeroize::Zeroizing;
 
 use crate::homes::Folder;
@@ -34,8 +34,8 @@ impl Unlock for Key {
         None
     }
 
-    fn key(&self) -> Result<&dyn Seal, String> {
-        Ok(&self.0)
+    fn key(&self) -> Result<KeyAccess<'_>, String> {
+        Ok(KeyAccess::Own(&self.0))
     }
 }
 
@@ -130,4 +130,84 @@ fn the_passphrase_of_the_key_opens_its_shares() {
     let right = run("right", sign);
     assert!(right.status.success(), "{right:?}");
     assert!(!String::from_utf8_lossy(&right.stderr).contains("warning"), "{right:?}");
+}
+
+/// A home of GnuPG with a key, which ends with its agent.
+struct GnupgHome(tempfile::TempDir);
+
+impl GnupgHome {
+    /// `None` if there is no gpg here.
+    fn new() -> Option<Self> {
+        // Not below the folder of the tests: a socket's path has no more than 108 characters.
+        let home = Self(tempfile::Builder::new().prefix("gpg").tempdir_in("/tmp").unwrap());
+        let arguments = "--passphrase  --quick-generate-key holder@example.org future-default - 1y";
+        let made = home.gpg(&arguments.split(' ').collect::<Vec<_>>());
+        assert!(made.is_some() || std::env::var_os("CI").is_none(), "no gpg");
+        let made = made?;
+        assert!(made.status.success(), "{made:?}");
+        Some(home)
+    }
+
+    fn gpg(&self, arguments: &[&str]) -> Option<Output> {
+        let mut gpg = Command::new("gpg");
+        gpg.env("GNUPGHOME", self.0.path()).args(["--batch", "--pinentry-mode", "loopback"]);
+        match gpg.args(arguments).output() {
+            Ok(output) => Some(output),
+            Err(error) => {
+                eprintln!("SKIPPED: no gpg here ({error})");
+                None
+            }
+        }
+    }
+
+    fn fingerprint(&self) -> String {
+        let listed = self.gpg(&["--list-keys", "--with-colons"]).unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        let line = listed.lines().find(|line| line.starts_with("fpr")).unwrap();
+        line.split(':').nth(9).unwrap().to_owned()
+    }
+}
+
+impl Drop for GnupgHome {
+    fn drop(&mut self) {
+        let _ = Command::new("gpgconf")
+            .env("GNUPGHOME", self.0.path())
+            .args(["--kill", "all"])
+            .status();
+    }
+}
+
+#[test]
+fn gpg_opens_shares_whose_key_only_it_has() {
+    let Some(gnupg) = GnupgHome::new() else { return };
+    let (folder, ids) = members();
+    std::fs::write(folder.path("zone"), ZONE).unwrap();
+    let certificate = gnupg.gpg(&["--export"]).unwrap().stdout;
+    folder.at_with("one", &["cert", "import", "-"], &certificate).expect(0);
+    let to = gnupg.fingerprint();
+    let keygen = "keygen /keys --zone example --shares 4 --threshold 2 --seal-to";
+    folder.dm("one", &format!("{keygen} {to} {to} {to} {}", ids[1])).expect(0);
+
+    let sign = |gnupg_home: &Path, ksk: u8| {
+        let arguments = format!(
+            "dm sign /zone --gpg --zsk /keys/dm-1/zsk.share /keys/dm-2/zsk.share \
+             --ksk /keys/dm-1/offline/ksk.share /keys/dm-{ksk}/offline/ksk.share"
+        );
+        let mut program = Command::new(env!("CARGO_BIN_EXE_bftkv"));
+        program.arg("--home").arg(folder.path("nobody")).env("GNUPGHOME", gnupg_home);
+        program.args(words(&arguments, |name| folder.path(name))).output().unwrap()
+    };
+    let said = sign(gnupg.0.path(), 3);
+    assert!(said.status.success(), "{said:?}");
+    folder.dm("one", "verify /zone.signed --key /keys/ksk.key").expect(0);
+
+    // The second party's certificate is no key of this gpg, and another gpg has none.
+    let said = sign(gnupg.0.path(), 4);
+    assert_eq!(said.status.code(), Some(1), "{said:?}");
+    let text = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(text.contains(&format!("is sealed to the OpenPGP key {}", ids[1])), "{text}");
+    assert!(text.contains("No secret key"), "{text}");
+    let empty = tempfile::tempdir_in("/tmp").unwrap();
+    assert_eq!(sign(empty.path(), 3).status.code(), Some(1));
+    let _ = Command::new("gpgconf").env("GNUPGHOME", empty.path()).args(["--kill", "all"]).status();
 }
