@@ -84,7 +84,8 @@ pub use hash::{EntryHash, ValueDigest};
 pub use keys::{Identities, Sign, SignError, Verify, VerifyError};
 pub use many::{MAX_PARTS, MAX_PARTS_BYTES, Part, PartAnswer, PartOutcome, answer_many};
 pub use message::{
-    Answer, Evidence, Nonce, Outcome, Recalled, RepairProgress, Request, Response, VersionId,
+    Answer, Evidence, Nonce, Outcome, Recalled, RepairProgress, Request, Response,
+    SMALL_VALUE_BYTES, VersionId,
 };
 pub use node_id::{NodeId, NodeIdError};
 pub use progress::Progress;

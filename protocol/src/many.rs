@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Answer, CertifiedEntry, Evidence, Outcome, Refusal, Request, SignatureBytes, SignatureShare,
-    SignedEntry, Timestamp, Variable, encoded_len,
+    Answer, CertifiedEntry, EntryHash, Evidence, Outcome, Refusal, Request, SignatureBytes,
+    SignatureShare, SignedEntry, Timestamp, Variable, encoded_len,
 };
 
 /// How many parts one message has at most: as many as go under one root.
@@ -47,6 +47,13 @@ pub enum Part {
         /// Exactly this version instead of the newest.
         at: Option<Timestamp>,
     },
+    /// As [`Request::Digest`].
+    Digest {
+        /// x.
+        variable: Variable,
+        /// Exactly this version instead of the newest.
+        at: Option<Timestamp>,
+    },
 }
 
 impl TryFrom<Request> for Part {
@@ -59,6 +66,7 @@ impl TryFrom<Request> for Part {
             Request::Sign { entry, evidence } => Ok(Self::Sign { entry, evidence }),
             Request::Store { entry } => Ok(Self::Store { entry }),
             Request::Read { variable, at } => Ok(Self::Read { variable, at }),
+            Request::Digest { variable, at } => Ok(Self::Digest { variable, at }),
             other => Err(other),
         }
     }
@@ -71,6 +79,7 @@ impl From<Part> for Request {
             Part::Sign { entry, evidence } => Self::Sign { entry, evidence },
             Part::Store { entry } => Self::Store { entry },
             Part::Read { variable, at } => Self::Read { variable, at },
+            Part::Digest { variable, at } => Self::Digest { variable, at },
         }
     }
 }
@@ -94,6 +103,13 @@ pub enum PartAnswer {
     Done,
     /// As [`Answer::Entry`].
     Entry(Option<Box<CertifiedEntry>>),
+    /// As [`Answer::Digest`].
+    Digest {
+        /// t.
+        timestamp: Timestamp,
+        /// The hash of the signed entry.
+        hash: EntryHash,
+    },
 }
 
 impl From<PartAnswer> for Answer {
@@ -103,6 +119,7 @@ impl From<PartAnswer> for Answer {
             PartAnswer::Share(share) => Self::Share(share),
             PartAnswer::Done => Self::Done,
             PartAnswer::Entry(entry) => Self::Entry(entry),
+            PartAnswer::Digest { timestamp, hash } => Self::Digest { timestamp, hash },
         }
     }
 }
@@ -136,6 +153,7 @@ fn part_outcome(outcome: Outcome) -> PartOutcome {
         Answer::Share(share) => Ok(PartAnswer::Share(share)),
         Answer::Done => Ok(PartAnswer::Done),
         Answer::Entry(entry) => Ok(PartAnswer::Entry(entry)),
+        Answer::Digest { timestamp, hash } => Ok(PartAnswer::Digest { timestamp, hash }),
         // No part has such an answer.
         _ => Err(Refusal::Malformed),
     }

@@ -10,9 +10,9 @@ use crate::limited::{self, MAX_CERTIFICATES, MAX_LIST};
 use crate::many::{MAX_PARTS, Part, PartOutcome};
 use crate::{
     Abandon, Announcement, CertificateBytes, CertifiedEntry, Change, CollectiveSignature,
-    ConfigurationDigest, EquivocationProof, Lineage, Marks, NodeId, Refusal, RoamingAnswer,
-    RoamingRequest, SignatureBytes, SignatureShare, SignedChange, SignedEntry, SignedTime,
-    Timestamp, Variable,
+    ConfigurationDigest, EntryHash, EquivocationProof, Lineage, Marks, NodeId, Refusal,
+    RoamingAnswer, RoamingRequest, SignatureBytes, SignatureShare, SignedChange, SignedEntry,
+    SignedTime, Timestamp, Variable,
 };
 
 digest!(
@@ -29,6 +29,10 @@ pub struct Evidence {
     #[serde(deserialize_with = "limited::list::<_, _, MAX_LIST>")]
     pub times: Vec<SignedTime>,
 }
+
+/// A value of at most so many bytes is sent whole where a digest was asked for: that costs hardly more,
+/// and saves a second question.
+pub const SMALL_VALUE_BYTES: usize = 4 * 1024;
 
 /// So many parts of [`Request::Many`] count as one request where requests are counted.
 const PARTS_OF_WEIGHT_ONE: usize = 16;
@@ -164,6 +168,13 @@ pub enum Request {
     Roaming(RoamingRequest),
     /// Many requests at once, each on its own.
     Many(#[serde(deserialize_with = "limited::list::<_, _, MAX_PARTS>")] Vec<Part>),
+    /// As read, but of an entry with a large value only the name is wanted (docs/adr/0020).
+    Digest {
+        /// x.
+        variable: Variable,
+        /// Exactly this version instead of the newest.
+        at: Option<Timestamp>,
+    },
 }
 
 impl Request {
@@ -202,6 +213,7 @@ impl Request {
             Self::Repair { .. } => "repair",
             Self::Roaming(request) => request.command(),
             Self::Many(_) => "many",
+            Self::Digest { .. } => "digest",
         }
     }
 }
@@ -228,7 +240,7 @@ pub enum Answer {
     Share(SignatureShare),
     /// To store, abandon, introduce, accuse and announce: done, and synced to disk.
     Done,
-    /// To read: the entry, or that there is none.
+    /// To read, and to digest if the value is small: the entry, or that there is none.
     Entry(Option<Box<CertifiedEntry>>),
     /// To versions: timestamps, newest first.
     Versions(#[serde(deserialize_with = "limited::list::<_, _, MAX_LIST>")] Vec<Timestamp>),
@@ -284,6 +296,13 @@ pub enum Answer {
     /// To many: the outcome of each part, in the order of the question, from the first on as far
     /// as they fit.
     Many(#[serde(deserialize_with = "limited::list::<_, _, MAX_PARTS>")] Vec<PartOutcome>),
+    /// To digest, of an entry with a value of more than [`SMALL_VALUE_BYTES`]: which one it is.
+    Digest {
+        /// t.
+        timestamp: Timestamp,
+        /// The hash of the signed entry.
+        hash: EntryHash,
+    },
 }
 
 /// Names one version of a variable.

@@ -85,6 +85,12 @@ pub enum Bug {
     LeavesLikeNodes,
     /// A signature over a root does not say for what.
     BatchForAnyPurpose,
+    /// A whole entry is not compared with the digest for which it was asked.
+    DigestUnchecked,
+    /// A digest whose entry nobody has shown yet is passed over.
+    DigestSkipped,
+    /// Whoever gave the digest of an entry answers for the copy that another one shows.
+    DigestOfBadCopyIsLie,
 }
 
 #[cfg(feature = "planted")]
@@ -122,7 +128,7 @@ pub const fn is(_: Bug) -> bool {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 40] = [
         Self::SmallQuorums,
         Self::SmallCertificates,
         Self::AnyClique,
@@ -160,5 +166,8 @@ impl Bug {
         Self::SmallVouches,
         Self::LeavesLikeNodes,
         Self::BatchForAnyPurpose,
+        Self::DigestUnchecked,
+        Self::DigestSkipped,
+        Self::DigestOfBadCopyIsLie,
     ];
 }

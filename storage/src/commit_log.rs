@@ -62,6 +62,9 @@ const MAX_LOGGED_RECORD_BYTES: usize = 64 * 1024;
 /// Many small records at once cost it a page each, and are worth writing twice: 256 puts together
 /// are half a MiB.
 const MAX_FRAME_BYTES: usize = 640 * 1024;
+/// The longest body of a frame: the records and what their lengths take. A damaged length, or a stranger's
+/// words at the start of many sectors, must not have the rest of the file read again for each of them.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// The file grows by so much at once: a sync need not write its new length each time.
 const GROWTH_BYTES: u64 = 128 * 1024;
 
@@ -226,6 +229,9 @@ impl Tags {
     /// A commit as a frame, padded to whole sectors. `None`: it is too long for one.
     fn encode(&self, sequence: u64, changes: &[Change]) -> Option<Vec<u8>> {
         let body = journal::encode_changes(changes);
+        if body.len() > MAX_BODY_BYTES {
+            return None;
+        }
         let mut bytes = Vec::with_capacity(body.len().checked_add(1024)?);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&u32::try_from(body.len()).ok()?.to_le_bytes());
@@ -243,6 +249,9 @@ impl Tags {
         let (length, rest) = rest.split_first_chunk::<4>()?;
         let (sequence, _) = rest.split_first_chunk::<8>()?;
         let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        if length > MAX_BODY_BYTES {
+            return None;
+        }
         let (signed, rest) = bytes.split_at_checked(length.checked_add(FRAME_HEAD_BYTES)?)?;
         if self.tag(signed) != *rest.first_chunk::<TAG_BYTES>()? {
             return None;
@@ -364,6 +373,23 @@ mod tests {
             changed[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(tags.decode(&changed), None, "bit {bit}");
         }
+    }
+
+    #[test]
+    fn a_length_beyond_every_frame_is_damage() {
+        let tags = Tags(Hmac::new_from_slice(b"key").unwrap());
+        let room = MAX_BODY_BYTES - journal::encode_changes(&change(1, 0)).len();
+        let largest = tags.encode(7, &change(1, room)).unwrap();
+        assert_eq!(tags.decode(&largest).map(|frame| frame.sequence), Some(7));
+        assert_eq!(tags.encode(7, &change(1, room + 1)), None);
+        // With a good tag over all of it, so that nothing but the length is wrong.
+        let length = u32::try_from(MAX_BODY_BYTES + 1).unwrap();
+        let head = [&MAGIC[..], &length.to_le_bytes(), &7_u64.to_le_bytes()].concat();
+        let body = journal::encode_changes(&change(1, room + 1));
+        let mut longer = [head, body].concat();
+        let tag = tags.tag(&longer);
+        longer.extend_from_slice(&tag);
+        assert_eq!(tags.decode(&longer), None);
     }
 
     /// Somebody puts a value that looks like a commit, where one that is overwritten would end.

@@ -191,9 +191,9 @@ impl Machine for Read {
     fn handle(&mut self, now: Duration, event: Event, inner: &Inner) {
         match event {
             Event::Response(round, from, response) => {
-                self.handle_response(round, &from, response, inner.keys());
+                self.handle_response(now, round, &from, response, inner.keys());
             }
-            Event::Fetched(answered) => self.handle_fetched(&answered, inner.keys()),
+            Event::Fetched(answered) => self.handle_fetched(now, &answered, inner.keys()),
             Event::Refreshed(known) => self.handle_configurations(now, known),
             Event::Reserved(_) | Event::Recorded(_) => {}
         }

@@ -18,7 +18,7 @@ use super::GetOptions;
 use super::lanes::Lanes;
 use super::notes::Notes;
 use super::own::OwnEntries;
-use super::pace::{Pace, Work};
+use super::pace::Pace;
 use crate::config::{ClientConfig, RealmConfig};
 use crate::peers::{Heard, Patience, Peers};
 use crate::record_file::RecordFile;
@@ -326,12 +326,14 @@ impl Inner {
 
     /// How to read until then.
     pub(super) fn read_options(&self, options: GetOptions, deadline: Duration) -> ReadOptions {
+        let [hedge, whole] = self.pace.of_read(Instant::now());
         ReadOptions {
             at: options.at,
             consistency: options.consistency.unwrap_or_else(|| self.settings.consistency.into()),
             proof: options.proof,
             cut: self.cut(),
-            hedge: self.pace.hedge(Work::Look, Instant::now()),
+            hedge,
+            whole,
             deadline,
             round_timeout: self.settings.round(),
         }

@@ -212,7 +212,7 @@ fn handle<M: Single>(many: &mut Many<M>, event: Event, inner: &Inner) {
         }
         Event::Reserved(reserved) => many.handle_reserved(now, reserved),
         Event::Recorded(recorded) => many.handle_recorded(now, recorded),
-        Event::Fetched(index, answered) => many.handle_fetched(index, &answered, inner.keys()),
+        Event::Fetched(index, answered) => many.handle_fetched(now, index, &answered, inner.keys()),
         Event::Refreshed(known) => many.handle_configurations(now, &known),
     }
 }

@@ -120,7 +120,9 @@ async fn a_traitor_is_caught_on_reading() {
         let (inner, shown) = (Arc::clone(&inner), Box::new(two.clone()));
         async move {
             match request {
-                Request::Read { .. } => response(Ok(Answer::Entry(Some(shown)))),
+                Request::Read { .. } | Request::Digest { .. } => {
+                    response(Ok(Answer::Entry(Some(shown))))
+                }
                 other => inner.handle(sender, other).await,
             }
         }
@@ -150,7 +152,7 @@ async fn traitors_are_caught_on_writing_back() {
         let inner = Arc::clone(&inner);
         async move {
             match request {
-                Request::Read { .. } => response(Ok(Answer::Entry(None))),
+                Request::Read { .. } | Request::Digest { .. } => response(Ok(Answer::Entry(None))),
                 other => inner.handle(sender, other).await,
             }
         }

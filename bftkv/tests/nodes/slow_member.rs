@@ -29,7 +29,7 @@ fn slow_at_times(cluster: &Cluster, node: usize) -> Arc<Reads> {
     cluster.replace(node, move |sender, request| {
         let (inner, reads) = (Arc::clone(&inner), Arc::clone(&counted));
         async move {
-            let is_read = matches!(request, Request::Read { .. });
+            let is_read = matches!(request, Request::Read { .. } | Request::Digest { .. });
             reads.begun.fetch_add(is_read.into(), Ordering::SeqCst);
             if is_read && reads.is_slow.load(Ordering::SeqCst) {
                 tokio::time::sleep(SLOW).await;

@@ -1,6 +1,6 @@
 //! A reader: one of four nodes answers with whatever the bytes say.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bftkv_protocol::client::{Action, Consistency, Hedge, Lost, Read, ReadOptions, Round};
@@ -29,11 +29,14 @@ pub(super) fn read(data: &[u8]) {
         cut: BTreeSet::new(),
         deadline: Duration::from_secs(60),
         round_timeout: Duration::from_secs(1),
-        hedge: Hedge::default(),
+        hedge: hedge(&mut input, 20),
+        whole: hedge(&mut input, 50),
     };
     let (now, at) = (Duration::ZERO, options.at);
     let mut read = Read::start(now, alone(&configuration), variable("x"), options);
-    let (mut now, mut round, mut is_storing) = (now, 0, false);
+    let mut now = now;
+    // What each was asked last.
+    let mut asked: BTreeMap<NodeId, (Round, Request)> = BTreeMap::new();
     let mut told = 0;
     // What each honest node holds at least.
     let least = u64::from(input.byte() % 4);
@@ -42,10 +45,10 @@ pub(super) fn read(data: &[u8]) {
             told += 1;
             assert!(told < 10_000, "it does not come to an end");
             match action {
-                Action::Send { round: next, request, .. } => {
-                    (round, is_storing) = (next, matches!(*request, Request::Store { .. }));
+                Action::Send { round, to, request } => {
+                    asked.extend(to.into_iter().map(|id| (id, (round, (*request).clone()))));
                 }
-                Action::Fetch(_) => read.handle_fetched(&BTreeSet::new(), &keys),
+                Action::Fetch(_) => read.handle_fetched(now, &BTreeSet::new(), &keys),
                 Action::Accuse(proof) => {
                     proof.verify(&alone(&configuration), &keys).unwrap();
                     assert_eq!(*proof.guilty(), node(LIAR));
@@ -67,22 +70,23 @@ pub(super) fn read(data: &[u8]) {
             continue;
         }
         let from = CLIQUE[input.below(4)];
+        let Some((round, request)) = asked.get(&node(from)) else {
+            continue;
+        };
         let response = if from == LIAR {
             lie(&mut input)
         } else if input.below(8) == 7 {
             Err(Lost::Silent)
-        } else if is_storing {
-            respond(Ok(Answer::Done))
         } else {
-            respond(honest(at, least, &mut input))
+            respond(honest(request, least, &mut input))
         };
-        answer(&mut read, round, from, response, &keys);
+        read.handle_response(now, *round, &node(from), response, &keys);
     }
     check(&read, at, least);
 }
 
-fn answer(read: &mut Read, round: Round, from: u8, response: Result<Response, Lost>, keys: &Keys) {
-    read.handle_response(round, &node(from), response, keys);
+fn hedge(input: &mut Input<'_>, millis: u64) -> Hedge {
+    Hedge { after: input.flag().then_some(Duration::from_millis(millis)), ..Hedge::default() }
 }
 
 fn respond(outcome: Outcome) -> Result<Response, Lost> {
@@ -94,15 +98,27 @@ fn version(t: u64) -> CertifiedEntry {
     certified(entry(ALICE, t, &format!("value {t}")), &one_group())
 }
 
-fn honest(at: Option<Timestamp>, least: u64, input: &mut Input<'_>) -> Outcome {
+fn honest(request: &Request, least: u64, input: &mut Input<'_>) -> Outcome {
+    let (at, whole) = match request {
+        Request::Read { at, .. } => (at, true),
+        Request::Digest { at, .. } => (at, false),
+        _ => return Ok(Answer::Done),
+    };
     let newest = least.max(u64::from(input.byte() % 4));
     let held = at.map_or(newest, Timestamp::get);
-    let holds = held > 0 && held <= newest;
-    Ok(Answer::Entry(holds.then(|| Box::new(version(held)))))
+    // The first version counts as small.
+    match held > 0 && held <= newest {
+        true if !whole && held > 1 => Ok(name(&version(held))),
+        holds => Ok(Answer::Entry(holds.then(|| Box::new(version(held))))),
+    }
+}
+
+fn name(entry: &CertifiedEntry) -> Answer {
+    Answer::Digest { timestamp: entry.timestamp(), hash: entry.hash() }
 }
 
 fn lie(input: &mut Input<'_>) -> Result<Response, Lost> {
-    match input.below(8) {
+    match input.below(10) {
         0 => Err(Lost::Lied),
         1 => decode::<Response>(input.bytes()).map_err(|_| Lost::Lied),
         2 => respond(Ok(Answer::Entry(None))),
@@ -117,7 +133,7 @@ fn lie(input: &mut Input<'_>) -> Result<Response, Lost> {
             if kind == 7 {
                 lie.collective = version(time.max(1)).collective;
             }
-            respond(Ok(Answer::Entry(Some(Box::new(lie)))))
+            respond(Ok(if kind > 7 { name(&lie) } else { Answer::Entry(Some(Box::new(lie))) }))
         }
     }
 }

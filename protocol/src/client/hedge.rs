@@ -41,16 +41,33 @@ impl Hedge {
         }
         let mut first = BTreeSet::new();
         for group in groups {
-            let mut members: Vec<&NodeId> = group.members().collect();
-            let turn = self.turn.checked_rem(members.len()).unwrap_or_default();
-            members.rotate_left(turn);
-            members.retain(|id| asked.contains(*id));
-            // Stable: among equals the turn decides.
-            let strikes = |id: &NodeId| self.slow.get(id).copied().unwrap_or_default();
-            members.sort_by_key(|id| (!first.contains(*id), strikes(id)));
+            let mut members = self.in_order(group, asked);
+            members.sort_by_key(|id| !first.contains(*id));
             first.extend(members.into_iter().take(group.thresholds().q()).cloned());
         }
         asked.difference(&first).filter(|id| !self.also.contains(*id)).cloned().collect()
+    }
+
+    /// Whom of these to ask if one is enough.
+    pub(super) fn quickest(&self, group: &Group, among: &BTreeSet<NodeId>) -> Option<NodeId> {
+        self.in_order(group, among).first().map(|id| (*id).clone())
+    }
+
+    /// How long to wait for whoever was asked first in a round that takes so long; `None`: not at all.
+    pub(super) fn patience(&self, round: Duration) -> Option<Duration> {
+        let at_most = round.checked_div(2).unwrap_or_default();
+        self.after.map(|after| after.min(at_most))
+    }
+
+    /// Those of the group's members, whoever let others wait least often first. Among equals the turn
+    /// decides.
+    fn in_order<'a>(&self, group: &'a Group, among: &BTreeSet<NodeId>) -> Vec<&'a NodeId> {
+        let mut members: Vec<&NodeId> = group.members().collect();
+        let turn = self.turn.checked_rem(members.len()).unwrap_or_default();
+        members.rotate_left(turn);
+        members.retain(|id| among.contains(*id));
+        members.sort_by_key(|id| self.slow.get(*id).copied().unwrap_or_default());
+        members
     }
 }
 
@@ -73,8 +90,7 @@ impl Spare {
     ) -> Self {
         let nodes = hedge.hold_back(groups, asked);
         asked.retain(|id| !nodes.contains(id));
-        let at_most = round.checked_div(2).unwrap_or_default();
-        let after = hedge.after.filter(|_| !nodes.is_empty()).map(|after| after.min(at_most));
+        let after = hedge.patience(round).filter(|_| !nodes.is_empty());
         Self { nodes, due: after.map(|after| now.saturating_add(after)) }
     }
 

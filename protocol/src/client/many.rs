@@ -31,7 +31,7 @@ pub trait Single {
     /// Learns what [`Action::RecordAssembled`] came to.
     fn handle_recorded(&mut self, now: Duration, recorded: Result<(), String>);
     /// Learns that [`Action::Fetch`] is done, and who answered.
-    fn handle_fetched(&mut self, answered: &BTreeSet<NodeId>, keys: &dyn Verify);
+    fn handle_fetched(&mut self, now: Duration, answered: &BTreeSet<NodeId>, keys: &dyn Verify);
     /// Learns what [`Action::Refresh`] came to.
     fn handle_configurations(&mut self, now: Duration, known: Arc<Configurations>);
     /// Its time has come.
@@ -189,8 +189,14 @@ impl<M: Single> Many<M> {
     }
 
     /// Learns that an operation's [`Action::Fetch`] is done, and who answered.
-    pub fn handle_fetched(&mut self, index: usize, answered: &BTreeSet<NodeId>, keys: &dyn Verify) {
-        self.with(index, |operation| operation.handle_fetched(answered, keys));
+    pub fn handle_fetched(
+        &mut self,
+        now: Duration,
+        index: usize,
+        answered: &BTreeSet<NodeId>,
+        keys: &dyn Verify,
+    ) {
+        self.with(index, |operation| operation.handle_fetched(now, answered, keys));
     }
 
     /// Learns what an [`Action::Refresh`] came to: it concerns all of them.
@@ -331,7 +337,7 @@ impl Single for Write {
         Self::handle_recorded(self, now, recorded);
     }
 
-    fn handle_fetched(&mut self, _: &BTreeSet<NodeId>, keys: &dyn Verify) {
+    fn handle_fetched(&mut self, _: Duration, _: &BTreeSet<NodeId>, keys: &dyn Verify) {
         Self::handle_fetched(self, keys);
     }
 
@@ -359,21 +365,21 @@ impl Single for Read {
 
     fn handle_response(
         &mut self,
-        _: Duration,
+        now: Duration,
         round: Round,
         from: &NodeId,
         response: Result<Response, Lost>,
         keys: &dyn Verify,
     ) {
-        Self::handle_response(self, round, from, response, keys);
+        Self::handle_response(self, now, round, from, response, keys);
     }
 
     fn handle_reserved(&mut self, _: Duration, _: Result<SignedEntry, Reserve>) {}
 
     fn handle_recorded(&mut self, _: Duration, _: Result<(), String>) {}
 
-    fn handle_fetched(&mut self, answered: &BTreeSet<NodeId>, keys: &dyn Verify) {
-        Self::handle_fetched(self, answered, keys);
+    fn handle_fetched(&mut self, now: Duration, answered: &BTreeSet<NodeId>, keys: &dyn Verify) {
+        Self::handle_fetched(self, now, answered, keys);
     }
 
     fn handle_configurations(&mut self, now: Duration, known: Arc<Configurations>) {

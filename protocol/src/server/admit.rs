@@ -74,6 +74,8 @@ pub(super) enum Task {
     Read {
         variable: Variable,
         at: Option<Timestamp>,
+        /// Whether the value is wanted however large it is.
+        whole: bool,
     },
     Versions {
         variable: Variable,
@@ -125,7 +127,8 @@ pub fn admit(
         Request::Sign { entry, evidence } => admit_sign(sender, entry, evidence, context)?,
         Request::Store { entry } => admit_store(entry, context)?,
         Request::Vouch { entry, vouches } => super::vouch_rule::admit(*entry, &vouches, context)?,
-        Request::Read { variable, at } => Task::Read { variable, at },
+        Request::Read { variable, at } => Task::Read { variable, at, whole: true },
+        Request::Digest { variable, at } => Task::Read { variable, at, whole: false },
         Request::Versions { variable, below, limit } => {
             let limit = limit.min(super::MAX_VERSIONS_LISTED);
             Task::Versions { variable, below, limit }

@@ -5,7 +5,7 @@ use super::{sign_rule, store_rule, vouch_rule};
 use crate::planted::{self, Bug};
 use crate::{
     Abandon, Answer, Batch, CertifiedEntry, Configurations, EquivocationProof, Outcome, Refusal,
-    ShareStatement, TimeStatement, VariableState, Verify, VouchStatement,
+    SMALL_VALUE_BYTES, ShareStatement, TimeStatement, VariableState, Verify, VouchStatement,
 };
 
 /// What the store holds of the variable, as far as the task needs it.
@@ -85,15 +85,13 @@ pub(super) fn decide(
         Task::Vouch { entry, cut, storable } => {
             vouch_rule::vouch(entry, loaded, &cut, storable, known, keys)
         }
-        Task::Read { at: None, .. } => {
+        Task::Read { at: None, whole, .. } => {
             if planted::is(Bug::SlotHidesEntry) && !loaded.state.marks.slots.is_empty() {
                 return Decision::answer(Answer::Entry(None));
             }
-            Decision::answer(Answer::Entry(loaded.state.latest.map(Box::new)))
+            Decision::answer(shown(loaded.state.latest, whole))
         }
-        Task::Read { at: Some(_), .. } => {
-            Decision::answer(Answer::Entry(loaded.version.map(Box::new)))
-        }
+        Task::Read { at: Some(_), whole, .. } => Decision::answer(shown(loaded.version, whole)),
         Task::Abandon { abandon, shown } => {
             sign_rule::abandon(abandon, &shown, loaded, known, keys)
         }
@@ -105,5 +103,17 @@ pub(super) fn decide(
         Task::Versions { .. } | Task::Accuse { .. } | Task::Recall { .. } => {
             Decision::refuse(Refusal::Malformed)
         }
+    }
+}
+
+/// An entry, or which one it is if its value is large and not wanted.
+fn shown(entry: Option<CertifiedEntry>, whole: bool) -> Answer {
+    let is_small =
+        |entry: &CertifiedEntry| entry.entry().value.as_bytes().len() <= SMALL_VALUE_BYTES;
+    match entry {
+        Some(entry) if !whole && !is_small(&entry) => {
+            Answer::Digest { timestamp: entry.timestamp(), hash: entry.hash() }
+        }
+        entry => Answer::Entry(entry.map(Box::new)),
     }
 }

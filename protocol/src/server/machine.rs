@@ -130,7 +130,7 @@ impl Server {
                 let variable = variable.clone();
                 self.read(ticket, task, variable, None);
             }
-            Task::Read { ref variable, at } => {
+            Task::Read { ref variable, at, .. } => {
                 let variable = variable.clone();
                 self.read(ticket, task, variable, at);
             }

@@ -158,6 +158,8 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         (signed(), evidence()).prop_map(|(entry, evidence)| Request::Sign { entry, evidence }),
         certified().prop_map(|entry| Request::Store { entry }),
         (variable(), option::of(time())).prop_map(|(variable, at)| Request::Read { variable, at }),
+        (variable(), option::of(time()))
+            .prop_map(|(variable, at)| Request::Digest { variable, at }),
         (variable(), option::of(time()), any::<u16>())
             .prop_map(|(variable, below, limit)| Request::Versions { variable, below, limit }),
         (abandon(), evidence())
@@ -197,6 +199,8 @@ fn answer() -> impl Strategy<Value = Answer> {
             .prop_map(|(versions, more)| Answer::RecalledVersions { versions, more }),
         vec(certified(), 0..3).prop_map(Answer::RecalledEntries),
         share().prop_map(Answer::Vouch),
+        certified()
+            .prop_map(|named| Answer::Digest { timestamp: named.timestamp(), hash: named.hash() }),
         (any::<bool>(), any::<[u64; 4]>()).prop_map(|(done, [checked, repaired, open, alone])| {
             Answer::Repair(RepairProgress { done, checked, repaired, open, alone })
         }),

@@ -244,6 +244,8 @@ fn tell_request(request: &Request) -> String {
         Request::Store { entry } => format!("store {}", entry.timestamp()),
         Request::Read { at: None, .. } => "read".into(),
         Request::Read { at: Some(at), .. } => format!("read {at}"),
+        Request::Digest { at: None, .. } => "digest".into(),
+        Request::Digest { at: Some(at), .. } => format!("digest {at}"),
         Request::Abandon { abandon, .. } => format!("abandon {}", abandon.attempt.timestamp),
         Request::Abandoned { .. } => "abandoned".into(),
         Request::Versions { limit, .. } => format!("versions {limit}"),

@@ -19,6 +19,7 @@ mod catch_up;
 mod changes;
 mod codec;
 mod desk;
+mod digests;
 mod fixtures;
 mod hedge;
 mod lanes;

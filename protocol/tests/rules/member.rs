@@ -167,6 +167,7 @@ fn tell_outcome(outcome: &Outcome) -> String {
         Ok(Answer::Entry(Some(entry))) => {
             format!("entry {} of {} bytes", entry.timestamp(), entry.entry().value.as_bytes().len())
         }
+        Ok(Answer::Digest { timestamp, .. }) => format!("digest {timestamp}"),
         Ok(Answer::Time { seen, latest: None, signature: None }) => format!("time {seen}"),
         Ok(Answer::Versions(times)) => format!("versions {}", list(times)),
         Ok(Answer::Abandons(all)) => {

@@ -1,12 +1,12 @@
 //! A desk for one read: the test answers for the nodes and reads what the reader does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::client::{Action, Consistency, Hedge, Lost, Read, ReadOptions, Round};
 use bftkv_protocol::{
-    Answer, CertifiedEntry, Configuration, Configurations, Outcome, Refusal, Response,
+    Answer, CertifiedEntry, Configuration, Configurations, NodeId, Outcome, Refusal, Response,
 };
 
 use crate::desk::{DEADLINE, ROUND, tell_action, tell_error, tell_faults};
@@ -18,7 +18,8 @@ pub(crate) struct Reader {
     pub(crate) configuration: Arc<Configuration>,
     pub(crate) keys: Keys,
     now: Duration,
-    round: Round,
+    /// In which round each was asked last.
+    rounds: BTreeMap<NodeId, Round>,
     /// Its first question.
     pub(crate) asked: String,
 }
@@ -30,6 +31,7 @@ pub(crate) fn read_options() -> ReadOptions {
         proof: false,
         cut: BTreeSet::new(),
         hedge: Hedge::default(),
+        whole: Hedge::default(),
         deadline: DEADLINE,
         round_timeout: ROUND,
     }
@@ -50,18 +52,18 @@ impl Reader {
         let configuration = Arc::clone(known.newest());
         let read = Read::start(now, known, variable("x"), options);
         let (keys, asked) = (Keys::default(), String::new());
-        let mut reader = Self { read, configuration, keys, now, round: 0, asked };
+        let mut reader = Self { read, configuration, keys, now, rounds: BTreeMap::new(), asked };
         let told = reader.told();
-        assert_eq!(told.len(), 1, "it asks at once");
-        reader.asked = told.concat();
+        assert!(!told.is_empty(), "it asks at once");
+        reader.asked = told.join(", ");
         reader
     }
 
     pub(crate) fn told(&mut self) -> Vec<String> {
         let mut told = Vec::new();
         while let Some(action) = self.read.poll() {
-            if let Action::Send { round, .. } = &action {
-                self.round = *round;
+            if let Action::Send { round, to, .. } = &action {
+                self.rounds.extend(to.iter().map(|id| (id.clone(), *round)));
             }
             told.push(tell_action(&action));
         }
@@ -69,7 +71,18 @@ impl Reader {
     }
 
     pub(crate) fn response(&mut self, from: u8, response: Result<Response, Lost>) {
-        self.read.handle_response(self.round, &node(from), response, &self.keys);
+        let round = self.round_of(from);
+        self.late(from, round, response);
+    }
+
+    /// In which round it was asked last.
+    pub(crate) fn round_of(&self, who: u8) -> Round {
+        self.rounds.get(&node(who)).copied().unwrap_or_default()
+    }
+
+    /// An answer to what was asked in that round.
+    pub(crate) fn late(&mut self, from: u8, round: Round, response: Result<Response, Lost>) {
+        self.read.handle_response(self.now, round, &node(from), response, &self.keys);
     }
 
     pub(crate) fn answer(&mut self, from: u8, outcome: Outcome) {
@@ -82,6 +95,16 @@ impl Reader {
         for from in by {
             self.answer(*from, Ok(Answer::Entry(Some(Box::new(entry.clone())))));
         }
+    }
+
+    /// These nodes say which entry they hold.
+    pub(crate) fn named(&mut self, by: &[u8], entry: &CertifiedEntry) {
+        let (timestamp, hash) = (entry.timestamp(), entry.hash());
+        by.iter().for_each(|from| self.answer(*from, Ok(Answer::Digest { timestamp, hash })));
+    }
+
+    pub(crate) fn silence(&mut self, from: u8) {
+        self.response(from, Err(Lost::Silent));
     }
 
     /// These nodes have nothing.
@@ -99,7 +122,7 @@ impl Reader {
 
     /// The certificates that were asked for have been looked for; these nodes answered.
     pub(crate) fn fetched(&mut self, answered: &[u8]) -> Vec<String> {
-        self.read.handle_fetched(&nodes(answered.iter().copied()), &self.keys);
+        self.read.handle_fetched(self.now, &nodes(answered.iter().copied()), &self.keys);
         self.told()
     }
 

@@ -218,6 +218,8 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("Roaming reset", Request::Roaming(RoamingRequest::Reset { variable: x() })),
         ("Roaming certify", Request::Roaming(RoamingRequest::Certify { variable: x() })),
         ("Many", Request::Many(parts())),
+        ("Digest newest", Request::Digest { variable: x(), at: None }),
+        ("Digest", Request::Digest { variable: x(), at: Some(t(7)) }),
     ]
 }
 
@@ -229,6 +231,7 @@ fn parts() -> Vec<Part> {
         Part::Sign { entry: mine(), evidence: Evidence::default() },
         Part::Store { entry: certified(entry(ALICE, 7, "mine"), &configuration) },
         Part::Read { variable: variable("x"), at: None },
+        Part::Digest { variable: variable("x"), at: None },
     ]
 }
 
@@ -240,6 +243,7 @@ fn part_outcomes() -> Vec<PartOutcome> {
         Ok(PartAnswer::Share(share(&attempt, 0xa1, &configuration))),
         Ok(PartAnswer::Done),
         Ok(PartAnswer::Entry(None)),
+        Ok(PartAnswer::Digest { timestamp: t(7), hash: attempt.hash() }),
         Err(Refusal::OldTimestamp { seen: t(7) }),
     ]
 }
@@ -284,6 +288,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("Roaming evaluated", Answer::Roaming(RoamingAnswer::Evaluated(evaluated()))),
         ("Roaming certified", Answer::Roaming(RoamingAnswer::Certified(certificate()))),
         ("Many", Answer::Many(part_outcomes())),
+        ("Digest", Answer::Digest { timestamp: t(7), hash: attempt.hash() }),
     ]
 }
 

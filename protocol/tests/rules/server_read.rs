@@ -1,7 +1,9 @@
 //! What a server answers to those who only ask, and to accusations.
 
 use bftkv_protocol::server::MAX_VERSIONS_LISTED;
-use bftkv_protocol::{CertificateBytes, EquivocationProof, Request, decode, encode};
+use bftkv_protocol::{
+    CertificateBytes, EquivocationProof, Request, SMALL_VALUE_BYTES, decode, encode,
+};
 
 use crate::fixtures::{
     ALICE, BOB, CLIQUE, abandon, certified, entry, one_group, signed, t, two_groups, variable,
@@ -41,6 +43,27 @@ fn readers_see_certified_entries_only() {
             "entry 6 of 0 bytes",
         ),
         ("and is not shown", State::empty().signed(&pending), BOB, read(None), "absent"),
+    ];
+    check(&a1(), rows);
+}
+
+/// Which entry it is, if its value is large; and then the same question for the whole brings it.
+#[test]
+fn a_large_value_is_named_and_a_small_one_shown() {
+    let holds = |t, length| {
+        State::empty().holds(&certified(entry(ALICE, t, &"v".repeat(length)), &one_group()))
+    };
+    let digest = |at: Option<u64>| Request::Digest { variable: x(), at: at.map(t) };
+    let (small, large) = (SMALL_VALUE_BYTES, SMALL_VALUE_BYTES + 1);
+    let both = || holds(5, large).holds(&certified(entry(ALICE, 6, "v"), &one_group()));
+    let rows: Vec<Row> = vec![
+        ("nothing", State::empty(), BOB, digest(None), "absent"),
+        ("small enough", holds(5, small), BOB, digest(None), "entry 5 of 4096 bytes"),
+        ("too large", holds(5, large), BOB, digest(None), "digest 5"),
+        ("a version", both(), BOB, digest(Some(5)), "digest 5"),
+        ("another version", both(), BOB, digest(Some(6)), "entry 6 of 1 bytes"),
+        ("no such version", both(), BOB, digest(Some(4)), "absent"),
+        ("the whole of it", holds(5, large), BOB, read(None), "entry 5 of 4097 bytes"),
     ];
     check(&a1(), rows);
 }

@@ -30,7 +30,7 @@ impl Lair<'_> {
                 }
                 Some(Ok(Answer::Done))
             }
-            Request::Read { variable, .. } => {
+            Request::Read { variable, .. } | Request::Digest { variable, .. } => {
                 let latest = self.memory.entry(variable.clone()).or_default().latest.clone();
                 Some(Ok(Answer::Entry(latest.map(Box::new))))
             }
@@ -91,7 +91,7 @@ impl Lair<'_> {
         make_up: fn(&mut Self, &Variable) -> Option<CertifiedEntry>,
     ) -> Option<Outcome> {
         match request {
-            Request::Read { variable, .. } => {
+            Request::Read { variable, .. } | Request::Digest { variable, .. } => {
                 let entry = make_up(self, variable);
                 if let Some(entry) = entry.clone().filter(|_| self.rng.percent(20)) {
                     let others = self.other_members();

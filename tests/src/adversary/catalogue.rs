@@ -18,6 +18,7 @@ const SERVERS: &[(&str, MakeServer)] = &[
     ("forge", || Box::new(forger::Forger)),
     ("forked-view", || Box::new(forked_view::ForkedView)),
     ("garbage", || Box::new(garbage::Garbage)),
+    ("hollow", || Box::new(hollow::Hollow::default())),
     ("huge-answer", || Box::new(huge_answer::HugeAnswer)),
     ("maximum-timestamp", || Box::new(huge_timestamp::HugeTimestamp)),
     ("mixed", || Box::new(mixed::Mixed)),

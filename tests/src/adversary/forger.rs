@@ -13,7 +13,7 @@ pub(super) struct Forger;
 impl ByzantineServer for Forger {
     fn answer(&mut self, lair: &mut Lair<'_>, request: &Request) -> Option<Outcome> {
         match request {
-            Request::Read { variable, .. } => {
+            Request::Read { variable, .. } | Request::Digest { variable, .. } => {
                 let entry = forge(lair, variable).or_else(|| lair.some_certified(variable));
                 Some(Ok(Answer::Entry(entry.map(Box::new))))
             }

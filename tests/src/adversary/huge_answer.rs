@@ -24,14 +24,16 @@ impl ByzantineServer for HugeAnswer {
                 let versions = (0..1024).map(|i| Timestamp::new(u64::MAX - 1 - i));
                 Some(Ok(Answer::Versions(versions.collect())))
             }
-            Request::Read { variable, .. } | Request::Time { variable, .. } => {
+            Request::Read { variable, .. }
+            | Request::Digest { variable, .. }
+            | Request::Time { variable, .. } => {
                 let entry = lair.some_certified(variable).and_then(|mut entry| {
                     entry.signed.entry.value = Value::new(vec![7; BYTES]).ok()?;
                     Some(Box::new(entry))
                 });
                 match request {
-                    Request::Read { .. } => Some(Ok(Answer::Entry(entry))),
-                    _ => Some(lair.time(variable, Timestamp::ZERO, entry)),
+                    Request::Time { .. } => Some(lair.time(variable, Timestamp::ZERO, entry)),
+                    _ => Some(Ok(Answer::Entry(entry))),
                 }
             }
             Request::Sign { entry, .. } => {

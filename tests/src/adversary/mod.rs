@@ -21,6 +21,7 @@ mod forger;
 mod forked_view;
 mod garbage;
 mod giving_up;
+mod hollow;
 mod honest_core;
 mod huge_answer;
 mod huge_timestamp;
@@ -47,6 +48,7 @@ mod wrong_value;
 
 pub use catalogue::Adversary;
 pub(crate) use catalogue::{any_server, any_writer, silent_server};
+pub(crate) use hollow::name_only;
 pub(crate) use password_liar::PasswordLiar;
 
 use std::collections::BTreeMap;

@@ -10,7 +10,7 @@ pub(super) struct OtherVariable;
 impl ByzantineServer for OtherVariable {
     fn answer(&mut self, lair: &mut Lair<'_>, request: &Request) -> Option<Outcome> {
         match request {
-            Request::Read { variable, .. } => {
+            Request::Read { variable, .. } | Request::Digest { variable, .. } => {
                 let entry = of_another(lair, variable).map(Box::new);
                 Some(Ok(Answer::Entry(entry)))
             }

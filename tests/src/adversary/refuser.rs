@@ -18,7 +18,9 @@ impl ByzantineServer for Refuser {
                 lair.loot.note_certified(entry);
                 Some(Err(Refusal::StorageUnavailable))
             }
-            Request::Time { .. } | Request::Read { .. } if lair.rng.percent(50) => {
+            Request::Time { .. } | Request::Read { .. } | Request::Digest { .. }
+                if lair.rng.percent(50) =>
+            {
                 Some(Err(Refusal::Busy))
             }
             other => lair.careless(other),

@@ -10,7 +10,7 @@ pub(super) struct StaleReader;
 impl ByzantineServer for StaleReader {
     fn answer(&mut self, lair: &mut Lair<'_>, request: &Request) -> Option<Outcome> {
         match request {
-            Request::Read { variable, .. } => {
+            Request::Read { variable, .. } | Request::Digest { variable, .. } => {
                 let old = lair.loot.certified.iter().find(|c| c.variable() == variable).cloned();
                 let old = old.filter(|_| lair.rng.percent(50));
                 Some(Ok(Answer::Entry(old.map(Box::new))))

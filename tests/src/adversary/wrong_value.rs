@@ -20,7 +20,7 @@ impl ByzantineServer for WrongValue {
     }
 }
 
-fn spoil(entry: &mut CertifiedEntry, number: u64) {
+pub(super) fn spoil(entry: &mut CertifiedEntry, number: u64) {
     if let Ok(value) = Value::new(number.to_be_bytes()) {
         entry.signed.entry.value = value;
     }

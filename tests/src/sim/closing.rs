@@ -263,6 +263,7 @@ impl Cluster {
             proof: false,
             cut: BTreeSet::new(),
             hedge: Hedge::default(),
+            whole: Hedge::default(),
             deadline: now.saturating_add(PATIENCE),
             round_timeout: PATIENCE,
         };
@@ -277,12 +278,12 @@ impl Cluster {
                         let looked = self.look(node, &request, variable);
                         let Some(outcome) = looked else { continue };
                         let response = Response { configuration: digest, outcome };
-                        read.handle_response(round, node, Ok(response), &self.ground.keys);
+                        read.handle_response(now, round, node, Ok(response), &self.ground.keys);
                     }
                 }
                 Action::Fetch(_) => {
                     let everyone = self.ground.configuration.everyone();
-                    read.handle_fetched(&everyone, &self.ground.keys);
+                    read.handle_fetched(now, &everyone, &self.ground.keys);
                 }
                 _ => {}
             }

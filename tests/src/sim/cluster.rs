@@ -123,6 +123,7 @@ impl Cluster {
             secrets: Secrets::default(),
             days: 0,
             hedges: seed % 3 == 1,
+            large_values: seed % 6 == 1,
             remembers: seed % 4 == 1,
             disk_failures: if rng.percent(85) || forget { 0 } else { 3 },
             healed: false,
@@ -549,6 +550,7 @@ fn reply(response: &Result<Response, Lost>) -> String {
             Answer::Share(share) => format!("share of {}", short(&share.signer)),
             Answer::Entry(Some(entry)) => format!("entry t={}", entry.timestamp()),
             Answer::Entry(None) => "absent".to_owned(),
+            Answer::Digest { timestamp, .. } => format!("digest t={timestamp}"),
             _ => "done".to_owned(),
         },
     }

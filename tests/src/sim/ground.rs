@@ -255,6 +255,8 @@ pub(crate) struct Ground {
     pub(crate) on_the_wire: bool,
     /// Users ask a quorum first, and the others if need be.
     pub(crate) hedges: bool,
+    /// Some values are larger than what is sent where a digest was asked for.
+    pub(crate) large_values: bool,
     /// Users write above their own last entry without asking for the time.
     pub(crate) remembers: bool,
     /// What operations of one client ask of one node at once goes together.

@@ -54,7 +54,7 @@ impl Machine {
     ) {
         match self {
             Self::Write(write) => write.handle_response(now, round, from, response, keys),
-            Self::Read(read) => read.handle_response(round, from, response, keys),
+            Self::Read(read) => read.handle_response(now, round, from, response, keys),
             Self::List(list) => list.handle_response(round, from, response),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::client::{Consistency, Hedge, ListVersions, Options, Read, ReadOptions, Write};
-use bftkv_protocol::{NodeId, Timestamp, Value, Variable};
+use bftkv_protocol::{NodeId, SMALL_VALUE_BYTES, Timestamp, Value, Variable};
 
 use super::ground::Ground;
 use super::machine::Machine;
@@ -27,7 +27,7 @@ impl Process {
     ) -> (Variable, Kind, Machine) {
         match todo {
             Todo::Write { variable, is_final } => {
-                let value = self.fresh_value();
+                let value = self.fresh_value(ground);
                 self.write(ground, variable, value, is_final, deadline)
             }
             Todo::WriteThis { variable, value, is_final } => {
@@ -81,10 +81,28 @@ impl Process {
         Hedge { after, slow, also, turn }
     }
 
-    fn fresh_value(&mut self) -> Value {
+    /// In the same runs only one member is asked for the whole entry, five times of six.
+    fn whole(&self, ground: &Ground) -> Hedge {
+        let chance = ground.now().as_micros().wrapping_add(u128::from(self.id));
+        let usual = self.hedge(ground);
+        let after = match chance % 6 {
+            0 => None,
+            1 | 2 => Some(Duration::ZERO),
+            3 => Some(ROUND / 16),
+            _ => Some(ROUND / 4),
+        };
+        let slow = usual.slow.into_iter().map(|(id, strikes)| (id, strikes % 3)).collect();
+        Hedge { after: after.filter(|_| ground.hedges), slow, ..usual }
+    }
+
+    /// In a half of these runs every second value is too large to be sent for a digest.
+    fn fresh_value(&mut self, ground: &Ground) -> Value {
         self.values = self.values.saturating_add(1);
-        let text = format!("{}.{}", self.name, self.values);
-        Value::new(text.into_bytes()).expect("a few bytes are within every limit")
+        let mut bytes = format!("{}.{}", self.name, self.values).into_bytes();
+        if ground.large_values && self.values % 2 == 1 {
+            bytes.resize(SMALL_VALUE_BYTES.saturating_add(1), b'.');
+        }
+        Value::new(bytes).expect("a few KiB are within every limit")
     }
 
     fn write(
@@ -136,6 +154,7 @@ impl Process {
             proof,
             cut: self.cut.clone(),
             hedge: self.hedge(ground),
+            whole: self.whole(ground),
             deadline,
             round_timeout: ROUND,
         };

@@ -353,14 +353,14 @@ impl Process {
         answered: &[NodeId],
     ) {
         self.learn_keys(ground, ids, answered);
-        let keys = ground.keys.seen_by(&self.known);
+        let (now, keys) = (self.now(ground), ground.keys.seen_by(&self.known));
         let Some(running) = self.running.as_mut().filter(|running| running.op == op) else {
             return;
         };
         match &mut running.machine {
             Machine::Write(write) => write.handle_fetched(&keys),
             Machine::Read(read) => {
-                read.handle_fetched(&answered.iter().cloned().collect(), &keys);
+                read.handle_fetched(now, &answered.iter().cloned().collect(), &keys);
             }
             Machine::List(_) => {}
         }

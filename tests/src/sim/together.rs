@@ -73,10 +73,10 @@ impl Process {
             TogetherWork::Wake => self.wake_together(ground, number),
             TogetherWork::Fetched { index, ids, answered } => {
                 self.learn_keys(ground, &ids, &answered);
-                let known = self.known.clone();
+                let (now, known) = (self.now(ground), self.known.clone());
                 let keys = ground.keys.seen_by(&known);
                 let Some(together) = self.together(number) else { return };
-                together.many.handle_fetched(index, &answered.into_iter().collect(), &keys);
+                together.many.handle_fetched(now, index, &answered.into_iter().collect(), &keys);
             }
             TogetherWork::Refreshed => {
                 let (now, known) = (self.now(ground), self.refreshed_configurations(ground));

@@ -12,7 +12,8 @@ use super::fake_keys::FakeSigner;
 use super::ground::{Caller, Event, Ground};
 use super::schemers;
 use crate::adversary::{
-    Adversary, ByzantineServer, Hand, Lair, PasswordLiar, Remembered, any_writer, silent_server,
+    Adversary, ByzantineServer, Hand, Lair, PasswordLiar, Remembered, any_writer, name_only,
+    silent_server,
 };
 
 /// A Byzantine node.
@@ -103,7 +104,10 @@ impl Liar {
             memory: &mut self.memory,
             posts: Vec::new(),
         };
-        let outcome = self.behaviour.answer(&mut lair, request);
+        let mut outcome = self.behaviour.answer(&mut lair, request);
+        if let (Request::Digest { .. }, Some(outcome)) = (request, &mut outcome) {
+            name_only(&mut lair, outcome);
+        }
         let (delay, digest) = (lair.delay, lair.digest);
         for (to, request) in lair.posts {
             ground.request(self.signer.id(), &to, Caller::Traitor, &request);

@@ -30,6 +30,8 @@ const MAX_NODES: usize = 4096;
 pub(super) enum Work {
     /// To look something up.
     Look,
+    /// To show an entry, which may be large.
+    Show,
     /// To keep something.
     Keep,
 }
@@ -37,9 +39,12 @@ pub(super) enum Work {
 impl Work {
     pub(super) fn of(request: &Request) -> Self {
         let keeps = |part: &Part| Self::of_part(part) == Self::Keep;
+        let shows = |part: &Part| Self::of_part(part) == Self::Show;
         match request {
             Request::Sign { .. } | Request::Store { .. } => Self::Keep,
             Request::Many(parts) if parts.iter().any(keeps) => Self::Keep,
+            Request::Many(parts) if parts.iter().any(shows) => Self::Show,
+            Request::Read { .. } => Self::Show,
             _ => Self::Look,
         }
     }
@@ -47,6 +52,7 @@ impl Work {
     pub(super) fn of_part(part: &Part) -> Self {
         match part {
             Part::Sign { .. } | Part::Store { .. } => Self::Keep,
+            Part::Read { .. } => Self::Show,
             _ => Self::Look,
         }
     }
@@ -62,6 +68,7 @@ pub(super) struct Pace(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     look: Table,
+    show: Table,
     keep: Table,
     turn: usize,
 }
@@ -81,15 +88,15 @@ impl Pace {
     /// Whom to ask first now, and for how long.
     pub(super) fn hedge(&self, work: Work, now: Instant) -> Hedge {
         let mut state = self.lock();
-        state.turn = state.turn.wrapping_add(1);
-        let turn = state.turn;
-        let table = state.table(work);
-        let after = Some(table.wait());
-        let slow = table.0.iter().filter_map(|(id, m)| m.strikes().map(|n| (id.clone(), n)));
-        let slow = slow.collect();
-        let due = table.0.iter_mut().filter_map(|(id, m)| m.is_asked_too(now).then_some(id));
-        let also = due.cloned().collect();
-        Hedge { after, slow, also, turn }
+        let turn = state.next_turn();
+        state.table(work).hedge(turn, now)
+    }
+
+    /// The same for a read: whom to ask, and whom of those for the whole entry.
+    pub(super) fn of_read(&self, now: Instant) -> [Hedge; 2] {
+        let mut state = self.lock();
+        let turn = state.next_turn();
+        [Work::Look, Work::Show].map(|work| state.table(work).hedge(turn, now))
     }
 
     /// A node has answered after so long.
@@ -119,15 +126,30 @@ impl Pace {
 }
 
 impl State {
+    fn next_turn(&mut self) -> usize {
+        self.turn = self.turn.wrapping_add(1);
+        self.turn
+    }
+
     fn table(&mut self, work: Work) -> &mut Table {
         match work {
             Work::Look => &mut self.look,
+            Work::Show => &mut self.show,
             Work::Keep => &mut self.keep,
         }
     }
 }
 
 impl Table {
+    fn hedge(&mut self, turn: usize, now: Instant) -> Hedge {
+        let after = Some(self.wait());
+        let slow = self.0.iter().filter_map(|(id, m)| m.strikes().map(|n| (id.clone(), n)));
+        let slow = slow.collect();
+        let due = self.0.iter_mut().filter_map(|(id, m)| m.is_asked_too(now).then_some(id));
+        let also = due.cloned().collect();
+        Hedge { after, slow, also, turn }
+    }
+
     /// How long to wait for those who were asked first.
     fn wait(&self) -> Duration {
         self.middle(Member::wait).unwrap_or(FIRST_WAIT).clamp(MIN_WAIT, MAX_WAIT)

@@ -39,7 +39,7 @@ struct World {
     takes: BTreeMap<NodeId, Duration>,
     liars: BTreeSet<NodeId>,
     /// Answers on their way, by the time when they arrive, with the time that they took.
-    coming: BTreeMap<(Duration, usize), (Round, NodeId, Duration)>,
+    coming: BTreeMap<(Duration, usize), (Round, NodeId, Work, Duration)>,
     sent: usize,
 }
 
@@ -85,37 +85,42 @@ impl World {
         self.takes.insert(id(number), takes);
     }
 
-    fn send(&mut self, round: Round, to: &BTreeSet<NodeId>) {
+    fn send(&mut self, round: Round, to: &BTreeSet<NodeId>, work: Work) {
         for node in to {
             self.sent += 1;
             // Up to a fifth more, never twice the same.
             let usual = self.takes[node];
             let takes = usual + usual / 100 * u32::try_from(self.sent * 7 % 20).unwrap();
-            self.coming.insert((self.now + takes, self.sent), (round, node.clone(), takes));
+            self.coming.insert((self.now + takes, self.sent), (round, node.clone(), work, takes));
         }
     }
 
     fn read(&mut self) -> Got {
-        let hedge = self.pace.hedge(Work::Look, self.at());
+        let [hedge, whole] = self.pace.of_read(self.at());
         let options = ReadOptions {
             at: None,
             consistency: Consistency::Linearizable,
             proof: false,
             cut: BTreeSet::new(),
             hedge,
+            whole,
             deadline: self.now + Duration::from_secs(30),
             round_timeout: Duration::from_secs(5),
         };
         let x = Variable::new(*b"x").unwrap();
         let began = self.now;
         let mut read = Read::start(self.now, Arc::clone(&self.known), x, options);
-        let (mut first, mut asked) = (None, BTreeSet::new());
+        let (mut first, mut asked) = (BTreeSet::new(), BTreeSet::new());
         while read.result().is_none() {
             while let Some(action) = read.poll() {
-                let Action::Send { round, to, .. } = action else { unreachable!("{action:?}") };
-                first.get_or_insert_with(|| to.clone());
+                let Action::Send { round, to, request } = action else {
+                    unreachable!("{action:?}")
+                };
+                if self.now == began {
+                    first.extend(to.iter().cloned());
+                }
                 asked.extend(to.iter().cloned());
-                self.send(round, &to);
+                self.send(round, &to, Work::of(&request));
             }
             let wake = read.wake_at().unwrap();
             let next = self.coming.first_entry().filter(|next| next.key().0 <= wake);
@@ -125,24 +130,24 @@ impl World {
                 continue;
             };
             self.now = next.key().0;
-            let (round, node, took) = next.remove();
-            self.pace.answered(&node, Work::Look, took, self.at());
-            read.handle_response(round, &node, self.answer(&node), &NoKeys);
+            let (round, node, work, took) = next.remove();
+            self.pace.answered(&node, work, took, self.at());
+            read.handle_response(self.now, round, &node, self.answer(&node), &NoKeys);
         }
         self.forget(began);
         let culprits = read.into_result().unwrap().culprits;
-        Got { took: self.now - began, first: first.unwrap(), asked, culprits }
+        Got { took: self.now - began, first, asked, culprits }
     }
 
     /// Nobody waits for these any more. As the driver does it: whoever let somebody wait is noted at
     /// once, and listened to for a little longer.
     fn forget(&mut self, began: Duration) {
         let waited = Some(self.now - began);
-        let hears_until = self.now + self.pace.curiosity(Work::Look);
-        for ((arrives, _), (_, node, took)) in std::mem::take(&mut self.coming) {
-            self.pace.failed(&node, Work::Look, waited, self.at());
+        for ((arrives, _), (_, node, work, took)) in std::mem::take(&mut self.coming) {
+            let hears_until = self.now + self.pace.curiosity(work);
+            self.pace.failed(&node, work, waited, self.at());
             if arrives <= hears_until {
-                self.pace.answered(&node, Work::Look, took, self.at());
+                self.pace.answered(&node, work, took, self.at());
             }
         }
     }

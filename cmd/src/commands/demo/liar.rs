@@ -26,7 +26,7 @@ impl Liar {
 
 impl Handler for Liar {
     fn handle(&self, sender: NodeId, request: Request) -> BoxFuture<'_, Response> {
-        let is_read = matches!(request, Request::Read { .. });
+        let is_read = matches!(request, Request::Read { .. } | Request::Digest { .. });
         let answer = self.honest.handle(sender, request);
         Box::pin(async move {
             let mut response = answer.await;

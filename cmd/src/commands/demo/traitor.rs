@@ -36,7 +36,7 @@ impl Traitor {
     fn answer(&self, request: &Request) -> Option<Outcome> {
         match request {
             Request::Sign { entry, .. } => Some(self.sign(entry)),
-            Request::Read { variable, .. } => {
+            Request::Read { variable, .. } | Request::Digest { variable, .. } => {
                 let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
                 let shown = shown.as_ref().filter(|entry| entry.variable() == variable)?;
                 Some(Ok(Answer::Entry(Some(Box::new(shown.clone())))))

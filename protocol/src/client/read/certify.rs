@@ -19,7 +19,7 @@ impl Read {
             deadline: self.options.deadline,
             round_timeout: self.options.round_timeout,
         };
-        self.round = self.round.saturating_add(1);
+        self.round = self.next_round();
         let known = Arc::clone(&self.configurations);
         let repair = Repair::start(self.asked, self.round, known, entry, options);
         self.step = Step::Certifying(Box::new(repair));

@@ -1,23 +1,26 @@
 //! READ(x): ask a quorum, take the newest valid entry, write it back if needed. Paper: §4.1 read.
 //! Rule R5.
 
+mod asking;
 mod certify;
+mod choose;
+mod whole;
 mod write_back;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ask::{Ask, Elsewhere, convict, open_response, shortfall};
-use super::candidates::{Candidate, Held, newest_first};
+use self::choose::Fetching;
+use self::whole::Wholes;
+use super::ask::{Ask, Elsewhere, open_response, shortfall};
+use super::candidates::Held;
 use super::hedge::{Hedge, Spare};
 use super::repair::Repair;
 use super::{Action, ClientError, Consistency, Fault, Lost, Phase, Problem, RETRY_CHANGING, Round};
-use crate::planted::{self, Bug};
 use crate::{
-    Answer, CertifiedEntry, Configuration, Configurations, EntryHash, EquivocationProof, Group,
-    NodeId, Progress, Refusal, Request, Response, Tally, Timestamp, Variable, Verify,
-    verify_certified,
+    CertifiedEntry, Configuration, Configurations, EntryHash, Group, NodeId, Refusal, Response,
+    Timestamp, Variable, Verify,
 };
 
 /// What to read, and how patiently.
@@ -34,6 +37,9 @@ pub struct ReadOptions {
     pub cut: BTreeSet<NodeId>,
     /// Whom to ask first.
     pub hedge: Hedge,
+    /// Whom of those to ask for the whole entry, and how long to wait before another is asked for it
+    /// too; the others are asked which entry it is. With `after: None` all are asked for all of it.
+    pub whole: Hedge,
     /// When to give up, on the driver's clock.
     pub deadline: Duration,
     /// How long one round of questions may take before those who are silent are asked again.
@@ -63,8 +69,11 @@ pub struct Read {
     /// When somebody was asked last.
     asked: Duration,
     round: Round,
+    /// The last number that was given to a round.
+    rounds: Round,
     /// Members of the store group that are asked only if need be.
     spare: Spare,
+    wholes: Wholes,
     /// Certificates that were looked for since the nodes were last asked; for each, who had shown
     /// an entry that needs it and then answered that he has not got it.
     fetched: BTreeMap<NodeId, BTreeSet<NodeId>>,
@@ -112,7 +121,9 @@ impl Read {
             step_ends: now,
             asked: now,
             round: 0,
+            rounds: 0,
             spare: Spare::default(),
+            wholes: Wholes::default(),
             fetched: BTreeMap::new(),
             fetching: None,
             nowhere: BTreeSet::new(),
@@ -137,7 +148,8 @@ impl Read {
             Step::Finished => None,
             _ => {
                 let ends = self.step_ends.min(self.options.deadline);
-                Some(self.spare_due().map_or(ends, |due| due.min(ends)))
+                let dues = [self.spare_due(), self.whole_due()];
+                dues.into_iter().flatten().chain([ends]).min()
             }
         }
     }
@@ -159,15 +171,17 @@ impl Read {
     /// Takes an answer to [`Action::Send`].
     pub fn handle_response(
         &mut self,
+        now: Duration,
         round: Round,
         from: &NodeId,
         response: Result<Response, Lost>,
         keys: &dyn Verify,
     ) {
-        if round != self.round || !self.configuration.has_member(from) {
+        let shows = self.wholes.has_asked(round, from);
+        if !(shows || round == self.round) || !self.configuration.has_member(from) {
             return;
         }
-        if let Step::Certifying(_) = &self.step {
+        if !shows && matches!(self.step, Step::Certifying(_)) {
             return self.take_certifying(round, from, response, keys);
         }
         let outcome = open_response(
@@ -184,22 +198,28 @@ impl Read {
             self.step_ends = self.step_ends.min(self.asked.saturating_add(RETRY_CHANGING));
         }
         match &self.step {
-            Step::Asking(_) => self.take_entry(from, outcome, keys),
+            _ if shows => self.take_whole(now, round, outcome, keys),
+            Step::Asking(_) => self.take_entry(now, from, outcome, keys),
             Step::WritingBack(..) => self.take_acknowledgement(from, outcome, keys),
             Step::Fetching(_) | Step::Certifying(_) | Step::Finished => {}
         }
-        self.ask_spare_if_needed();
+        self.ask_spare_if_needed(now);
     }
 
     /// Learns that [`Action::Fetch`] is done, and which nodes answered it, whether or not they
     /// had the certificates.
-    pub fn handle_fetched(&mut self, answered: &BTreeSet<NodeId>, keys: &dyn Verify) {
+    pub fn handle_fetched(
+        &mut self,
+        now: Duration,
+        answered: &BTreeSet<NodeId>,
+        keys: &dyn Verify,
+    ) {
         if let Some(Fetching { ids, shown_by }) = self.fetching.take() {
             let without: BTreeSet<NodeId> = shown_by.intersection(answered).cloned().collect();
             self.fetched.extend(ids.into_iter().map(|id| (id, without.clone())));
         }
-        self.choose(keys);
-        self.ask_spare_if_needed();
+        self.choose(now, keys);
+        self.ask_spare_if_needed(now);
     }
 
     /// Learns what [`Action::Refresh`] came to. Under a new configuration its members are asked
@@ -224,11 +244,11 @@ impl Read {
     }
 
     /// Goes on without the certificates, or with them.
-    fn choose(&mut self, keys: &dyn Verify) {
+    fn choose(&mut self, now: Duration, keys: &dyn Verify) {
         let step = std::mem::replace(&mut self.step, Step::Finished);
         if let Step::Fetching(ask) = step {
             self.step = Step::Asking(ask);
-            self.evaluate(keys);
+            self.evaluate(now, keys);
         } else {
             self.step = step;
         }
@@ -237,16 +257,20 @@ impl Read {
     /// To be called when the time of [`Read::wake_at`] has come.
     pub fn handle_timeout(&mut self, now: Duration, keys: &dyn Verify) {
         if self.spare_due().is_some_and(|due| now >= due) {
-            self.ask_spare();
+            self.ask_spare(now);
+        }
+        if self.whole_due().is_some_and(|due| now >= due) {
+            self.ask_another(now, keys);
+            self.ask_spare_if_needed(now);
         }
         if now >= self.options.deadline {
             self.expire();
         } else if now >= self.step_ends {
             match &self.step {
-                Step::Asking(_) => self.ask_again(now),
+                Step::Asking(_) => self.ask_again(now, keys),
                 Step::Fetching(_) => {
                     self.step_ends = now.saturating_add(self.options.round_timeout);
-                    self.choose(keys);
+                    self.choose(now, keys);
                 }
                 Step::WritingBack(..) => self.write_back_again(now),
                 Step::Certifying(_) => self.certify_again(now),
@@ -255,225 +279,10 @@ impl Read {
         }
     }
 
-    // ----- asking -----
-
-    fn begin_round(&mut self, now: Duration) {
-        self.round = self.round.saturating_add(1);
-        self.wait(now);
-    }
-
-    /// Whoever was just asked has so long to answer.
-    fn wait(&mut self, now: Duration) {
-        self.asked = now;
-        self.step_ends = now.saturating_add(self.options.round_timeout);
-        self.spare = Spare::default();
-    }
-
-    fn ask(&mut self, now: Duration) {
-        self.begin_round(now);
-        self.step = Step::Asking(Ask::new(self.round));
-        let (mut to, round) = (self.store_members(), self.options.round_timeout);
-        let store = [self.configuration.store()];
-        self.spare = Spare::out_of(&mut to, &self.options.hedge, store, now, round);
-        self.send_read(to);
-    }
-
-    /// Asks those who were held back.
-    fn ask_spare(&mut self) {
-        let spare = self.spare.take();
-        self.send_read(spare);
-    }
-
-    /// When those who were held back are to be asked. While a certificate is looked for no answer
-    /// is taken.
-    fn spare_due(&self) -> Option<Duration> {
-        matches!(self.step, Step::Asking(_)).then(|| self.spare.due()).flatten()
-    }
-
-    /// Those who were asked cannot make a quorum by themselves any more.
-    fn ask_spare_if_needed(&mut self) {
-        let Step::Asking(ask) = &self.step else { return };
-        if ask.needs(self.spare.nodes(), [self.configuration.store()]) {
-            self.ask_spare();
-        }
-    }
-
-    /// Those who were silent are asked again; answers that came stay.
-    fn ask_again(&mut self, now: Duration) {
-        let members = self.store_members();
-        let Step::Asking(ask) = &mut self.step else { return };
-        ask.lost.clear();
-        // Whoever has a certificate may have been slow to show it.
-        self.fetched.clear();
-        let heard = ask.answers.nodes();
-        self.wait(now);
-        self.send_read(members.difference(&heard).cloned().collect());
-    }
-
-    fn send_read(&mut self, to: BTreeSet<NodeId>) {
-        let request =
-            Box::new(Request::Read { variable: self.variable.clone(), at: self.options.at });
-        self.actions.push_back(Action::Send { round: self.round, to, request });
-    }
-
-    fn take_entry(&mut self, from: &NodeId, outcome: Option<crate::Outcome>, keys: &dyn Verify) {
-        let candidate = match outcome {
-            Some(Ok(Answer::Entry(entry))) => self.check_fit(from, entry),
-            Some(Ok(_)) => {
-                self.blame(from, Fault::BadAnswer);
-                None
-            }
-            Some(Err(_)) | None => None,
-        };
-        let Step::Asking(ask) = &mut self.step else { return };
-        match candidate {
-            Some(candidate) => ask.answers.note(from.clone(), candidate),
-            None => ask.lose(from),
-        }
-        let few = planted::is(Bug::FewAnswers) && ask.answers.len() > 1;
-        if few || ask.progress([self.configuration.store()]) == Progress::Reached {
-            self.evaluate(keys);
-        }
-    }
-
-    /// An answer about another variable or version is a lie.
-    fn check_fit(&mut self, from: &NodeId, entry: Option<Box<CertifiedEntry>>) -> Option<Held> {
-        let Some(entry) = entry else { return Some(None) };
-        let fits = *entry.variable() == self.variable
-            && self.options.at.is_none_or(|at| at == entry.timestamp());
-        if !fits {
-            self.blame(from, Fault::BadEntry);
-            return None;
-        }
-        Some(Some((entry.hash(), entry)))
-    }
-
-    // ----- choosing -----
-
-    /// Paper: §4.1 read, "discard pairs that do not have sufficient number of valid signatures;
-    /// choose a pair with maximum timestamp".
-    fn evaluate(&mut self, keys: &dyn Verify) {
-        let step = std::mem::replace(&mut self.step, Step::Finished);
-        let Step::Asking(mut ask) = step else {
-            self.step = step;
-            return;
-        };
-        let few = |ask: &Ask<Held>| planted::is(Bug::FewAnswers) && ask.answers.len() > 1;
-        while few(&ask) || ask.progress([self.configuration.store()]) == Progress::Reached {
-            match self.pick(&ask.answers, keys) {
-                Pick::Entry(entry, holders) => return self.conclude(*entry, &holders),
-                Pick::Absent => return self.finish(None),
-                Pick::Fetch(ids, shown_by) => {
-                    self.actions.push_back(Action::Fetch(ids.clone()));
-                    self.fetching = Some(Fetching { ids, shown_by });
-                    self.step = Step::Fetching(ask);
-                    return;
-                }
-                Pick::Withdraw(holders) => holders.iter().for_each(|node| ask.withdraw(node)),
-            }
-        }
-        self.step = Step::Asking(ask);
-    }
-
-    fn pick(&mut self, answers: &Tally<Held>, keys: &dyn Verify) -> Pick {
-        let candidates = newest_first(answers);
-        let enough = self.configuration.store().thresholds().one_honest();
-        for candidate in &candidates {
-            // One of b+1 is honest, and has verified what it stores.
-            let vouched = candidate.holders.len() >= enough;
-            if !vouched && self.nowhere.contains(&candidate.hash) {
-                return Pick::Withdraw(candidate.holders.clone());
-            }
-            let checked = if vouched && !self.needs_proof(candidate) {
-                Checked::Valid(candidate.first.clone())
-            } else {
-                self.check(candidate, keys)
-            };
-            match checked {
-                Checked::Valid(entry) => {
-                    self.report_equivocation(&candidates, &entry, keys);
-                    return Pick::Entry(Box::new(entry), candidate.holders.clone());
-                }
-                Checked::Missing(ids) => return Pick::Fetch(ids, candidate.holders.clone()),
-                Checked::Unbacked(ids) => {
-                    self.blame_unbacked(&candidate.holders, &ids);
-                    return Pick::Withdraw(candidate.holders.clone());
-                }
-                Checked::Bad => self.blame_all(&candidate.holders, Fault::BadEntry),
-            }
-        }
-        Pick::Absent
-    }
-
-    /// Whoever stores an entry has checked it and keeps its writer's certificate. One who shows
-    /// an entry and answers that it has no such certificate made it up; one who was silent may
-    /// be slow. Neither answer can count.
-    fn blame_unbacked(&mut self, holders: &BTreeSet<NodeId>, ids: &BTreeSet<NodeId>) {
-        let without = ids.iter().filter_map(|id| self.fetched.get(id)).flatten();
-        let liars: BTreeSet<NodeId> = without.filter(|id| holders.contains(*id)).cloned().collect();
-        self.blame_all(&liars, Fault::BadEntry);
-    }
-
-    /// Whether a valid S is needed, and not only the certainty that there is one: members that
-    /// agree on <x,t,v,s_C> each bring an S of their own.
-    fn needs_proof(&self, candidate: &Candidate<'_>) -> bool {
-        self.options.proof || !self.is_settled(candidate.first, &candidate.holders)
-    }
-
-    /// Whether a quorum holds the entry already, so that nothing needs to be written back.
-    fn is_settled(&self, entry: &CertifiedEntry, holders: &BTreeSet<NodeId>) -> bool {
-        let store = self.configuration.store();
-        let held = store.count(holders) >= store.thresholds().q();
-        // A Final must also be known to the signers, who else could let something follow it.
-        let sealed_here = entry.entry().is_final && !self.configuration.store_is_authority();
-        self.options.at.is_some() || (held && !sealed_here)
-    }
-
-    /// Looks for a copy with a valid S.
-    fn check(&self, candidate: &Candidate<'_>, keys: &dyn Verify) -> Checked {
-        let mut missing = BTreeSet::new();
-        for copy in &candidate.copies {
-            match verify_certified(copy, &self.configurations, keys) {
-                _ if planted::is(Bug::ReadUnverified) => return Checked::Valid((*copy).clone()),
-                Ok(()) => return Checked::Valid((*copy).clone()),
-                Err(invalid) => missing.extend(invalid.missing_certificate().cloned()),
-            }
-        }
-        if missing.is_empty() {
-            return Checked::Bad;
-        }
-        let is_new = missing.iter().all(|id| !self.fetched.contains_key(id));
-        if is_new && self.fetching.is_none() {
-            Checked::Missing(missing)
-        } else {
-            Checked::Unbacked(missing)
-        }
-    }
-
-    /// Paper: §4.1 read, "revoke all signers who have signed <t,v> and <t,v'>".
-    fn report_equivocation(
-        &mut self,
-        candidates: &[Candidate<'_>],
-        chosen: &CertifiedEntry,
-        keys: &dyn Verify,
-    ) {
-        let hash = chosen.hash();
-        let rivals = candidates
-            .iter()
-            .filter(|c| c.first.timestamp() == chosen.timestamp() && c.hash != hash)
-            .flat_map(|c| &c.copies);
-        for rival in rivals {
-            let proofs = EquivocationProof::of_certified(chosen, rival, &self.configurations, keys);
-            convict(proofs, &mut self.culprits, &mut self.actions);
-        }
-    }
-
-    fn conclude(&mut self, entry: CertifiedEntry, holders: &BTreeSet<NodeId>) {
-        if self.is_settled(&entry, holders) {
-            self.finish(Some(entry));
-        } else {
-            self.write_back(entry, holders);
-        }
+    /// A number that no round has had: an answer to one question is never taken for one to another.
+    fn next_round(&mut self) -> Round {
+        self.rounds = self.rounds.max(self.round).saturating_add(1);
+        self.rounds
     }
 
     // ----- the end -----
@@ -529,30 +338,4 @@ impl Read {
     fn blame_all(&mut self, nodes: &BTreeSet<NodeId>, fault: Fault) {
         nodes.iter().for_each(|node| self.blame(node, fault));
     }
-}
-
-/// A search for certificates.
-#[derive(Debug)]
-struct Fetching {
-    ids: BTreeSet<NodeId>,
-    /// Who had shown an entry that needs them when the search began: an honest one has them.
-    shown_by: BTreeSet<NodeId>,
-}
-
-enum Checked {
-    Valid(CertifiedEntry),
-    /// A certificate is missing that was not looked for yet.
-    Missing(BTreeSet<NodeId>),
-    /// A certificate is missing that could not be found.
-    Unbacked(BTreeSet<NodeId>),
-    Bad,
-}
-
-/// What the answers come to.
-enum Pick {
-    Entry(Box<CertifiedEntry>, BTreeSet<NodeId>),
-    Absent,
-    /// Which certificates to look for, and who showed an entry that needs them.
-    Fetch(BTreeSet<NodeId>, BTreeSet<NodeId>),
-    Withdraw(BTreeSet<NodeId>),
 }

@@ -20,7 +20,7 @@ impl Read {
             self.finish(Some(entry));
             return;
         }
-        self.round = self.round.saturating_add(1);
+        self.round = self.next_round();
         let mut ask = Ask::new(self.round);
         holders.iter().for_each(|id| ask.answers.note(id.clone(), ()));
         self.step = Step::WritingBack(Box::new(entry), ask);

@@ -151,11 +151,21 @@ fn of_rules(bug: Bug) -> Case {
             let name = "roots are those of RFC 9162";
             rule(bug, "ADR 0016", check(name, checks::roots_are_those_of_rfc_9162))
         }
+        Bug::DigestUnchecked | Bug::DigestSkipped | Bug::DigestOfBadCopyIsLie => of_digests(bug),
         Bug::BatchForAnyPurpose => {
             let name = "a root over entries certifies nothing";
             rule(bug, "ADR 0016", check(name, checks::a_root_over_entries_certifies_nothing))
         }
     }
+}
+
+fn of_digests(bug: Bug) -> Case {
+    let search = match bug {
+        Bug::DigestUnchecked => alone_in_four("hollow"),
+        Bug::DigestOfBadCopyIsLie => alone_in_four("forge"),
+        _ => Search::Runs(ANY),
+    };
+    rule(bug, "ADR 0020", search)
 }
 
 fn of_drivers(plant: Plant) -> Case {
