@@ -26,6 +26,7 @@ mod listening;
 mod logging;
 mod malice_view;
 mod new_home;
+mod node_figures;
 mod output;
 mod passphrase;
 mod processes;

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::failure::Failure;
 use crate::listening::LISTENING;
+use crate::node_figures;
 use crate::output::escape;
 
 /// How long a node may take from its start until it listens: a store of a million entries opens in
@@ -19,6 +20,9 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long nodes may take to stop; a little more than they give their own requests.
 const STOP_PATIENCE: Duration = Duration::from_secs(12);
+
+/// How long nodes may take to tell their figures: they are busy with what is measured.
+const FIGURES_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a node said, or that it ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +112,38 @@ impl Processes {
     /// The next word of any node; `None` when all have ended.
     pub(crate) async fn next(&mut self) -> Option<FromNode> {
         self.said.recv().await
+    }
+
+    /// How often all nodes together have had files and folders synced. What they say meanwhile is lost.
+    ///
+    /// # Errors
+    /// One of them has ended, or does not answer.
+    pub(crate) async fn syncs(&mut self) -> Result<u64, Failure> {
+        for stdin in self.nodes.iter_mut().filter_map(|node| node.stdin.as_mut()) {
+            let line = format!("{}\n", node_figures::ASK);
+            stdin.write_all(line.as_bytes()).await.map_err(Failure::failed)?;
+        }
+        let all = timeout(FIGURES_PATIENCE, self.add_up_syncs()).await;
+        all.unwrap_or_else(|_| Err(Failure::failed("a node does not tell its figures")))
+    }
+
+    async fn add_up_syncs(&mut self) -> Result<u64, Failure> {
+        let (mut missing, mut sum) = (self.nodes.len(), 0_u64);
+        while missing > 0 {
+            let said = self.next().await.map(|from| (from.name, from.said));
+            match said {
+                Some((_, Said::Line(line))) => {
+                    if let Some(syncs) = node_figures::syncs_in(&line) {
+                        (missing, sum) = (missing.saturating_sub(1), sum.saturating_add(syncs));
+                    }
+                }
+                Some((name, Said::Ended)) => {
+                    return Err(Failure::failed(format!("node {name} has ended")));
+                }
+                None => return Err(Failure::failed("all nodes have ended")),
+            }
+        }
+        Ok(sum)
     }
 
     /// The numbers of the processes that run.

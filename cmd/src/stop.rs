@@ -1,11 +1,12 @@
 //! When to stop: SIGINT, SIGTERM, or the end of stdin.
 
-use std::io::Read as _;
+use std::io::BufRead as _;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::failure::Failure;
+use crate::node_figures;
 
 /// Waits for the word to stop.
 #[derive(Debug)]
@@ -58,9 +59,10 @@ async fn ended(stdin: &mut Option<oneshot::Receiver<()>>) {
 fn end_of_stdin() -> oneshot::Receiver<()> {
     let (sender, receiver) = oneshot::channel();
     std::thread::spawn(move || {
-        let mut buffer = [0; 64];
-        // What comes is of no interest.
-        while std::io::stdin().lock().read(&mut buffer).is_ok_and(|n| n > 0) {}
+        for line in std::io::stdin().lock().split(b'\n') {
+            let Ok(line) = line else { break };
+            node_figures::answer(&line);
+        }
         let _ = sender.send(());
     });
     receiver

@@ -47,20 +47,9 @@ impl SignatureBytes {
         if !self.is_batched() {
             return Ok(Detached { purpose, message: message.to_vec(), packet: self.clone() });
         }
-        let head = Head::of(message).ok_or("not a message that is signed in batches")?;
-        let fits = purpose.may_be_batched() && head.is_of(purpose);
-        if !fits && !planted::is(Bug::BatchForAnyPurpose) {
-            return Err("not a message that is signed in batches");
-        }
-        let Parts { index, count, path, packet } = Parts::read(self.as_bytes())?;
-        let root = merkle::root(merkle::leaf(message), index, count, &path);
-        let root = root.ok_or("its path has the wrong length")?;
-        let packet = Self::new(packet).map_err(|_| "it holds no signature packet")?;
-        if packet.is_batched() {
-            return Err("it holds no signature packet");
-        }
-        let message = batch_bytes(&head, count, &root);
-        Ok(Detached { purpose: Purpose::Batch, message, packet })
+        let placed = Placed::of(self, purpose, message)?;
+        let root = merkle::root(placed.leaf, placed.index, placed.count, placed.path);
+        placed.detached(&root.ok_or("its path has the wrong length")?)
     }
 
     /// The OpenPGP packet in it.
@@ -74,13 +63,59 @@ impl SignatureBytes {
     }
 }
 
+/// A batched signature of a message, taken apart, before its path is walked.
+#[derive(Debug)]
+pub(crate) struct Placed<'a> {
+    /// What the message is for, and its realm.
+    pub(crate) head: Head<'a>,
+    /// The message's leaf.
+    pub(crate) leaf: Hash,
+    /// Which of the leaves it is.
+    pub(crate) index: usize,
+    /// How many leaves there are.
+    pub(crate) count: usize,
+    /// The hashes beside the way to the root.
+    pub(crate) path: &'a [Hash],
+    /// The packet over the root; not a batched signature itself.
+    pub(crate) packet: &'a [u8],
+}
+
+impl<'a> Placed<'a> {
+    /// Takes a batched signature apart. Nothing in it is believed by that.
+    pub(crate) fn of(
+        signature: &'a SignatureBytes,
+        purpose: Purpose,
+        message: &'a [u8],
+    ) -> Result<Self, &'static str> {
+        let head = Head::of(message).ok_or("not a message that is signed in batches")?;
+        let fits = purpose.may_be_batched() && head.is_of(purpose);
+        if !fits && !planted::is(Bug::BatchForAnyPurpose) {
+            return Err("not a message that is signed in batches");
+        }
+        let Parts { index, count, path, packet } = Parts::read(signature.as_bytes())?;
+        let lengths = SignatureBytes::MIN_BYTES..=SignatureBytes::MAX_BYTES;
+        if !lengths.contains(&packet.len()) || packet.first() == Some(&MARK) {
+            return Err("it holds no signature packet");
+        }
+        Ok(Self { head, leaf: merkle::leaf(message), index, count, path, packet })
+    }
+
+    /// What is to be judged if the path leads to this root.
+    pub(crate) fn detached(&self, root: &Hash) -> Result<Detached, &'static str> {
+        let packet =
+            SignatureBytes::new(self.packet).map_err(|_| "it holds no signature packet")?;
+        let message = batch_bytes(&self.head, self.count, root);
+        Ok(Detached { purpose: Purpose::Batch, message, packet })
+    }
+}
+
 /// ```text
 /// mark, index, count - 1: one byte each; path: 32 bytes for each hash; packet: all that follows
 /// ```
 struct Parts<'a> {
     index: usize,
     count: usize,
-    path: Vec<Hash>,
+    path: &'a [Hash],
     packet: &'a [u8],
 }
 
@@ -95,7 +130,7 @@ impl<'a> Parts<'a> {
         let length = merkle::path_length(index, count).saturating_mul(HASH_BYTES);
         let (path, packet) = rest.split_at_checked(length).ok_or("its path is cut off")?;
         let (path, _) = path.as_chunks::<HASH_BYTES>();
-        Ok(Self { index, count, path: path.to_vec(), packet })
+        Ok(Self { index, count, path, packet })
     }
 
     fn write(&self) -> Option<SignatureBytes> {
@@ -149,6 +184,7 @@ fn sign_under_one_root<E>(
     let count = leaves.len();
     let packet = sign(Purpose::Batch, &batch_bytes(&head, count, &root))?;
     let packet = packet.as_bytes();
-    let with_path = |(index, path)| Parts { index, count, path, packet }.write();
-    Ok(paths.into_iter().enumerate().map(with_path).collect())
+    let with_path =
+        |(index, path): (usize, &Vec<Hash>)| Parts { index, count, path, packet }.write();
+    Ok(paths.iter().enumerate().map(with_path).collect())
 }

@@ -106,8 +106,8 @@ impl Canonical {
 /// The first two fields of signed bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Head<'a> {
-    domain: &'a [u8],
-    realm: &'a [u8],
+    pub(crate) domain: &'a [u8],
+    pub(crate) realm: &'a [u8],
 }
 
 impl<'a> Head<'a> {

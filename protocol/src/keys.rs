@@ -41,7 +41,8 @@ pub trait Verify {
     ) -> Result<(), VerifyError>;
 
     /// Checks that `signature` is `signer`'s over `message`, for `purpose`: an OpenPGP packet over
-    /// the message itself, or one over a root to which the message's path leads.
+    /// the message itself, or one over a root to which the message's path leads. An implementation may
+    /// remember trees ([`crate::TreeMemory`]); the answer is the same.
     ///
     /// # Errors
     /// As [`Verify::verify_packet`].
@@ -137,6 +138,16 @@ macro_rules! delegate_references {
                 packet: &SignatureBytes,
             ) -> Result<(), VerifyError> {
                 (**self).verify_packet(signer, purpose, message, packet)
+            }
+
+            fn verify(
+                &self,
+                signer: &NodeId,
+                purpose: Purpose,
+                message: &[u8],
+                signature: &SignatureBytes,
+            ) -> Result<(), VerifyError> {
+                (**self).verify(signer, purpose, message, signature)
             }
 
             fn packet_made_by(&self, signer: &NodeId, packet: &SignatureBytes) -> Option<NodeId> {

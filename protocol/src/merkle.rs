@@ -85,6 +85,61 @@ pub(crate) fn root(leaf: Hash, index: usize, count: usize, path: &[Hash]) -> Opt
     Some(hash)
 }
 
+/// A node of the tree over `count` leaves: how high it stands, and the how-manieth it is from the left. A node
+/// without a sibling at its right is the one that stands higher: each has one place only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    height: u8,
+    at: usize,
+    last: usize,
+}
+
+impl Place {
+    /// Where leaf `index` of `count` is; `None` if there is no such leaf.
+    pub(crate) fn of_leaf(index: usize, count: usize) -> Option<Self> {
+        let last = count.checked_sub(1).filter(|last| index <= *last)?;
+        Some(Self { height: 0, at: index, last }.without_lone_parents())
+    }
+
+    fn without_lone_parents(mut self) -> Self {
+        while self.at == self.last && self.at & 1 == 0 && self.at != 0 {
+            self = self.half();
+        }
+        self
+    }
+
+    fn half(self) -> Self {
+        Self { height: self.height.saturating_add(1), at: self.at >> 1, last: self.last >> 1 }
+    }
+
+    pub(crate) fn is_root(self) -> bool {
+        self.last == 0
+    }
+
+    /// The node with which it has its parent; `None` for the root.
+    pub(crate) fn beside(self) -> Option<Self> {
+        (!self.is_root()).then_some(Self { at: self.at ^ 1, ..self })
+    }
+
+    /// The node above it and the one beside it, whose hash follows from theirs.
+    pub(crate) fn above(self, hash: &Hash, beside: &Hash) -> (Self, Hash) {
+        let above = if self.at & 1 == 1 { node(beside, hash) } else { node(hash, beside) };
+        (self.half().without_lone_parents(), above)
+    }
+
+    /// Where it is in a list of all nodes over `count` leaves, which is twice as long as the next power of two: the
+    /// root is the first, as in a heap.
+    pub(crate) fn slot(self, count: usize) -> usize {
+        let depth = count.next_power_of_two().ilog2().saturating_sub(u32::from(self.height));
+        1_usize.checked_shl(depth).unwrap_or_default() | self.at
+    }
+
+    /// The node above it.
+    pub(crate) fn parent(self) -> Self {
+        self.half().without_lone_parents()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

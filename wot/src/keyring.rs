@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::time::{Duration, SystemTime};
 
 use bftkv_protocol::{
-    Address, CertificateBytes, NodeId, Purpose, Sign, SignError, SignatureBytes, Verify,
-    VerifyError,
+    Address, CertificateBytes, NodeId, Purpose, Sign, SignError, SignatureBytes, TreeMemory,
+    Verify, VerifyError,
 };
 use lru::LruCache;
 use sequoia_openpgp::{Fingerprint, KeyHandle};
@@ -32,6 +32,8 @@ pub struct KeyringOptions {
     pub parsed: NonZeroUsize,
     /// Verified signatures that are remembered at most, about 100 bytes each.
     pub signatures: NonZeroUsize,
+    /// Trees under verified roots that are remembered at most, about 17 KB for each full batch.
+    pub trees: NonZeroUsize,
     /// The time at which certifications are judged; `None` is the system's clock.
     pub time: Option<SystemTime>,
 }
@@ -39,6 +41,8 @@ pub struct KeyringOptions {
 impl KeyringOptions {
     const PARSED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
     const SIGNATURES: NonZeroUsize = NonZeroUsize::new(16 * 1024).unwrap();
+    /// An entry that was signed in batches by its writer and by a quorum of a hundred members has 68.
+    const TREES: NonZeroUsize = NonZeroUsize::new(128).unwrap();
 }
 
 impl Default for KeyringOptions {
@@ -48,6 +52,7 @@ impl Default for KeyringOptions {
             max_stranger_bytes: 16 * 1024 * 1024,
             parsed: Self::PARSED,
             signatures: Self::SIGNATURES,
+            trees: Self::TREES,
             time: None,
         }
     }
@@ -100,6 +105,7 @@ struct Inner {
     adding: Mutex<()>,
     parsed: Mutex<LruCache<NodeId, Arc<Certificate>>>,
     signatures: SignatureCache,
+    trees: TreeMemory,
     graph: Mutex<Option<KnownGraph>>,
 }
 
@@ -120,8 +126,10 @@ impl Keyring {
     pub fn new(options: KeyringOptions) -> Self {
         let parsed = Mutex::new(LruCache::new(options.parsed));
         let signatures = SignatureCache::new(options.signatures);
+        let trees = TreeMemory::new(options.trees);
         let (state, adding, graph) = (RwLock::default(), Mutex::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { options, state, adding, parsed, signatures, graph }) }
+        let inner = Inner { options, state, adding, parsed, signatures, trees, graph };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Adds a certificate, or merges it with the copy that is known. Returns whether anything
@@ -477,6 +485,17 @@ impl Verify for Keyring {
                 UNKNOWN_MAKER => VerifyError::UnknownCertificate(signer.clone()),
                 reason => bad(signer, reason),
             })
+    }
+
+    fn verify(
+        &self,
+        signer: &NodeId,
+        purpose: Purpose,
+        message: &[u8],
+        signature: &SignatureBytes,
+    ) -> Result<(), VerifyError> {
+        let is_known = |signer: &NodeId| self.contains(signer);
+        self.inner.trees.verify(self, is_known, signer, purpose, message, signature)
     }
 
     fn packet_made_by(&self, _: &NodeId, signature: &SignatureBytes) -> Option<NodeId> {

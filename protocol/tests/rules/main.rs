@@ -39,6 +39,7 @@ mod server_read;
 mod server_sign;
 mod server_store;
 mod shelf;
+mod tree_memory;
 mod validity;
 mod variants;
 mod vectors;

@@ -21,7 +21,7 @@ use self::homes::BenchHomes;
 use self::load::Load;
 use self::phase::{Phase, Work};
 use self::process_stat::Process;
-use self::report::{ClusterReport, Figures};
+use self::report::{ClusterReport, Figures, Mix, Used};
 use self::shape::Shape;
 use super::put::parse_seconds;
 use crate::context::Context;
@@ -31,12 +31,13 @@ use crate::processes::Processes;
 use crate::progress::Progress;
 use crate::public_home::PublicHome;
 
-/// Measure throughput, latency, CPU and messages.
+/// Measure throughput, latency, CPU, messages, syncs and memory.
 ///
 /// Runs a cluster of real processes in a temporary folder, puts and gets with several clients at
 /// once, and sums the CPU time of all nodes and of the clients. CPU time is the figure to compare:
 /// throughput and latency depend on how many processors the machine has for all of them together.
-/// Messages and bytes are those that the clients send and receive: nodes talk to clients only.
+/// Messages and bytes are those that the clients send and receive: nodes talk to clients only. Syncs
+/// are those of all nodes and of the clients' own logs: what waits for a disk.
 ///
 /// Examples:
 ///
@@ -47,6 +48,7 @@ use crate::public_home::PublicHome;
 ///   bftkv bench --clients 32 --processes 4 --reads 95 # many programs, mostly reading
 ///   bftkv bench --rate 50 --clients 16                # 50 operations a second, come what may
 ///   bftkv bench --clients 1 --batch 256               # puts and gets of 256 at once
+///   bftkv bench --clients 32 --reads 95,50            # two mixes, one after the other
 ///   bftkv bench --variables 100                       # each client puts its 100 over and over
 ///   bftkv bench store --backend leveldb
 ///   bftkv bench check docs/benchmarks/instructions.json
@@ -112,9 +114,10 @@ struct ClusterArgs {
     #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
     rate: Option<f64>,
 
-    /// Also measure a mix of which so many of a hundred operations are gets.
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
-    reads: Option<u8>,
+    /// Also measure mixes of which so many of a hundred operations are gets.
+    #[arg(long, value_name = "PERCENT", value_delimiter = ',')]
+    #[arg(value_parser = clap::value_parser!(u8).range(0..=100))]
+    reads: Vec<u8>,
 
     #[command(flatten)]
     shape: Shape,
@@ -143,7 +146,7 @@ pub(crate) fn run(args: &BenchArgs, context: &Context) -> Result<Exit, Failure> 
 
 async fn measure(homes: &BenchHomes, args: &ClusterArgs) -> Result<ClusterReport, Failure> {
     let mut processes = Processes::start(&homes.nodes, |_| {}).await?;
-    let measured = measure_running(homes, args, &processes).await;
+    let measured = measure_running(homes, args, &mut processes).await;
     processes.stop().await;
     measured
 }
@@ -151,26 +154,29 @@ async fn measure(homes: &BenchHomes, args: &ClusterArgs) -> Result<ClusterReport
 async fn measure_running(
     homes: &BenchHomes,
     args: &ClusterArgs,
-    processes: &Processes,
+    processes: &mut Processes,
 ) -> Result<ClusterReport, Failure> {
     let configuration = match homes.users.first() {
         Some(user) => PublicHome::open(user)?.configuration()?,
         None => return Err(Failure::failed("no home of a user")),
     };
-    let nodes: Vec<Process> = processes.pids().into_iter().map(Process::other).collect();
     let mut load = Load::start(&homes.users, args).await?;
-    let mut progress = Progress::new("measuring", 4);
+    let mut progress = Progress::new("measuring", args.reads.len().saturating_add(3));
     load.warm_up().await?;
     progress.step();
-    let put = phase(&mut load, &nodes, args, Work::Put).await?;
+    let (put, _) = phase(&mut load, processes, args, Work::Put).await?;
     progress.step();
-    let get = phase(&mut load, &nodes, args, Work::Get).await?;
+    let (get, mut client_bytes) = phase(&mut load, processes, args, Work::Get).await?;
     progress.step();
-    let mix = match args.reads {
-        Some(reads) => Some(phase(&mut load, &nodes, args, Work::Mix { reads }).await?),
-        None => None,
-    };
+    let mut mixes = Vec::new();
+    for reads in args.reads.iter().copied() {
+        let (figures, bytes) = phase(&mut load, processes, args, Work::Mix { reads }).await?;
+        mixes.push(Mix { reads, figures });
+        client_bytes = bytes;
+        progress.step();
+    }
     drop(progress);
+    let resident = nodes_of(processes).into_iter().filter_map(|node| node.resident_bytes());
     Ok(ClusterReport {
         keys: homes.keys.clone(),
         authority: configuration.authority().len(),
@@ -178,30 +184,46 @@ async fn measure_running(
         clients: args.clients,
         processes: args.processes,
         value_bytes: args.shape.value_bytes,
+        batch: args.shape.batch,
+        sealed: args.sealed,
         rate: args.rate,
         put,
         get,
-        reads: args.reads,
-        mix,
-        resident_mb: nodes.iter().filter_map(Process::resident_mb).collect(),
+        mixes,
+        resident_mb: resident.map(megabytes).collect(),
+        client_resident_mb: megabytes(client_bytes),
     })
 }
 
-/// Measures one phase: what the clients say, and what the nodes use meanwhile.
+/// Measures one phase: what the clients say, and what the nodes use meanwhile. Gives also how many bytes the
+/// largest process of clients has in memory at its end.
 async fn phase(
     load: &mut Load,
-    nodes: &[Process],
+    processes: &mut Processes,
     args: &ClusterArgs,
     work: Work,
-) -> Result<Figures, Failure> {
+) -> Result<(Figures, u64), Failure> {
     let every = args.rate.map(|rate| Duration::from_secs_f64(f64::from(args.clients) / rate));
-    let before = cpu_of(nodes)?;
+    let before = used_by(processes).await?;
     let outcome = load.run(Phase { work, time: args.seconds, every }).await?;
-    Ok(Figures::of(outcome, cpu_of(nodes)?.saturating_sub(before)))
+    let resident_bytes = outcome.resident_bytes;
+    let used = used_by(processes).await?.since(before);
+    Ok((Figures::of(outcome, used), resident_bytes))
 }
 
-fn cpu_of(nodes: &[Process]) -> Result<Duration, Failure> {
-    nodes.iter().try_fold(Duration::ZERO, |sum, node| Ok(sum.saturating_add(node.cpu()?)))
+async fn used_by(processes: &mut Processes) -> Result<Used, Failure> {
+    let syncs = processes.syncs().await?;
+    let add = |sum: Duration, node: Process| Ok::<_, Failure>(sum.saturating_add(node.cpu()?));
+    let cpu = nodes_of(processes).into_iter().try_fold(Duration::ZERO, add)?;
+    Ok(Used { cpu, syncs })
+}
+
+fn nodes_of(processes: &Processes) -> Vec<Process> {
+    processes.pids().into_iter().map(Process::other).collect()
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
 }
 
 /// A rate that a pause can be computed from.

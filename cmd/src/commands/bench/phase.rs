@@ -45,6 +45,10 @@ pub(super) struct Outcome {
     pub(super) messages: u64,
     /// Their bytes.
     pub(super) bytes: u64,
+    /// Files and folders that the process of the clients has had synced.
+    pub(super) syncs: u64,
+    /// Resident memory of that process at the end; 0 if it is not known.
+    pub(super) resident_bytes: u64,
 }
 
 impl Outcome {
@@ -55,6 +59,8 @@ impl Outcome {
         self.client_cpu = self.client_cpu.saturating_add(other.client_cpu);
         self.messages = self.messages.saturating_add(other.messages);
         self.bytes = self.bytes.saturating_add(other.bytes);
+        self.syncs = self.syncs.saturating_add(other.syncs);
+        self.resident_bytes = self.resident_bytes.max(other.resident_bytes);
     }
 }
 
@@ -70,10 +76,17 @@ mod tests {
             client_cpu: Duration::from_millis(5),
             messages: 6,
             bytes: 70,
+            syncs: 8,
+            resident_bytes: latency,
         };
         let mut sum = one(3, 2);
         sum.add(one(4, 1));
         assert_eq!((sum.latencies_us, sum.elapsed), (vec![3, 4], Duration::from_secs(2)));
         assert_eq!((sum.client_cpu.as_millis(), sum.messages, sum.bytes), (10, 12, 140));
+        assert_eq!(
+            (sum.syncs, sum.resident_bytes),
+            (16, 4),
+            "of memory the largest process counts"
+        );
     }
 }

@@ -36,12 +36,12 @@ impl Process {
         Ok(TICK.saturating_mul(ticks))
     }
 
-    /// The resident memory in MB; `None` if it has ended, or this is not Linux.
-    pub(super) fn resident_mb(&self) -> Option<f64> {
+    /// The resident memory in bytes; `None` if it has ended, or this is not Linux.
+    pub(super) fn resident_bytes(&self) -> Option<u64> {
         let status = self.read("status").ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        let kib: f64 = line.split_whitespace().next()?.parse().ok()?;
-        Some(kib * 1024.0 / 1e6)
+        let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+        kib.checked_mul(1024)
     }
 
     fn read(&self, name: &str) -> Result<String, Failure> {

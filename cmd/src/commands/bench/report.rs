@@ -3,12 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::phase::Outcome;
 
 /// What one kind of operation cost.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Figures {
     /// Operations that were done.
     pub(super) operations: usize,
@@ -30,12 +30,15 @@ pub(super) struct Figures {
     pub(super) messages: f64,
     /// Bytes of these messages, sealed, without HTTP.
     pub(super) bytes: f64,
+    /// Files and folders that nodes and clients had synced for one operation.
+    pub(super) syncs: f64,
 }
 
 impl Figures {
-    /// From what the clients say, and the CPU time of all nodes meanwhile.
-    pub(super) fn of(outcome: Outcome, nodes_cpu: Duration) -> Self {
-        let Outcome { mut latencies_us, elapsed, client_cpu, messages, bytes } = outcome;
+    /// From what the clients say, and what all nodes used meanwhile.
+    pub(super) fn of(outcome: Outcome, nodes: Used) -> Self {
+        let Outcome { mut latencies_us, elapsed, client_cpu, messages, bytes, syncs, .. } = outcome;
+        let Used { cpu: nodes_cpu, syncs: nodes_syncs } = nodes;
         latencies_us.sort_unstable();
         let operations = latencies_us.len();
         let n = operations.max(1) as f64;
@@ -52,6 +55,7 @@ impl Figures {
             cpu_ms: ms_per(nodes_cpu.saturating_add(client_cpu)),
             messages: per(messages),
             bytes: per(bytes),
+            syncs: per(syncs.saturating_add(nodes_syncs)),
         }
     }
 }
@@ -62,8 +66,37 @@ fn percentile(sorted_us: &[u64], percent: usize) -> f64 {
     sorted_us.get(rank.saturating_sub(1)).map_or(0.0, |us| *us as f64 / 1000.0)
 }
 
+/// What all nodes together have used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Used {
+    /// CPU time.
+    pub(super) cpu: Duration,
+    /// Files and folders that were synced.
+    pub(super) syncs: u64,
+}
+
+impl Used {
+    /// What was used since.
+    pub(super) fn since(self, before: Self) -> Self {
+        Self {
+            cpu: self.cpu.saturating_sub(before.cpu),
+            syncs: self.syncs.saturating_sub(before.syncs),
+        }
+    }
+}
+
+/// Puts and gets, mixed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Mix {
+    /// How many of a hundred operations were gets.
+    pub(super) reads: u8,
+    /// What an operation of the mix cost.
+    #[serde(flatten)]
+    pub(super) figures: Figures,
+}
+
 /// What was measured.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct ClusterReport {
     /// What keys.
     pub(super) keys: String,
@@ -77,18 +110,22 @@ pub(super) struct ClusterReport {
     pub(super) processes: u16,
     /// The size of values.
     pub(super) value_bytes: u32,
+    /// How many variables each operation of a client was about. The figures are those of one.
+    pub(super) batch: u16,
+    /// Whether messages were sealed although there is TLS.
+    pub(super) sealed: bool,
     /// Operations that were due in a second; `None`: the next began when the last had ended.
     pub(super) rate: Option<f64>,
     /// Writes.
     pub(super) put: Figures,
     /// Reads.
     pub(super) get: Figures,
-    /// How many of a hundred operations of the mix were reads.
-    pub(super) reads: Option<u8>,
     /// Both mixed.
-    pub(super) mix: Option<Figures>,
+    pub(super) mixes: Vec<Mix>,
     /// The resident memory of each node at the end.
     pub(super) resident_mb: Vec<f64>,
+    /// That of the largest process of clients.
+    pub(super) client_resident_mb: f64,
 }
 
 impl fmt::Display for Figures {
@@ -101,7 +138,8 @@ impl fmt::Display for Figures {
             f,
             "      CPU       {cpu_ms:.2} ms each (nodes {nodes_cpu_ms:.2}, client {client_cpu_ms:.2})"
         )?;
-        writeln!(f, "      messages  {:.1} each, {:.0} bytes", self.messages, self.bytes)
+        let Self { messages, bytes, syncs, .. } = self;
+        writeln!(f, "      messages  {messages:.1} each, {bytes:.0} bytes; {syncs:.1} syncs")
     }
 }
 
@@ -113,15 +151,19 @@ impl fmt::Display for ClusterReport {
         if *processes > 1 {
             write!(f, " in {processes} processes")?;
         }
+        if self.batch > 1 {
+            write!(f, ", {} variables at once", self.batch)?;
+        }
         if let Some(rate) = self.rate {
             write!(f, ", {rate} operations due a second")?;
         }
         write!(f, "\nput   {}get   {}", self.put, self.get)?;
-        if let (Some(mix), Some(reads)) = (&self.mix, self.reads) {
-            write!(f, "{:<6}{mix}", format!("{reads}/{}", 100_u8.saturating_sub(reads)))?;
+        for Mix { reads, figures } in &self.mixes {
+            write!(f, "{:<6}{figures}", format!("{reads}/{}", 100_u8.saturating_sub(*reads)))?;
         }
         let largest = self.resident_mb.iter().copied().fold(0.0, f64::max);
-        write!(f, "memory of the largest node: {largest:.1} MB")
+        let client = self.client_resident_mb;
+        write!(f, "memory    largest node {largest:.1} MB, client {client:.1} MB")
     }
 }
 
@@ -145,8 +187,12 @@ mod tests {
             client_cpu: Duration::from_millis(10),
             messages: 40,
             bytes: 400,
+            syncs: 8,
+            resident_bytes: 0,
         };
-        let figures = Figures::of(outcome, Duration::from_millis(30));
+        let used = |ms, syncs| Used { cpu: Duration::from_millis(ms), syncs };
+        let figures = Figures::of(outcome, used(37, 42).since(used(7, 10)));
         assert_eq!((figures.cpu_ms, figures.messages, figures.per_second), (10.0, 10.0, 2.0));
+        assert_eq!(figures.syncs, 10.0, "those of the client and of the nodes");
     }
 }

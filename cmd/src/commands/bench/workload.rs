@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bftkv::transport::{ClientLimits, HttpTransport};
-use bftkv::{Client, ClientParts, GetOptions, Home, PutOptions, Value, Variable};
+use bftkv::{Client, ClientParts, GetOptions, Home, PutOptions, Value, Variable, storage};
 use tokio::task::JoinSet;
 
 use super::phase::{Outcome, Phase, Work};
@@ -83,6 +83,7 @@ impl Clients {
     /// An operation failed, or a value is not what was put.
     pub(super) async fn run(&mut self, phase: Phase) -> Result<Outcome, Failure> {
         let (cpu, traffic) = (Process::own().cpu()?, self.transport.traffic());
+        let syncs = storage::syncs();
         let began = Instant::now();
         let mut tasks = JoinSet::new();
         for worker in self.workers(phase.work) {
@@ -103,6 +104,8 @@ impl Clients {
         outcome.client_cpu = Process::own().cpu()?.saturating_sub(cpu);
         outcome.messages = after.messages.saturating_sub(traffic.messages);
         outcome.bytes = after.bytes.saturating_sub(traffic.bytes);
+        outcome.syncs = storage::syncs().saturating_sub(syncs);
+        outcome.resident_bytes = Process::own().resident_bytes().unwrap_or_default();
         Ok(outcome)
     }
 
