@@ -218,8 +218,7 @@ impl<W: Work> Member<W> {
         if views.values().any(|view| view.newest.serial > manifest.prev.serial) {
             return not_yet("a newer manifest that is cited");
         }
-        let delta = before.delta_to(after);
-        if matches!(&manifest.change, Change::Sets(told) if *told != delta) {
+        if matches!(&manifest.change, Change::Sets(told) if *told != before.delta_to(after)) {
             return lie("changes that change nothing");
         }
         let is_supported =
@@ -227,7 +226,7 @@ impl<W: Work> Member<W> {
                 Decision::Whole(root) => root == manifest.root,
                 // A first zone of which a part is missing would be worse than none.
                 Decision::Parts { .. } if before.sets().is_empty() => false,
-                Decision::Parts { changes, .. } => changes == changes_of(&delta),
+                Decision::Parts { changes, .. } => changes == changes_of(&before.delta_to(after)),
             };
         if is_supported { Ok(()) } else { lie("the views that it cites do not say so") }
     }
@@ -310,9 +309,10 @@ impl<W: Work> Member<W> {
         let Some(ceremony) = &self.ceremony else { return not_yet("the plan") };
         let sigs = SigsValue::from_bytes(value).or_else(|e| lie(e.to_string()))?.sigs;
         let messages = self.work.messages(&ceremony.plan);
-        let group = self.share.group();
-        let are_right = sigs.len() == messages.len()
-            && messages.iter().zip(&sigs).all(|(message, sig)| group.verify(message, sig));
+        let is_right = |(message, sig): (&Vec<u8>, &Vec<u8>)| {
+            self.work.is_signed(&ceremony.plan, message, sig)
+        };
+        let are_right = sigs.len() == messages.len() && messages.iter().zip(&sigs).all(is_right);
         if !are_right {
             return lie("a signature is wrong");
         }
@@ -335,7 +335,7 @@ impl<W: Work> Member<W> {
             .work
             .digest_message(&ceremony.plan, &sigs)
             .or_else(|reason| never(format!("the zone's digest: {reason}")))?;
-        if !self.share.group().verify(&message, &told.signature) {
+        if !self.work.is_signed(&ceremony.plan, &message, &told.signature) {
             return lie("the signature over the digest is wrong");
         }
         let zone = self

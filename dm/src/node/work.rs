@@ -1,14 +1,15 @@
 //! Real zones for the agreement.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::agree::{Content, Draft, Hash, Refusal, SetKey, SignedZone, Work};
+use crate::agree::{Content, Draft, Hash, Refusal, SignedZone, Work};
 use crate::keys::{check_change, current};
 use crate::sign::{
-    Denial, Digesting, Dnskey, KeySet, Recipe, Signing, Terms, is_made_by_signer, strip,
-    zone_signer,
+    Checked, Denial, Digesting, Dnskey, KeySet, Recipe, Signing, Terms, zone_signer,
 };
-use crate::zone::{Class, Delta, Key, Limits, Name, RrSet, Rtype, Zone, ZoneBuilder, is_after};
+use crate::zone::{Delta, Key, Name, Rtype, Zone, is_after};
+
+use super::content::{zone_after, zone_of};
 
 /// Makes signed zones: NSEC, ZONEMD, signatures by the ZSK; what did not change keeps its own.
 #[derive(Debug)]
@@ -17,6 +18,9 @@ pub struct ZoneWork {
     sets: Vec<KeySet>,
     zsk: Dnskey,
     most_percent: usize,
+    checked: Checked,
+    /// The content that was planned last, and its zone without signatures: the next is mostly the same.
+    planned: Mutex<Option<(Arc<Content>, Zone)>>,
 }
 
 /// A zone that is being signed.
@@ -24,9 +28,10 @@ pub struct ZoneWork {
 pub struct ZonePlan {
     signing: Signing,
     messages: Vec<Vec<u8>>,
-    /// The first signatures that were put in, by their hash, and what came of it: checking them
-    /// takes long.
+    /// The first signatures that were put in, by their hash, and what came of it: that takes long.
     digesting: OnceLock<(Hash, Digesting)>,
+    /// The same with the digest's signature.
+    finished: OnceLock<(Hash, Signed)>,
 }
 
 /// A signed zone.
@@ -70,7 +75,27 @@ impl ZoneWork {
     /// changes than so many of a hundred sets are held.
     #[must_use]
     pub fn new(apex: Name, sets: Vec<KeySet>, zsk: Dnskey, most_percent: usize) -> Self {
-        Self { apex, sets, zsk, most_percent }
+        let (checked, planned) = (Checked::default(), Mutex::new(None));
+        Self { apex, sets, zsk, most_percent, checked, planned }
+    }
+
+    /// With what this process has verified elsewhere.
+    #[must_use]
+    pub fn with_checked(mut self, checked: Checked) -> Self {
+        self.checked = checked;
+        self
+    }
+
+    /// The zone of this content. What was planned last is only where it starts from: any failure there is looked
+    /// at from the beginning.
+    fn zone(&self, content: &Arc<Content>, serial: u32) -> Result<Zone, String> {
+        let mut planned = self.planned.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = planned.as_ref();
+        let after =
+            last.and_then(|(before, zone)| zone_after((zone, before), content, serial).ok());
+        let zone = after.map_or_else(|| zone_of(&self.apex, content, serial), Ok)?;
+        *planned = Some((Arc::clone(content), zone.clone()));
+        Ok(zone)
     }
 
     fn bytes_of(&self, keys: &KeySet) -> Vec<u8> {
@@ -169,14 +194,19 @@ impl Work for ZoneWork {
         let terms = Terms::new(manifest.inception, manifest.expiry, renew).map_err(text)?;
         let keys = self.keys_from(&manifest.keys)?;
         let recipe = Recipe::new(keys, self.zsk.clone(), Denial::Nsec, true, terms);
-        let recipe = recipe.map_err(text)?;
-        let zone = zone_of(&self.apex, draft.content, manifest.serial)?;
+        let recipe = recipe.map_err(text)?.with_checked(self.checked.clone());
+        let zone = self.zone(draft.content, manifest.serial)?;
         let signing = recipe.begin(&zone, draft.base.map(|base| &*base.zone)).map_err(text)?;
-        Ok(ZonePlan { messages: signing.messages(), signing, digesting: OnceLock::new() })
+        let (digesting, finished) = (OnceLock::new(), OnceLock::new());
+        Ok(ZonePlan { messages: signing.messages(), signing, digesting, finished })
     }
 
     fn messages<'a>(&self, plan: &'a ZonePlan) -> &'a [Vec<u8>] {
         &plan.messages
+    }
+
+    fn is_signed(&self, _: &ZonePlan, message: &[u8], signature: &[u8]) -> bool {
+        self.checked.verify(&self.zsk, message, signature)
     }
 
     fn digest_message(&self, plan: &ZonePlan, sigs: &[Vec<u8>]) -> Result<Vec<u8>, String> {
@@ -185,9 +215,14 @@ impl Work for ZoneWork {
     }
 
     fn finish(&self, plan: &ZonePlan, sigs: &[Vec<u8>], last: &[u8]) -> Result<Signed, String> {
+        let hash = Hash::of(&[&hash_of(sigs).0, last].concat());
+        if let Some((_, known)) = plan.finished.get().filter(|(known, _)| *known == hash) {
+            return Ok(known.clone());
+        }
         let zone = digesting(plan, sigs)?.put(&[last.to_vec()]);
-        let zone = zone.map_err(|error| error.to_string())?;
-        Ok(Signed::of(zone))
+        let signed = Signed::of(zone.map_err(|error| error.to_string())?);
+        let _ = plan.finished.set((hash, signed.clone()));
+        Ok(signed)
     }
 }
 
@@ -198,12 +233,18 @@ fn key_set_of(apex: &Name, zone: &Zone) -> Option<KeySet> {
     KeySet::new(apex, zone.set(&key)?.clone(), signatures).ok()
 }
 
+/// Each with its length, so that others do not look the same.
+fn hash_of(sigs: &[Vec<u8>]) -> Hash {
+    let parts = sigs.iter().flat_map(|sig| [sig.len().to_be_bytes().to_vec(), sig.clone()]);
+    Hash::of(&parts.collect::<Vec<_>>().concat())
+}
+
 fn digesting(plan: &ZonePlan, sigs: &[Vec<u8>]) -> Result<Digesting, String> {
-    let hash = Hash::of(&sigs.concat());
+    let hash = hash_of(sigs);
     if let Some((_, known)) = plan.digesting.get().filter(|(known, _)| *known == hash) {
         return Ok(known.clone());
     }
-    let made = plan.signing.clone().put(sigs).map_err(|error| error.to_string())?;
+    let made = plan.signing.put(sigs).map_err(|error| error.to_string())?;
     // Others than the first are made again each time.
     let _ = plan.digesting.set((hash, made.clone()));
     Ok(made)
@@ -224,58 +265,4 @@ fn renew_at(zone: &Zone) -> u32 {
         Some(until.saturating_sub(until.saturating_sub(from) / 4))
     });
     times.min().unwrap_or(u32::MAX)
-}
-
-/// What the agreement is about: the zone without what signers make, and without its serial, which
-/// the DMs give it.
-///
-/// # Errors
-/// The zone cannot be stripped; never in fact.
-pub fn content_of(zone: &Zone) -> Result<Content, crate::zone::Error> {
-    let zone = strip(zone)?.with_serial(0)?;
-    let mut content = Content::default();
-    for (key, set) in zone.sets() {
-        debug_assert!(!is_made_by_signer(key.rtype()) || key.name() != zone.apex());
-        let labels: Vec<&[u8]> = key.name().labels().collect();
-        if let Some(place) = SetKey::new(labels.into_iter().rev(), key.rtype().to_int()) {
-            let value = [&set.ttl().to_be_bytes(), set.raw()].concat();
-            content.insert(place, value);
-        }
-    }
-    Ok(content)
-}
-
-/// The zone with that content and serial.
-///
-/// # Errors
-/// It is no zone.
-pub fn zone_of(apex: &Name, content: &Content, serial: u32) -> Result<Zone, String> {
-    let mut builder = ZoneBuilder::new(Some(apex.clone()), Limits::default());
-    for (key, value) in content.sets() {
-        let wrong = || format!("{key}: malformed");
-        let mut name = Name::root();
-        for label in key.labels() {
-            name = name.child(label).ok_or_else(wrong)?;
-        }
-        let (ttl, mut rest) = value.split_first_chunk().ok_or_else(wrong)?;
-        let (rtype, mut records) = (Rtype::from_int(key.rtype()), Vec::new());
-        while let Some((length, after)) = rest.split_first_chunk() {
-            let length = usize::from(u16::from_be_bytes(*length));
-            let (rdata, after) = after.split_at_checked(length).ok_or_else(wrong)?;
-            records.push(rdata.to_vec());
-            rest = after;
-        }
-        let ttl = u32::from_be_bytes(*ttl);
-        // One form only: what is in canonical order and complete.
-        let set = RrSet::new(rtype, ttl, records).map_err(|fault| format!("{key}: {fault}"))?;
-        if set.raw() != value.get(4..).unwrap_or_default() {
-            return Err(wrong());
-        }
-        for rdata in set.records() {
-            let added = builder.add(None, name.clone(), (rtype, Class::IN), ttl, rdata);
-            added.map_err(|error| error.to_string())?;
-        }
-    }
-    let zone = builder.finish().map_err(|error| error.to_string())?;
-    zone.with_serial(serial).map_err(|error| error.to_string())
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bftkv_dm::agree::{Content, Draft, Hash, Refusal, SetKey, SignedZone, Work};
+use bftkv_dm::threshold::GroupKey;
 
 /// Which messages are signed already, by message; and the rest.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ impl SignedZone for Zone {
 pub struct Texts {
     /// How many sets may change at once.
     pub limit: usize,
+    /// Who signs.
+    pub key: Box<dyn GroupKey>,
 }
 
 impl Work for Texts {
@@ -88,6 +91,10 @@ impl Work for Texts {
 
     fn messages<'a>(&self, plan: &'a Plan) -> &'a [Vec<u8>] {
         &plan.messages
+    }
+
+    fn is_signed(&self, _: &Plan, message: &[u8], signature: &[u8]) -> bool {
+        self.key.verify(message, signature)
     }
 
     fn digest_message(&self, _: &Plan, sigs: &[Vec<u8>]) -> Result<Vec<u8>, String> {

@@ -7,7 +7,9 @@ use bftkv_dm::agree::{
     Action, Change, Content, Council, Dm, Hash, Manifest, Member, Memory, Settings, SignedZone,
     Topic,
 };
-use bftkv_threshold::{KeyShare, Roster, Scheme, SecretBytes, ed25519, key_share_from_bytes, rsa};
+use bftkv_threshold::{
+    KeyShare, Roster, Scheme, SecretBytes, ed25519, group_key_from_bytes, key_share_from_bytes, rsa,
+};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
@@ -188,8 +190,9 @@ impl World {
         };
         let share = &self.shares[usize::from(dm.number()) - 1];
         let share = key_share_from_bytes(share).unwrap();
+        let key = group_key_from_bytes(&share.group().to_bytes()).unwrap();
         let rng = Box::new(ChaCha20Rng::seed_from_u64(self.rng.next_u64()));
-        let mut member = Member::new(settings, Texts { limit: 6 }, share, rng, memory);
+        let mut member = Member::new(settings, Texts { limit: 6, key }, share, rng, memory);
         // Half of them have kept their last zone, the others fetch all.
         if self.below(2) == 0
             && let Some((serial, zone)) = self.zones[&dm].last_key_value()

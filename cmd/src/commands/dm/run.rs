@@ -14,7 +14,7 @@ use bftkv_dm::node::{
     Committed, Driver, Publisher, ZoneWork, content_of, generator, kept_zone, replace,
 };
 use bftkv_dm::publish::{Desk, Notifier, Responder, Server, ServerLimits};
-use bftkv_dm::sign::{Dnskey, Role};
+use bftkv_dm::sign::{Checked, Dnskey, Role};
 use bftkv_dm::threshold::key_share_from_bytes;
 use bftkv_dm::zone::Name;
 use clap::Args;
@@ -120,8 +120,9 @@ impl Master {
     async fn start(config: &DmConfig, share: &ShareFile, writer: &Home) -> Result<Self, Failure> {
         let (apex, council, me) = (config.apex()?, config.council()?, config.me()?);
         let source = config.source()?;
-        let (mut member, kept) = member(config, share, &apex)?;
-        let publisher = publisher(config, &apex, (me, council))?;
+        let checked = Checked::default();
+        let (mut member, kept) = member(config, share, (&apex, &checked))?;
+        let publisher = publisher(config, &apex, (me, council), checked)?;
         if let Some((_, signed)) = &kept
             && let Some(reason) = publisher.restore(signed.zone(), low(now()))
         {
@@ -195,7 +196,7 @@ impl Master {
 fn member(
     config: &DmConfig,
     share: &ShareFile,
-    apex: &Name,
+    (apex, checked): (&Name, &Checked),
 ) -> Result<(Member<ZoneWork>, Option<Committed>), Failure> {
     let key = Dnskey::of(share.share().group(), Role::Zsk).map_err(Failure::failed)?;
     let sets = config.key_sets()?;
@@ -204,6 +205,7 @@ fn member(
             .hint("sign new ones with this ZSK: bftkv dm ksk sign"));
     }
     let work = ZoneWork::new(apex.clone(), sets, key, config.most_percent());
+    let work = work.with_checked(checked.clone());
     let votes = config.state(VOTES);
     let memory = Driver::recall(&votes).map_err(|error| {
         Failure::file(&votes, &error).hint(
@@ -231,11 +233,12 @@ fn publisher(
     config: &DmConfig,
     apex: &Name,
     (me, council): (Dm, Council),
+    checked: Checked,
 ) -> Result<Arc<Publisher>, Failure> {
     let responder = Arc::new(Responder::new(apex.clone(), config.access()?));
     let place = (usize::from(me.number()).saturating_sub(1), council.size());
     let notifier = Notifier::new(config.secondaries()?, place, TAKEOVER);
-    let desk = Desk::new(config.most_percent());
+    let desk = Desk::new(config.most_percent()).with_checked(checked);
     Ok(Publisher::new(desk, responder, notifier, config.state(ZONE)))
 }
 
