@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bftkv_threshold::GroupKey;
+
 use super::content::{Content, Hash};
 use super::manifest::Manifest;
 use super::member::Refusal;
@@ -68,6 +70,9 @@ pub trait Work: fmt::Debug + Send {
 
     /// The bytes that are to be signed, in the order of the plan. At least one: the SOA's.
     fn messages<'a>(&self, plan: &'a Self::Plan) -> &'a [Vec<u8>];
+
+    /// Whether this is the key that signs the plan.
+    fn is_signer(&self, plan: &Self::Plan, key: &dyn GroupKey) -> bool;
 
     /// Whether this is a signature over the message by the key that signs the plan. It may remember what was right.
     fn is_signed(&self, plan: &Self::Plan, message: &[u8], signature: &[u8]) -> bool;

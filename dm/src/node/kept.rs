@@ -61,7 +61,8 @@ pub fn kept_zone(path: &Path, apex: &Name) -> io::Result<Option<Committed>> {
     if zone.serial() != manifest.serial {
         return Err(broken());
     }
-    Ok(Some((Arc::new(manifest), Arc::new(Signed::of(zone)))))
+    let signed = Signed::agreed(zone, &manifest.keys);
+    Ok(Some((Arc::new(manifest), Arc::new(signed))))
 }
 
 /// Puts a file in place of another at once, on disk for sure.

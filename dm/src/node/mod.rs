@@ -11,6 +11,7 @@ mod transfer;
 #[cfg(test)]
 mod transfer_tests;
 mod work;
+mod zone_keys;
 
 pub use board::{Board, Boarding};
 pub use content::{content_of, zone_of};
@@ -20,6 +21,7 @@ pub use publisher::Publisher;
 pub use sources::{FileSource, PrimarySource, Source};
 pub use transfer::{Primary, read_tsig_key};
 pub use work::{Signed, ZonePlan, ZoneWork};
+pub use zone_keys::keys_in_manifest;
 
 use bftkv_threshold::{Error, KeyShare as _, Roster, SecretBytes, ed25519};
 use rand_chacha::ChaCha20Rng;

@@ -90,7 +90,7 @@ impl Source for FileSource {
         let whole = || {
             let zone = Zone::read(&text, Some(self.apex.clone()), limits);
             let zone = zone.map_err(|error| wrong(&error))?;
-            Ok((seen(&zone)?, zone))
+            Ok::<_, String>((seen(&zone)?, zone))
         };
         let (told, zone) = after.map_or_else(whole, Ok)?;
         *last = Some(FileSeen { changed, length, read, text, zone, told: told.clone() });

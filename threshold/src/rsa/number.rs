@@ -155,6 +155,8 @@ pub(super) fn bezout(delta: u128) -> (u128, u128) {
 
 #[cfg(test)]
 mod tests {
+    use crypto_bigint::Resize as _;
+
     use super::*;
 
     fn parties(numbers: &[u8]) -> Vec<Party> {

@@ -27,7 +27,7 @@ pub(super) struct DmConfig {
     first_serial: u32,
     node: PathBuf,
     writer: PathBuf,
-    share: PathBuf,
+    share: Shares,
     dnskeys: PathBuf,
     state: PathBuf,
     listen: SocketAddr,
@@ -43,6 +43,14 @@ pub(super) struct DmConfig {
     /// The file's folder.
     #[serde(skip)]
     folder: PathBuf,
+}
+
+/// The share of one ZSK, or of several while one gives way to another.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Shares {
+    One(PathBuf),
+    Several(Vec<PathBuf>),
 }
 
 #[derive(Debug, Deserialize)]
@@ -177,9 +185,13 @@ impl DmConfig {
         self.at(&self.writer)
     }
 
-    /// The file of the ZSK's share.
-    pub(super) fn share(&self) -> PathBuf {
-        self.at(&self.share)
+    /// The files of the shares, one for each ZSK.
+    pub(super) fn shares(&self) -> Vec<PathBuf> {
+        let named = match &self.share {
+            Shares::One(path) => std::slice::from_ref(path),
+            Shares::Several(paths) => paths,
+        };
+        named.iter().map(|path| self.at(path)).collect()
     }
 
     /// A file in the folder where votes and the zone are kept.
