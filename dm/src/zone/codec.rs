@@ -33,9 +33,14 @@ impl Writer {
     }
 
     pub(crate) fn set(&mut self, set: &RrSet) {
+        self.set_head(set);
+        self.0.extend_from_slice(set.raw());
+    }
+
+    /// What stands in front of a set's data.
+    pub(crate) fn set_head(&mut self, set: &RrSet) {
         self.u32(set.ttl());
         self.length(set.raw().len());
-        self.0.extend_from_slice(set.raw());
     }
 
     /// In the place of a set that there is not.
