@@ -3,6 +3,7 @@
 //! Source: `docs/dm.md`.
 
 pub mod agree;
+mod differing;
 pub mod keys;
 pub mod node;
 pub mod publish;

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
+
+use crate::differing::differing;
 
 use super::codec::{Malformed, Reader, Writer};
 
@@ -144,10 +147,24 @@ impl fmt::Debug for Delegation {
 }
 
 /// All RRsets: `<name, type, class>` to `<TTL, RRset>`, the latter as bytes in one form.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Content {
     sets: BTreeMap<SetKey, Vec<u8>>,
+    /// Of these sets, once it was asked for.
+    root: OnceLock<Hash>,
 }
+
+impl PartialEq for Content {
+    fn eq(&self, other: &Self) -> bool {
+        // What has another root is other; what has the same is the same, because nobody finds two for one hash.
+        match (self.root.get(), other.root.get()) {
+            (Some(mine), Some(other)) => mine == other,
+            _ => self.sets == other.sets,
+        }
+    }
+}
+
+impl Eq for Content {}
 
 /// How sets differ from what was before: the new value, or `None` for a set that is gone.
 pub type Delta = BTreeMap<SetKey, Option<Vec<u8>>>;
@@ -165,21 +182,20 @@ impl Content {
     /// Puts a set there.
     pub fn insert(&mut self, key: SetKey, value: Vec<u8>) {
         self.sets.insert(key, value);
+        self.root = OnceLock::new();
     }
 
     /// Takes a set away.
     pub fn remove(&mut self, key: &SetKey) {
         self.sets.remove(key);
+        self.root = OnceLock::new();
     }
 
     /// What must change here to have that.
     #[must_use]
     pub fn delta_to(&self, that: &Self) -> Delta {
-        let gone = self.sets.keys().filter(|key| !that.sets.contains_key(*key));
-        let other = that.sets.iter().filter(|(key, value)| self.sets.get(*key) != Some(*value));
-        gone.map(|key| (key.clone(), None))
-            .chain(other.map(|(key, value)| (key.clone(), Some(value.clone()))))
-            .collect()
+        let differing = differing(&self.sets, &that.sets);
+        differing.map(|(key, _, after)| (key.clone(), after.cloned())).collect()
     }
 
     /// This with these changes.
@@ -192,13 +208,17 @@ impl Content {
                 None => drop(sets.remove(key)),
             }
         }
-        Self { sets }
+        Self { sets, root: OnceLock::new() }
     }
 
     /// The Merkle root over the sets in the order of their keys (the tree of RFC 9162 section 2.1: leaves and
     /// nodes are hashed with different first bytes).
     #[must_use]
     pub fn root(&self) -> Hash {
+        *self.root.get_or_init(|| self.make_root())
+    }
+
+    fn make_root(&self) -> Hash {
         let mut level: Vec<[u8; 32]> =
             self.sets.iter().map(|(key, value)| leaf(key, value)).collect();
         while level.len() > 1 {
@@ -252,8 +272,8 @@ const CHUNK: &[u8] = b"bftkv dm content 1";
 fn leaf(key: &SetKey, value: &[u8]) -> [u8; 32] {
     let mut bytes = Writer::beginning(&[0]);
     key.write(&mut bytes);
-    bytes.bytes(value);
-    Sha256::digest(bytes.finish()).into()
+    bytes.count(value.len());
+    Sha256::new_with_prefix(bytes.finish()).chain_update(value).finalize().into()
 }
 
 fn node(pair: &[[u8; 32]]) -> [u8; 32] {

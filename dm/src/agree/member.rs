@@ -95,7 +95,10 @@ pub(super) struct Seen {
 pub struct Member<W: Work> {
     pub(super) settings: Settings,
     pub(super) work: W,
+    /// Of the key that signs what is being signed, if we have one of it.
     pub(super) share: Box<dyn KeyShare>,
+    /// Of keys that sign at other times.
+    pub(super) other_shares: Vec<Box<dyn KeyShare>>,
     pub(super) rng: Box<dyn CryptoRngCore + Send>,
     pub(super) now: u64,
     pub(super) source: Option<Seen>,
@@ -144,6 +147,7 @@ impl<W: Work> Member<W> {
             settings,
             work,
             share,
+            other_shares: Vec::new(),
             rng,
             now: 0,
             source: None,
@@ -164,6 +168,13 @@ impl<W: Work> Member<W> {
             passed: BTreeSet::new(),
             actions: VecDeque::new(),
         }
+    }
+
+    /// With a share of another key too, which signs before or after a change of keys.
+    #[must_use]
+    pub fn with_share(mut self, share: Box<dyn KeyShare>) -> Self {
+        self.other_shares.push(share);
+        self
     }
 
     /// Goes on after a restart from a zone that was agreed on before, which this DM kept. To be

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bftkv_threshold::{Error, Nonces, Party, Session};
+use bftkv_threshold::{Error, KeyShare, Nonces, Party, Session};
 
 use super::content::Hash;
 use super::council::Dm;
@@ -23,6 +23,8 @@ use super::work::{Draft, SignedZone, Work};
 pub(super) struct Ceremony<P> {
     pub(super) serial: u32,
     pub(super) plan: P,
+    /// Whether [`Member::share`] is of the key that signs it. Whoever has no share of that key votes, and does not sign.
+    pub(super) has_share: bool,
     /// What the ZONEMD's signature is over, once the others are certified.
     last: Option<Vec<u8>>,
     attempt: u8,
@@ -115,9 +117,15 @@ impl<W: Work> Member<W> {
         if self.ceremony.as_ref().is_some_and(|ceremony| ceremony.serial == serial) {
             return;
         }
-        self.ceremony = self.plan_of(serial).map(|plan| Ceremony {
+        let Some(plan) = self.plan_of(serial) else { return };
+        let has_share = self.take_up_share(&plan);
+        if !has_share {
+            self.trouble = Some(format!("serial {serial}: no share of the key that signs it"));
+        }
+        self.ceremony = Some(Ceremony {
             serial,
             plan,
+            has_share,
             last: None,
             attempt: 0,
             nonces: [None, None],
@@ -128,6 +136,22 @@ impl<W: Work> Member<W> {
             disputes: Vec::new(),
             sessions: BTreeMap::new(),
         });
+    }
+
+    /// Takes the share of the key that signs this. Whether there is one.
+    fn take_up_share(&mut self, plan: &W::Plan) -> bool {
+        if self.work.is_signer(plan, self.share.group()) {
+            return true;
+        }
+        let is_right = |share: &&mut Box<dyn KeyShare>| self.work.is_signer(plan, share.group());
+        let Some(share) = self.other_shares.iter_mut().find(is_right) else { return false };
+        std::mem::swap(share, &mut self.share);
+        true
+    }
+
+    /// Whether this DM has a share of the key that signs now.
+    pub(super) fn has_share(&self) -> bool {
+        self.ceremony.as_ref().is_some_and(|ceremony| ceremony.has_share)
     }
 
     fn commit(&mut self, serial: u32) -> bool {
@@ -183,9 +207,12 @@ impl<W: Work> Member<W> {
             return;
         }
         self.follow_retries(serial);
+        self.find_last_message(serial);
+        if !self.has_share() {
+            return;
+        }
         self.settle_disputes(serial);
         self.give_nonces(serial);
-        self.find_last_message(serial);
         self.give_share(serial);
         if self.settings.council.proposer(serial) == self.settings.me {
             self.lead(serial);
@@ -418,6 +445,10 @@ impl<W: Work> Member<W> {
 
     /// Those for the ZONEMD. The others, thousands, are looked at when their giver is to sign.
     pub(super) fn judge_nonces(&self, dm: Dm, value: &NoncesValue) -> Result<(), Refusal> {
+        if !self.has_share() {
+            // Those who sign look at them.
+            return Ok(());
+        }
         let never = |error: Error| Refusal::Never(error.to_string());
         let party = Party::new(dm.number()).map_err(never)?;
         let [_, last] = &value.stages;

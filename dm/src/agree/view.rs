@@ -69,8 +69,8 @@ impl View {
         source_serial: u32,
         seen: &Content,
     ) -> Self {
-        let changes = changes_of(&before.delta_to(seen));
-        let changes = (changes.len() <= Self::MAX_CHANGES).then_some(changes);
+        let delta = before.delta_to(seen);
+        let changes = (delta.len() <= Self::MAX_CHANGES).then(|| changes_of(&delta));
         Self { serial, newest, source_serial, root: seen.root(), changes }
     }
 

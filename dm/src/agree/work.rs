@@ -1,6 +1,9 @@
 //! What the agreement needs to know of zones and signatures in them.
 
 use std::fmt;
+use std::sync::Arc;
+
+use bftkv_threshold::GroupKey;
 
 use super::content::{Content, Hash};
 use super::manifest::Manifest;
@@ -13,7 +16,7 @@ pub struct Draft<'a, Z> {
     /// Serial, times, keys.
     pub manifest: &'a Manifest,
     /// The content with the manifest's root.
-    pub content: &'a Content,
+    pub content: &'a Arc<Content>,
     /// The signed zone that the manifest names as its base.
     pub base: Option<&'a Z>,
 }
@@ -67,6 +70,12 @@ pub trait Work: fmt::Debug + Send {
 
     /// The bytes that are to be signed, in the order of the plan. At least one: the SOA's.
     fn messages<'a>(&self, plan: &'a Self::Plan) -> &'a [Vec<u8>];
+
+    /// Whether this is the key that signs the plan.
+    fn is_signer(&self, plan: &Self::Plan, key: &dyn GroupKey) -> bool;
+
+    /// Whether this is a signature over the message by the key that signs the plan. It may remember what was right.
+    fn is_signed(&self, plan: &Self::Plan, message: &[u8], signature: &[u8]) -> bool;
 
     /// The bytes that are to be signed for the ZONEMD, when the others are.
     ///

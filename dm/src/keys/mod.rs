@@ -32,6 +32,7 @@ pub use complaint::{Complaint, Verdict};
 pub use error::Error;
 pub use key_file::KeyFile;
 pub use lock::{KeyAccess, KeyHolder, Lock, Unlock};
+pub(crate) use roll::PUBLICATION;
 pub use roll::{KskPhase, KskRoll, Signers, ZskRoll, check_change};
 pub use share_file::ShareFile;
 pub use together::{Made, Plan, Together, seed_from_text, seed_to_text};

@@ -7,7 +7,7 @@ use super::{Error, Schedule};
 
 const DAY: u32 = 86_400;
 /// How long a new zone may take to all secondaries, and how far clocks may be apart.
-const PUBLICATION: u32 = 3_600;
+pub(crate) const PUBLICATION: u32 = 3_600;
 
 /// When a KSK gives way to another one, in seconds since 1970 modulo 2^32. Resolvers that follow
 /// RFC 5011 learn the new key by themselves.

@@ -170,6 +170,31 @@ impl ShareFile {
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(Error::file(path))
     }
 
+    /// Puts a new file in the place of the one that this was opened from, at once; the old one stays if that fails.
+    ///
+    /// # Errors
+    ///
+    /// As [`ShareFile::create`].
+    pub fn replace(
+        &self,
+        path: &Path,
+        lock: Lock<'_>,
+        rng: &mut dyn CryptoRngCore,
+    ) -> Result<(), Error> {
+        let new = path.with_extension("share.new");
+        self.create(&new, lock, rng)?;
+        let renamed = std::fs::rename(&new, path).map_err(Error::file(path));
+        if renamed.is_err() {
+            // Nobody shall find a second share.
+            let _ = std::fs::remove_file(&new);
+        }
+        renamed?;
+        let folder = path.parent().filter(|folder| *folder != Path::new(""));
+        let folder = folder.unwrap_or(Path::new("."));
+        // The name must be on disk too.
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::file(folder))
+    }
+
     /// Reads the file of this name and keeps every other process from doing so.
     ///
     /// # Errors

@@ -11,7 +11,9 @@ use crate::zone::{Limits, Name, Zone};
 
 use super::work::Signed;
 
-const TITLE: &[u8] = b"bftkv dm zone 1\n";
+const TITLE: &[u8] = b"bftkv dm zone 2\n";
+/// As it was before: the zone as text.
+const TEXT_TITLE: &[u8] = b"bftkv dm zone 1\n";
 
 /// A zone that was agreed on, with what it was made of.
 pub type Committed = (Arc<Manifest>, Arc<Signed>);
@@ -23,8 +25,7 @@ pub type Committed = (Arc<Manifest>, Arc<Signed>);
 pub fn keep_zone(path: &Path, manifest: &Manifest, zone: &Zone) -> io::Result<()> {
     let manifest = manifest.to_bytes();
     let length = u32::try_from(manifest.len()).map_err(io::Error::other)?;
-    let text = zone.to_string();
-    let body = [TITLE, &length.to_be_bytes(), manifest.as_slice(), text.as_bytes()].concat();
+    let body = [TITLE, &length.to_be_bytes(), &manifest, &zone.to_bytes()].concat();
     replace(path, &[&body, &Hash::of(&body).0])
 }
 
@@ -44,17 +45,24 @@ pub fn kept_zone(path: &Path, apex: &Name) -> io::Result<Option<Committed>> {
     if Hash::of(body).0 != *sum {
         return Err(broken());
     }
-    let rest = body.strip_prefix(TITLE).ok_or_else(broken)?;
+    let is_text = body.starts_with(TEXT_TITLE);
+    let title = if is_text { TEXT_TITLE } else { TITLE };
+    let rest = body.strip_prefix(title).ok_or_else(broken)?;
     let (length, rest) = rest.split_first_chunk().ok_or_else(broken)?;
     let length = usize::try_from(u32::from_be_bytes(*length)).map_err(io::Error::other)?;
-    let (manifest, text) = rest.split_at_checked(length).ok_or_else(broken)?;
+    let (manifest, zone) = rest.split_at_checked(length).ok_or_else(broken)?;
     let manifest = Manifest::from_bytes(manifest).map_err(|error| damaged(&error.to_string()))?;
-    let zone = Zone::read(text, Some(apex.clone()), Limits::default());
+    let zone = if is_text {
+        Zone::read(zone, Some(apex.clone()), Limits::default())
+    } else {
+        Zone::from_bytes(zone, apex)
+    };
     let zone = zone.map_err(|error| damaged(&error.to_string()))?;
     if zone.serial() != manifest.serial {
         return Err(broken());
     }
-    Ok(Some((Arc::new(manifest), Arc::new(Signed::of(zone)))))
+    let signed = Signed::agreed(zone, &manifest.keys);
+    Ok(Some((Arc::new(manifest), Arc::new(signed))))
 }
 
 /// Puts a file in place of another at once, on disk for sure.
@@ -104,6 +112,13 @@ pub(super) mod tests {
         let (again, signed) = kept_zone(&path, &apex).unwrap().unwrap();
         assert_eq!((&*again, &**signed.zone()), (&manifest, &zone));
         let bytes = fs::read(&path).unwrap();
+        // The form of before, which an older program left.
+        let kept = manifest.to_bytes();
+        let length = u32::try_from(kept.len()).unwrap().to_be_bytes();
+        let old = [TEXT_TITLE, &length, &kept, zone.to_string().as_bytes()].concat();
+        fs::write(&path, [&*old, &Hash::of(&old).0].concat()).unwrap();
+        let (again, signed) = kept_zone(&path, &apex).unwrap().unwrap();
+        assert_eq!((&*again, &**signed.zone()), (&manifest, &zone));
         for at in [0, TITLE.len() + 5, bytes.len() / 2, bytes.len() - 1] {
             let mut bytes = bytes.clone();
             bytes[at] ^= 1;

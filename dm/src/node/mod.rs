@@ -1,6 +1,7 @@
 //! A distribution master in earnest: the agreement over the store, with real zones.
 
 mod board;
+mod content;
 mod driver;
 mod kept;
 mod publisher;
@@ -10,14 +11,17 @@ mod transfer;
 #[cfg(test)]
 mod transfer_tests;
 mod work;
+mod zone_keys;
 
 pub use board::{Board, Boarding};
+pub use content::{content_of, zone_of};
 pub use driver::Driver;
 pub use kept::{Committed, keep_zone, kept_zone, replace};
 pub use publisher::Publisher;
 pub use sources::{FileSource, PrimarySource, Source};
 pub use transfer::{Primary, read_tsig_key};
-pub use work::{Signed, ZonePlan, ZoneWork, content_of, zone_of};
+pub use work::{Signed, ZonePlan, ZoneWork};
+pub use zone_keys::keys_in_manifest;
 
 use bftkv_threshold::{Error, KeyShare as _, Roster, SecretBytes, ed25519};
 use rand_chacha::ChaCha20Rng;

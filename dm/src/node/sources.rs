@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::agree::Content;
-use crate::zone::{Limits, Name, Zone};
+use crate::zone::{Limits, Name, Zone, reread, text_of};
 
+use super::content::content_after;
 use super::{Primary, content_of};
 
 /// Where a DM sees the zone.
@@ -26,7 +27,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn seen(zone: &Zone) -> Result<(u32, Arc<Content>), String> {
     let content = content_of(zone).map_err(|error| error.to_string())?;
-    Ok((zone.serial(), Arc::new(content)))
+    Ok((zone.serial(), shared(content)))
+}
+
+/// With its root, so that nobody who waits for the agreement computes it.
+fn shared(content: Content) -> Arc<Content> {
+    let _ = content.root();
+    Arc::new(content)
 }
 
 /// A zone file. Whoever changes it should put a new one in its place (rename), because half a file
@@ -43,6 +50,8 @@ struct FileSeen {
     changed: SystemTime,
     length: u64,
     read: SystemTime,
+    text: Vec<u8>,
+    zone: Zone,
     told: (u32, Arc<Content>),
 }
 
@@ -71,10 +80,30 @@ impl Source for FileSource {
         {
             return Ok(known.told.clone());
         }
-        let zone = Zone::read_file(&self.path, Some(self.apex.clone()), Limits::default());
-        let told = seen(&zone.map_err(|error| wrong(&error))?)?;
-        *last = Some(FileSeen { changed, length, read, told: told.clone() });
+        let limits = Limits::default();
+        let text = text_of(&self.path, limits).map_err(|error| wrong(&error))?;
+        if let Some(known) = last.as_mut().filter(|known| known.text == text) {
+            (known.changed, known.length, known.read) = (changed, length, read);
+            return Ok(known.told.clone());
+        }
+        let after = last.as_ref().and_then(|known| known.after(&text, limits));
+        let whole = || {
+            let zone = Zone::read(&text, Some(self.apex.clone()), limits);
+            let zone = zone.map_err(|error| wrong(&error))?;
+            Ok::<_, String>((seen(&zone)?, zone))
+        };
+        let (told, zone) = after.map_or_else(whole, Ok)?;
+        *last = Some(FileSeen { changed, length, read, text, zone, told: told.clone() });
         Ok(told)
+    }
+}
+
+impl FileSeen {
+    /// What another version says, if it can be read by what differs.
+    fn after(&self, text: &[u8], limits: Limits) -> Option<((u32, Arc<Content>), Zone)> {
+        let (zone, changes) = reread((&self.text, &self.zone), text, limits)?;
+        let content = content_after(&self.told.1, zone.apex(), &changes).ok()?;
+        Some(((zone.serial(), shared(content)), zone))
     }
 }
 

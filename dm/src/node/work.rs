@@ -1,32 +1,41 @@
 //! Real zones for the agreement.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::agree::{Content, Draft, Hash, Refusal, SetKey, SignedZone, Work};
+use bftkv_threshold::GroupKey;
+
+use crate::agree::{Content, Draft, Hash, Refusal, SignedZone, Work};
 use crate::keys::{check_change, current};
-use crate::sign::{
-    Denial, Digesting, Dnskey, KeySet, Recipe, Signing, Terms, is_made_by_signer, strip,
-    zone_signer,
-};
-use crate::zone::{Class, Delta, Key, Limits, Name, RrSet, Rtype, Zone, ZoneBuilder, is_after};
+use crate::sign::{Checked, Denial, Digesting, Dnskey, KeySet, Recipe, Role, Signing, Terms};
+use crate::zone::{Name, Rtype, Zone, is_after};
+
+use super::content::{zone_after, zone_of};
+use super::zone_keys::ZoneKeys;
 
 /// Makes signed zones: NSEC, ZONEMD, signatures by the ZSK; what did not change keeps its own.
 #[derive(Debug)]
 pub struct ZoneWork {
     apex: Name,
     sets: Vec<KeySet>,
-    zsk: Dnskey,
+    /// Those of which we have shares.
+    zsks: Vec<Dnskey>,
     most_percent: usize,
+    checked: Checked,
+    /// The content that was planned last, and its zone without signatures: the next is mostly the same.
+    planned: Mutex<Option<(Arc<Content>, Zone)>>,
 }
 
 /// A zone that is being signed.
 #[derive(Debug)]
 pub struct ZonePlan {
+    zsk: Dnskey,
+    keys: ZoneKeys,
     signing: Signing,
     messages: Vec<Vec<u8>>,
-    /// The first signatures that were put in, by their hash, and what came of it: checking them
-    /// takes long.
+    /// The first signatures that were put in, by their hash, and what came of it: that takes long.
     digesting: OnceLock<(Hash, Digesting)>,
+    /// The same with the digest's signature.
+    finished: OnceLock<(Hash, Signed)>,
 }
 
 /// A signed zone.
@@ -35,17 +44,39 @@ pub struct Signed {
     zone: Arc<Zone>,
     digest: Hash,
     renew_at: u32,
+    /// As they were agreed on.
+    keys: Option<ZoneKeys>,
 }
 
 impl Signed {
-    /// A zone that was signed before.
+    /// A zone that was signed before, of which nothing else is known.
     #[must_use]
     pub fn of(zone: Zone) -> Self {
+        let keys = ZoneKeys::of_zone(&zone);
+        Self::with(zone, keys)
+    }
+
+    /// A zone with what its manifest says of keys.
+    #[must_use]
+    pub fn agreed(zone: Zone, keys: &[u8]) -> Self {
+        match ZoneKeys::from_bytes(zone.apex(), keys) {
+            Ok(keys) => Self::with(zone, Some(keys)),
+            // A manifest from before there were changes of the key that signs.
+            Err(_) => Self::of(zone),
+        }
+    }
+
+    fn with(zone: Zone, keys: Option<ZoneKeys>) -> Self {
         Self {
             digest: Hash(*zone.root().as_bytes()),
             renew_at: renew_at(&zone),
             zone: Arc::new(zone),
+            keys,
         }
+    }
+
+    pub(super) fn keys(&self) -> Option<(&ZoneKeys, &Zone)> {
+        Some((self.keys.as_ref()?, &self.zone))
     }
 
     /// The zone.
@@ -66,29 +97,75 @@ impl SignedZone for Signed {
 }
 
 impl ZoneWork {
-    /// For the zone of this name, with DNSKEY sets that were signed ahead and have this ZSK. More
-    /// changes than so many of a hundred sets are held.
+    /// For the zone of this name, with DNSKEY sets that were signed ahead. We have shares of these ZSKs; for a first
+    /// zone the first of them that may sign does. More changes than so many of a hundred sets are held.
     #[must_use]
-    pub fn new(apex: Name, sets: Vec<KeySet>, zsk: Dnskey, most_percent: usize) -> Self {
-        Self { apex, sets, zsk, most_percent }
+    pub fn new(apex: Name, sets: Vec<KeySet>, zsks: Vec<Dnskey>, most_percent: usize) -> Self {
+        let (checked, planned) = (Checked::default(), Mutex::new(None));
+        Self { apex, sets, zsks, most_percent, checked, planned }
     }
 
-    fn bytes_of(&self, keys: &KeySet) -> Vec<u8> {
-        let key = Key::new(self.apex.clone(), Rtype::DNSKEY);
-        let signatures = Key::signatures_over(&key);
-        let sets =
-            [(key, Some(keys.keys().clone())), (signatures, Some(keys.signatures().clone()))];
-        Delta::new(0, 0, sets.into()).to_bytes()
+    /// With what this process has verified elsewhere.
+    #[must_use]
+    pub fn with_checked(mut self, checked: Checked) -> Self {
+        self.checked = checked;
+        self
     }
 
-    fn keys_from(&self, bytes: &[u8]) -> Result<KeySet, String> {
-        let delta = Delta::from_bytes(bytes).map_err(|error| error.to_string())?;
-        let key = Key::new(self.apex.clone(), Rtype::DNSKEY);
-        let set = |key: &Key| delta.changes().get(key).cloned().flatten();
-        let (Some(keys), Some(signatures)) = (set(&key), set(&Key::signatures_over(&key))) else {
-            return Err("no DNSKEY set with signatures".to_owned());
-        };
-        KeySet::new(&self.apex, keys, signatures).map_err(|error| error.to_string())
+    /// The zone of this content. What was planned last is only where it starts from: any failure there is looked
+    /// at from the beginning.
+    fn zone(&self, content: &Arc<Content>, serial: u32) -> Result<Zone, String> {
+        let mut planned = self.planned.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = planned.as_ref();
+        let after =
+            last.and_then(|(before, zone)| zone_after((zone, before), content, serial).ok());
+        let zone = after.map_or_else(|| zone_of(&self.apex, content, serial), Ok)?;
+        *planned = Some((Arc::clone(content), zone.clone()));
+        Ok(zone)
+    }
+
+    /// Whether the holders of the KSK want another ZSK to sign in place of this one: their last set does not have it.
+    fn is_given_up(&self, zsk: &Dnskey) -> bool {
+        self.last_set().is_some_and(|set| !set.has(zsk))
+    }
+
+    /// The set that begins last.
+    fn last_set(&self) -> Option<&KeySet> {
+        let from = |set: &KeySet| set.times().map(|(from, _)| from);
+        self.sets.iter().reduce(|last, set| match (from(last), from(set)) {
+            (Some(before), Some(from)) if is_after(from, before) => set,
+            _ => last,
+        })
+    }
+
+    /// The ZSKs that we would sign with, the best first: that which is to come, if it may, else that of before.
+    fn signers(&self, base: Option<&Signed>) -> Vec<&Dnskey> {
+        let signer = base.and_then(|base| base.keys.as_ref()?.signer());
+        let Some(signer) = signer else { return self.zsks.iter().collect() };
+        let comes = |zsk: &&Dnskey| self.last_set().is_some_and(|set| set.has(zsk));
+        let new =
+            self.zsks.iter().filter(|zsk| *zsk != signer && self.is_given_up(signer)).filter(comes);
+        new.chain(self.zsks.iter().filter(|zsk| *zsk == signer)).collect()
+    }
+
+    /// What depends on our own files; it makes nobody a liar.
+    fn check_own(
+        &self,
+        keys: &ZoneKeys,
+        signer: &Dnskey,
+        (base, inception): (Option<&Signed>, u32),
+    ) -> Result<(), Refusal> {
+        let never = |what: &str| Err(Refusal::Never(format!("keys: {what}")));
+        if !self.sets.contains(keys.set()) {
+            return never("another DNSKEY set than those that were signed ahead");
+        }
+        let before = base.and_then(|base| base.keys.as_ref()?.signer());
+        if let Some(before) = before.filter(|before| *before != signer)
+            && !(self.is_given_up(before) && self.last_set().is_some_and(|set| set.has(signer)))
+        {
+            return never("another ZSK is to sign than those planned who signed the sets");
+        }
+        check_change(&self.sets, signer, None, inception).or_else(|error| never(&error.to_string()))
     }
 }
 
@@ -97,23 +174,31 @@ impl Work for ZoneWork {
     type Zone = Signed;
 
     fn keys(&self, base: Option<&Signed>, inception: u32, expiry: u32) -> Result<Vec<u8>, String> {
-        // The one that began last, unless caches still need a key that it does not have.
+        // The set that began last, unless caches still need a key that it does not have.
         let age = |set: &&KeySet| set.times().map(|(from, _)| inception.wrapping_sub(from));
         let mut sets: Vec<&KeySet> = self.sets.iter().collect();
         sets.sort_by_key(age);
+        let signers = self.signers(base);
         let mut refusal = None;
         for set in sets {
-            let bytes = self.bytes_of(set);
-            match self.check_keys(&bytes, base, inception, expiry) {
-                Ok(()) => return Ok(bytes),
-                Err(why) if current(std::slice::from_ref(set), inception).is_some() => {
-                    refusal.get_or_insert(why);
+            for signer in &signers {
+                let before = base.and_then(Signed::keys);
+                let keys = ZoneKeys::next(before, set.clone(), signer, inception);
+                let Some(bytes) = keys.map(|keys| keys.to_bytes()) else { continue };
+                match self.check_keys(&bytes, base, inception, expiry) {
+                    Ok(()) => return Ok(bytes),
+                    Err(why) if current(std::slice::from_ref(set), inception).is_some() => {
+                        refusal.get_or_insert(why);
+                    }
+                    Err(_) => {}
                 }
-                Err(_) => {}
             }
         }
-        let none =
-            "no DNSKEY set that was signed ahead holds now; bftkv dm ksk sign makes new ones";
+        let none = if signers.is_empty() {
+            "no share of the ZSK that signs"
+        } else {
+            "no DNSKEY set that was signed ahead holds now; bftkv dm ksk sign makes new ones"
+        };
         Err(refusal.map_or(none.to_owned(), |refusal| refusal.to_string()))
     }
 
@@ -128,29 +213,22 @@ impl Work for ZoneWork {
         _: u32,
     ) -> Result<(), Refusal> {
         let lie = |what: &str| Err(Refusal::Lie(format!("keys: {what}")));
-        let never = |what: &str| Err(Refusal::Never(format!("keys: {what}")));
-        let keys = self.keys_from(keys).map_err(|why| Refusal::Lie(format!("keys: {why}")))?;
-        let Some((from, until)) = keys.times() else { return lie("the DNSKEY set is not signed") };
+        let keys = ZoneKeys::from_bytes(&self.apex, keys)
+            .map_err(|why| Refusal::Lie(format!("keys: {why}")))?;
+        let Some((from, until)) = keys.set().times() else {
+            return lie("the DNSKEY set is not signed");
+        };
         if is_after(from, inception) || !is_after(until, inception) {
             return lie("the DNSKEY set's signatures do not hold now");
         }
-        if let Some(base) = base {
-            let began = key_set_of(&self.apex, &base.zone).and_then(|set| set.times());
-            if began.is_some_and(|(began, _)| is_after(began, from)) {
-                return lie("an older DNSKEY set than the last zone's");
-            }
-            if zone_signer(&base.zone).is_some_and(|before| !keys.has(&before)) {
-                return lie("the DNSKEY set does not have the key that signed the last zone");
-            }
+        let before = base.and_then(Signed::keys);
+        let began = before.and_then(|(before, _)| before.set().times());
+        if began.is_some_and(|(began, _)| is_after(began, from)) {
+            return lie("an older DNSKEY set than the last zone's");
         }
-        if !self.sets.contains(&keys) {
-            return never("another DNSKEY set than those that were signed ahead");
-        }
-        if !keys.has(&self.zsk) {
-            return never("the DNSKEY set does not have the key of our share");
-        }
-        check_change(&self.sets, &self.zsk, None, inception)
-            .or_else(|error| never(&error.to_string()))
+        keys.check_after(before, inception)?;
+        let Some(signer) = keys.signer() else { return lie("no ZSK signs") };
+        self.check_own(&keys, signer, (base, inception))
     }
 
     fn check_change(&self, before: &Content, after: &Content) -> Result<(), String> {
@@ -167,16 +245,28 @@ impl Work for ZoneWork {
         let validity = manifest.expiry.saturating_sub(manifest.inception);
         let renew = manifest.inception.saturating_add(validity / 3);
         let terms = Terms::new(manifest.inception, manifest.expiry, renew).map_err(text)?;
-        let keys = self.keys_from(&manifest.keys)?;
-        let recipe = Recipe::new(keys, self.zsk.clone(), Denial::Nsec, true, terms);
-        let recipe = recipe.map_err(text)?;
-        let zone = zone_of(&self.apex, draft.content, manifest.serial)?;
+        let keys = ZoneKeys::from_bytes(&self.apex, &manifest.keys)?;
+        let zsk = keys.signer().ok_or("no ZSK signs")?.clone();
+        let set = keys.set().clone();
+        let recipe = Recipe::new(set, zsk.clone(), Denial::Nsec, true, terms);
+        let recipe = recipe.map_err(text)?.with_checked(self.checked.clone());
+        let zone = self.zone(draft.content, manifest.serial)?;
         let signing = recipe.begin(&zone, draft.base.map(|base| &*base.zone)).map_err(text)?;
-        Ok(ZonePlan { messages: signing.messages(), signing, digesting: OnceLock::new() })
+        let (digesting, finished) = (OnceLock::new(), OnceLock::new());
+        let messages = signing.messages();
+        Ok(ZonePlan { zsk, keys, signing, messages, digesting, finished })
     }
 
     fn messages<'a>(&self, plan: &'a ZonePlan) -> &'a [Vec<u8>] {
         &plan.messages
+    }
+
+    fn is_signer(&self, plan: &ZonePlan, key: &dyn GroupKey) -> bool {
+        Dnskey::of(key, Role::Zsk).is_ok_and(|key| key == plan.zsk)
+    }
+
+    fn is_signed(&self, plan: &ZonePlan, message: &[u8], signature: &[u8]) -> bool {
+        self.checked.verify(&plan.zsk, message, signature)
     }
 
     fn digest_message(&self, plan: &ZonePlan, sigs: &[Vec<u8>]) -> Result<Vec<u8>, String> {
@@ -185,25 +275,30 @@ impl Work for ZoneWork {
     }
 
     fn finish(&self, plan: &ZonePlan, sigs: &[Vec<u8>], last: &[u8]) -> Result<Signed, String> {
+        let hash = Hash::of(&[&hash_of(sigs).0, last].concat());
+        if let Some((_, known)) = plan.finished.get().filter(|(known, _)| *known == hash) {
+            return Ok(known.clone());
+        }
         let zone = digesting(plan, sigs)?.put(&[last.to_vec()]);
         let zone = zone.map_err(|error| error.to_string())?;
-        Ok(Signed::of(zone))
+        let signed = Signed::with(zone, Some(plan.keys.clone()));
+        let _ = plan.finished.set((hash, signed.clone()));
+        Ok(signed)
     }
 }
 
-/// The DNSKEY set of a signed zone.
-fn key_set_of(apex: &Name, zone: &Zone) -> Option<KeySet> {
-    let key = Key::new(apex.clone(), Rtype::DNSKEY);
-    let signatures = zone.set(&Key::signatures_over(&key))?.clone();
-    KeySet::new(apex, zone.set(&key)?.clone(), signatures).ok()
+/// Each with its length, so that others do not look the same.
+fn hash_of(sigs: &[Vec<u8>]) -> Hash {
+    let parts = sigs.iter().flat_map(|sig| [sig.len().to_be_bytes().to_vec(), sig.clone()]);
+    Hash::of(&parts.collect::<Vec<_>>().concat())
 }
 
 fn digesting(plan: &ZonePlan, sigs: &[Vec<u8>]) -> Result<Digesting, String> {
-    let hash = Hash::of(&sigs.concat());
+    let hash = hash_of(sigs);
     if let Some((_, known)) = plan.digesting.get().filter(|(known, _)| *known == hash) {
         return Ok(known.clone());
     }
-    let made = plan.signing.clone().put(sigs).map_err(|error| error.to_string())?;
+    let made = plan.signing.put(sigs).map_err(|error| error.to_string())?;
     // Others than the first are made again each time.
     let _ = plan.digesting.set((hash, made.clone()));
     Ok(made)
@@ -224,58 +319,4 @@ fn renew_at(zone: &Zone) -> u32 {
         Some(until.saturating_sub(until.saturating_sub(from) / 4))
     });
     times.min().unwrap_or(u32::MAX)
-}
-
-/// What the agreement is about: the zone without what signers make, and without its serial, which
-/// the DMs give it.
-///
-/// # Errors
-/// The zone cannot be stripped; never in fact.
-pub fn content_of(zone: &Zone) -> Result<Content, crate::zone::Error> {
-    let zone = strip(zone)?.with_serial(0)?;
-    let mut content = Content::default();
-    for (key, set) in zone.sets() {
-        debug_assert!(!is_made_by_signer(key.rtype()) || key.name() != zone.apex());
-        let labels: Vec<&[u8]> = key.name().labels().collect();
-        if let Some(place) = SetKey::new(labels.into_iter().rev(), key.rtype().to_int()) {
-            let value = [&set.ttl().to_be_bytes(), set.raw()].concat();
-            content.insert(place, value);
-        }
-    }
-    Ok(content)
-}
-
-/// The zone with that content and serial.
-///
-/// # Errors
-/// It is no zone.
-pub fn zone_of(apex: &Name, content: &Content, serial: u32) -> Result<Zone, String> {
-    let mut builder = ZoneBuilder::new(Some(apex.clone()), Limits::default());
-    for (key, value) in content.sets() {
-        let wrong = || format!("{key}: malformed");
-        let mut name = Name::root();
-        for label in key.labels() {
-            name = name.child(label).ok_or_else(wrong)?;
-        }
-        let (ttl, mut rest) = value.split_first_chunk().ok_or_else(wrong)?;
-        let (rtype, mut records) = (Rtype::from_int(key.rtype()), Vec::new());
-        while let Some((length, after)) = rest.split_first_chunk() {
-            let length = usize::from(u16::from_be_bytes(*length));
-            let (rdata, after) = after.split_at_checked(length).ok_or_else(wrong)?;
-            records.push(rdata.to_vec());
-            rest = after;
-        }
-        let ttl = u32::from_be_bytes(*ttl);
-        // One form only: what is in canonical order and complete.
-        let set = RrSet::new(rtype, ttl, records).map_err(|fault| format!("{key}: {fault}"))?;
-        if set.raw() != value.get(4..).unwrap_or_default() {
-            return Err(wrong());
-        }
-        for rdata in set.records() {
-            let added = builder.add(None, name.clone(), (rtype, Class::IN), ttl, rdata);
-            added.map_err(|error| error.to_string())?;
-        }
-    }
-    let zone = builder.finish().map_err(|error| error.to_string())?;
-    zone.with_serial(serial).map_err(|error| error.to_string())
 }

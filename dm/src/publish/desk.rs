@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use domain::base::Serial;
 
-use crate::sign::{DigestCheck, verify_after};
-use crate::zone::Zone;
+use crate::differing::differing;
+use crate::sign::{Checked, DigestCheck, verify_with};
+use crate::zone::{Key, Zone};
 
 /// What became of a zone.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,8 +25,7 @@ pub struct Desk {
     /// The most sets that may change, of a hundred.
     most_percent: usize,
     last: Option<Arc<Zone>>,
-    /// Whether that one was found right, and not let out by an operator all the same.
-    is_right: bool,
+    checked: Checked,
     held: Option<(Arc<Zone>, String)>,
 }
 
@@ -34,7 +34,14 @@ impl Desk {
     /// or denials changed.
     #[must_use]
     pub fn new(most_percent: usize) -> Self {
-        Self { most_percent, last: None, is_right: false, held: None }
+        Self { most_percent, last: None, checked: Checked::default(), held: None }
+    }
+
+    /// With what this process has verified elsewhere.
+    #[must_use]
+    pub fn with_checked(mut self, checked: Checked) -> Self {
+        self.checked = checked;
+        self
     }
 
     /// Checks a zone at this time (seconds since 1970).
@@ -42,7 +49,6 @@ impl Desk {
         match self.check(zone, now) {
             Ok(()) => {
                 self.last = Some(Arc::clone(zone));
-                self.is_right = true;
                 self.held = None;
                 Offered::Right
             }
@@ -63,13 +69,11 @@ impl Desk {
     pub fn release(&mut self) -> Option<Arc<Zone>> {
         let (zone, _) = self.held.take()?;
         self.last = Some(Arc::clone(&zone));
-        self.is_right = false;
         Some(zone)
     }
 
     fn check(&self, zone: &Zone, now: u32) -> Result<(), String> {
-        let right = self.last.as_deref().filter(|_| self.is_right);
-        let report = verify_after(right, zone, now);
+        let report = verify_with(&self.checked, zone, now);
         if !report.is_right() {
             let first = report.problems.first().map(ToString::to_string).unwrap_or_default();
             return Err(format!("{} things are wrong, first: {first}", report.problem_count));
@@ -83,12 +87,13 @@ impl Desk {
         {
             return Err(format!("its serial does not follow {}", last.serial()));
         }
-        let made = |zone: &Zone, other: &Zone| {
-            let sets = zone.sets().iter();
-            let plain = sets.filter(|(key, _)| !crate::sign::is_made_by_signer(key.rtype()));
-            plain.filter(|(key, set)| other.set(key) != Some(*set)).count()
-        };
-        let changed = made(zone, last).max(made(last, zone));
+        let is_plain = |key: &Key| !crate::sign::is_made_by_signer(key.rtype());
+        let plain = differing(last.sets(), zone.sets()).filter(|(key, ..)| is_plain(key));
+        // Those that there were, and those that there are.
+        let (before, after) = plain.fold((0, 0), |(before, after), (_, old, new)| {
+            (before + usize::from(old.is_some()), after + usize::from(new.is_some()))
+        });
+        let changed = before.max(after);
         let of = last.sets().len().max(1);
         if changed * 100 > self.most_percent * of {
             return Err(format!("{changed} sets change, of {of}"));

@@ -1,5 +1,6 @@
 //! From one signed zone to the next.
 
+use crate::differing::differing;
 use crate::zone::codec::{Reader, Writer};
 use crate::zone::{Error, Fault, Key, Name, RrSet, Rtype, Zone, serial_of};
 
@@ -24,18 +25,20 @@ impl Step {
     /// `None` if one of them has no SOA, which no zone lacks.
     pub(super) fn between(from: &Zone, to: &Zone) -> Option<Self> {
         let soa = Key::new(to.apex().clone(), Rtype::SOA);
-        let differ = |a: &Zone, b: &Zone| {
-            let sets =
-                a.sets().iter().filter(|(key, set)| **key != soa && b.set(key) != Some(*set));
-            sets.filter_map(|(key, set)| Some((key.clone(), only_in(set, b.set(key), key)?)))
-                .collect::<Vec<_>>()
-        };
+        let (mut gone, mut new) = (Vec::new(), Vec::new());
+        for (key, before, after) in differing(from.sets(), to.sets()) {
+            let only = |set: Option<&RrSet>, other| Some((key.clone(), only_in(set?, other, key)?));
+            if *key != soa {
+                gone.extend(only(before, after));
+                new.extend(only(after, before));
+            }
+        }
         Some(Self {
             from: from.set(&soa)?.clone(),
             to: to.set(&soa)?.clone(),
             serials: (from.serial(), to.serial()),
-            gone: differ(from, to),
-            new: differ(to, from),
+            gone,
+            new,
         })
     }
 

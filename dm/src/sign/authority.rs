@@ -60,36 +60,27 @@ pub(crate) fn is_denial(rtype: Rtype) -> bool {
 /// All names that have sets, in canonical order. Whatever is below a cut comes right after it.
 pub(crate) fn owners(zone: &Zone) -> Vec<Owner<'_>> {
     let mut owners: Vec<Owner<'_>> = Vec::new();
-    let mut cut: Option<&Name> = None;
     for (key, set) in zone.sets() {
-        if let Some(owner) = owners.last_mut().filter(|owner| owner.name == key.name()) {
-            owner.sets.push((key, set));
+        match owners.last_mut().filter(|owner| owner.name == key.name()) {
+            Some(owner) => owner.sets.push((key, set)),
+            None => {
+                let (name, standing) = (key.name(), Standing::Own);
+                owners.push(Owner { name, standing, sets: vec![(key, set)] });
+            }
+        }
+    }
+    // The name below which nothing is ours.
+    let mut end: Option<&Name> = None;
+    for owner in &mut owners {
+        if end.is_some_and(|end| owner.name.is_within(end)) {
+            owner.standing = Standing::Below;
             continue;
         }
-        cut = cut.or_else(|| end_of_authority(zone, owners.last()));
-        if !cut.is_some_and(|cut| key.name().is_within(cut)) {
-            cut = None;
+        let is_cut = owner.name != zone.apex() && owner.has(Rtype::NS);
+        if is_cut {
+            owner.standing = Standing::Cut;
         }
-        let standing = if cut.is_some() {
-            Standing::Below
-        } else if is_cut(zone, key.name()) {
-            Standing::Cut
-        } else {
-            Standing::Own
-        };
-        owners.push(Owner { name: key.name(), standing, sets: vec![(key, set)] });
+        end = (is_cut || owner.has(Rtype::DNAME)).then_some(owner.name);
     }
     owners
-}
-
-fn is_cut(zone: &Zone, name: &Name) -> bool {
-    name != zone.apex() && zone.set(&Key::new(name.clone(), Rtype::NS)).is_some()
-}
-
-/// The name, if what is below it is not ours.
-fn end_of_authority<'a>(zone: &Zone, owner: Option<&Owner<'a>>) -> Option<&'a Name> {
-    let owner = owner?;
-    let cut = owner.standing == Standing::Cut;
-    let dname = || zone.set(&Key::new(owner.name.clone(), Rtype::DNAME)).is_some();
-    (cut || dname()).then_some(owner.name)
 }

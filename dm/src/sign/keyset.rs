@@ -4,7 +4,7 @@ use crate::zone::{Key, Limits, Lines, Name, RrSet, Rtype, read_sets};
 
 use super::dnskey::{check_answer, dnskey_key};
 use super::rrsig::{Signature, Task, put_together};
-use super::{BatchSigner, Dnskey, Error, Role, Terms};
+use super::{BatchSigner, Checked, Dnskey, Error, Role, Terms};
 
 /// A DNSKEY set that a KSK has signed. It can be made long before it is used, so that whoever
 /// signs the zone holds no KSK share.
@@ -58,7 +58,7 @@ impl KeySet {
         for (own, signer) in signers {
             let task = Task::new(apex, &dnskey_key(apex), &keys, &own, terms);
             let messages = [task.message().to_vec()];
-            let made = put_together(&[task], &signer.sign(&messages)?)?;
+            let made = put_together(&[task], &signer.sign(&messages)?, &Checked::default())?;
             let made = made.iter().flat_map(|(_, set)| set.records()).map(<[u8]>::to_vec);
             signatures.extend(made);
         }

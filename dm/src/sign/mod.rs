@@ -15,6 +15,7 @@
 
 mod authority;
 mod batch;
+mod checked;
 mod denial;
 mod dnskey;
 mod error;
@@ -30,13 +31,15 @@ mod zonemd;
 mod tests;
 
 pub use batch::BatchSigner;
+pub use checked::Checked;
 pub use denial::{Denial, MAX_NSEC3_ITERATIONS, Nsec3};
 pub use dnskey::{Dnskey, MAX_DNSKEY_ANSWER, Role, dnskey_answer_bytes};
 pub use domain::base::iana::SecurityAlgorithm;
 pub use error::Error;
 pub use keyset::KeySet;
+pub(crate) use recipe::is_made_at;
 pub use recipe::{Digesting, Recipe, Signing, is_made_by_signer, strip};
 pub use share_signer::ShareSigner;
 pub use terms::Terms;
-pub use verify::{MAX_PROBLEMS, Problem, Report, verify, verify_after, zone_signer};
+pub use verify::{MAX_PROBLEMS, Problem, Report, verify, verify_with, zone_signer};
 pub use zonemd::{DigestCheck, check_zonemd};

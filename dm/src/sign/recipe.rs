@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use domain::base::iana::Rtype;
 
-use crate::zone::{Key, RrSet, Zone};
+use crate::zone::{Key, Name, RrSet, Zone};
 
 use super::authority::{is_denial, owners};
 use super::denial::denial;
 use super::rrsig::{Signature, Task, is_after, put_together};
 use super::zonemd::{placeholder, zonemd};
-use super::{BatchSigner, Denial, Dnskey, Error, KeySet, Role, Terms};
+use super::{BatchSigner, Checked, Denial, Dnskey, Error, KeySet, Role, Terms};
 
 /// How a zone is signed. The same recipe, zone and previous zone give the same bytes to sign,
 /// wherever it is done.
@@ -21,6 +21,7 @@ pub struct Recipe {
     denial: Denial,
     digest: bool,
     terms: Terms,
+    checked: Checked,
 }
 
 impl Recipe {
@@ -39,7 +40,14 @@ impl Recipe {
         if !keys.has(&zsk) || !zsk.is_active() {
             return Err(Error::Terms("the DNSKEY set does not have the zone-signing key"));
         }
-        Ok(Self { keys, zsk, denial, digest, terms })
+        Ok(Self { keys, zsk, denial, digest, terms, checked: Checked::default() })
+    }
+
+    /// With what this process has verified elsewhere.
+    #[must_use]
+    pub fn with_checked(mut self, checked: Checked) -> Self {
+        self.checked = checked;
+        self
     }
 
     /// Puts everything into the zone but signatures, and finds out which of them are to be made:
@@ -156,8 +164,8 @@ impl Signing {
     /// # Errors
     ///
     /// [`Error::WrongSignature`] with the number of the message.
-    pub fn put(self, signatures: &[Vec<u8>]) -> Result<Digesting, Error> {
-        let made = put_together(&self.tasks, signatures)?;
+    pub fn put(&self, signatures: &[Vec<u8>]) -> Result<Digesting, Error> {
+        let made = put_together(&self.tasks, signatures, &self.recipe.checked)?;
         let made = made.into_iter().map(|(key, set)| (key, Some(set))).collect();
         let mut zone = self.zone.with_sets(&made)?;
         let mut task = None;
@@ -167,7 +175,7 @@ impl Signing {
             task = Some(Task::new(zone.apex(), &key, &set, &recipe.zsk, &recipe.terms));
             zone = zone.with_sets(&[(key, Some(set))].into())?;
         }
-        Ok(Digesting { zone, task })
+        Ok(Digesting { zone, task, checked: self.recipe.checked.clone() })
     }
 }
 
@@ -176,6 +184,7 @@ impl Signing {
 pub struct Digesting {
     zone: Zone,
     task: Option<Task>,
+    checked: Checked,
 }
 
 impl Digesting {
@@ -190,9 +199,8 @@ impl Digesting {
     /// # Errors
     ///
     /// [`Error::WrongSignature`].
-    pub fn put(self, signatures: &[Vec<u8>]) -> Result<Zone, Error> {
-        let tasks: Vec<_> = self.task.into_iter().collect();
-        let made = put_together(&tasks, signatures)?;
+    pub fn put(&self, signatures: &[Vec<u8>]) -> Result<Zone, Error> {
+        let made = put_together(self.task.as_slice(), signatures, &self.checked)?;
         let made = made.into_iter().map(|(key, set)| (key, Some(set))).collect();
         Ok(self.zone.with_sets(&made)?)
     }
@@ -217,10 +225,13 @@ pub fn is_made_by_signer(rtype: Rtype) -> bool {
 ///
 /// Never: what makes a zone is not taken out.
 pub fn strip(zone: &Zone) -> Result<Zone, crate::zone::Error> {
-    zone.without(|key| {
-        let anywhere = is_denial(key.rtype()) || key.rtype() == Rtype::RRSIG;
-        anywhere || is_made_by_signer(key.rtype()) && key.name() == zone.apex()
-    })
+    zone.without(|key| is_made_at(zone.apex(), key))
+}
+
+/// Whether [`strip`] takes this out of the zone of this name.
+pub(crate) fn is_made_at(apex: &Name, key: &Key) -> bool {
+    let anywhere = is_denial(key.rtype()) || key.rtype() == Rtype::RRSIG;
+    anywhere || is_made_by_signer(key.rtype()) && key.name() == apex
 }
 
 fn check_content(zone: &Zone) -> Result<(), Error> {

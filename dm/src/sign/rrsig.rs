@@ -8,7 +8,7 @@ use domain::rdata::dnssec::{ProtoRrsig, Timestamp};
 pub(crate) use crate::zone::is_after;
 use crate::zone::{Key, Name, RrSet};
 
-use super::{Dnskey, Error, Terms};
+use super::{Checked, Dnskey, Error, Terms};
 
 /// A set that is to be signed, and by which key.
 #[derive(Clone, Debug)]
@@ -44,8 +44,8 @@ impl Task {
     }
 
     /// The set of the one signature, if it is one.
-    pub(crate) fn signed(&self, signature: &[u8]) -> Option<(Key, RrSet)> {
-        if !self.by.verify(&self.message, signature) {
+    pub(crate) fn signed(&self, signature: &[u8], checked: &Checked) -> Option<(Key, RrSet)> {
+        if !checked.verify(&self.by, &self.message, signature) {
             return None;
         }
         let rdata = [self.head.as_slice(), signature].concat();
@@ -114,7 +114,18 @@ impl Signature {
 
     /// Whether this is this key's signature over the set, whatever the time is.
     pub(crate) fn is_by(&self, by: &Dnskey, apex: &Name, key: &Key, set: &RrSet) -> bool {
-        self.fits(by, apex, key, set) && by.verify(&message(&self.head, key, set), &self.signature)
+        self.is_found_by(by, (apex, key, set), &Checked::default())
+    }
+
+    /// The same, unless it was found before.
+    pub(crate) fn is_found_by(
+        &self,
+        by: &Dnskey,
+        (apex, key, set): (&Name, &Key, &RrSet),
+        checked: &Checked,
+    ) -> bool {
+        self.fits(by, apex, key, set)
+            && checked.verify(by, &message(&self.head, key, set), &self.signature)
     }
 
     /// Whether everything but the signature itself is right.
@@ -130,13 +141,14 @@ impl Signature {
 pub(crate) fn put_together(
     tasks: &[Task],
     signatures: &[Vec<u8>],
+    checked: &Checked,
 ) -> Result<Vec<(Key, RrSet)>, Error> {
     if tasks.len() != signatures.len() {
         return Err(Error::WrongSignature(tasks.len().min(signatures.len())));
     }
     let both = tasks.iter().zip(signatures).enumerate();
     both.map(|(place, (task, signature))| {
-        task.signed(signature).ok_or(Error::WrongSignature(place))
+        task.signed(signature, checked).ok_or(Error::WrongSignature(place))
     })
     .collect()
 }

@@ -13,7 +13,7 @@ use super::denial::{denial, nsec3param};
 use super::dnskey::check_answer;
 use super::rrsig::{Signature, is_after};
 use super::zonemd::{DigestCheck, check_zonemd};
-use super::{Denial, Dnskey, Error, Nsec3};
+use super::{Checked, Denial, Dnskey, Error, Nsec3};
 
 /// The most problems that are listed. All are counted.
 pub const MAX_PROBLEMS: usize = 50;
@@ -114,21 +114,19 @@ impl fmt::Display for Problem {
 /// since 1970 modulo 2^32), every name's denial is there and right, and the digest fits.
 #[must_use]
 pub fn verify(zone: &Zone, now: u32) -> Report {
-    verify_after(None, zone, now)
+    verify_with(&Checked::default(), zone, now)
 }
 
-/// As [`verify`], for the version after one that was found right (at whatever time): a signature that is
-/// there already, over the same set and with the same keys, is not computed again. Everything else is
-/// looked at, also the times of all signatures.
+/// As [`verify`]: a signature that this process has found right before, by the same key over the same bytes, is not
+/// computed again. Everything else is looked at, also the times of all signatures.
 #[must_use]
-pub fn verify_after(right: Option<&Zone>, zone: &Zone, now: u32) -> Report {
+pub fn verify_with(checked: &Checked, zone: &Zone, now: u32) -> Report {
     let mut report = Report::default();
     let Some(keys) = keys(zone, &mut report) else {
         report.problem(Problem::NoKeys);
         return report;
     };
-    let same_keys = |right: &&Zone| right.apex_set(Rtype::DNSKEY) == zone.apex_set(Rtype::DNSKEY);
-    check_signatures(zone, right.filter(same_keys), &keys, now, &mut report);
+    check_signatures(zone, checked, &keys, now, &mut report);
     check_denials(zone, &mut report);
     let digest = check_zonemd(zone);
     if ![DigestCheck::Right, DigestCheck::Absent].contains(&digest) {
@@ -167,7 +165,7 @@ fn keys(zone: &Zone, report: &mut Report) -> Option<Vec<Dnskey>> {
 
 fn check_signatures(
     zone: &Zone,
-    right: Option<&Zone>,
+    checked: &Checked,
     keys: &[Dnskey],
     now: u32,
     report: &mut Report,
@@ -186,7 +184,7 @@ fn check_signatures(
                         || own && !by.is_active()
                 })
                 .collect();
-            let missing = check_set((zone, right), (key, set), &by, now, (&algorithms, report));
+            let missing = check_set((zone, checked), (key, set), &by, now, (&algorithms, report));
             missing.into_iter().for_each(|algorithm| {
                 report.problem(Problem::NotSigned(key.clone(), algorithm));
             });
@@ -201,7 +199,7 @@ fn check_signatures(
 
 /// Checks the signatures over a set; returns the algorithms that have none.
 fn check_set(
-    (zone, right): (&Zone, Option<&Zone>),
+    (zone, checked): (&Zone, &Checked),
     (key, set): (&Key, &RrSet),
     by: &[&Dnskey],
     now: u32,
@@ -217,18 +215,10 @@ fn check_set(
     if signatures.ttl() != set.ttl() {
         report.problem(Problem::OtherTtl(own.clone()));
     }
-    let is_known = right
-        .is_some_and(|right| right.set(key) == Some(set) && right.set(&own) == Some(signatures));
     for rdata in signatures.records() {
         let signature = Signature::read(rdata);
-        let is_right = |it: &Signature, by: &Dnskey| {
-            if is_known {
-                it.fits(by, zone.apex(), key, set)
-            } else {
-                it.is_by(by, zone.apex(), key, set)
-            }
-        };
-        let by_one = |it: &Signature| by.iter().any(|by| is_right(it, by));
+        let about = (zone.apex(), key, set);
+        let by_one = |it: &Signature| by.iter().any(|by| it.is_found_by(by, about, checked));
         let Some(signature) = signature.filter(by_one) else {
             // By a ZSK over the keys, which is allowed and counts for nothing.
             let harmless = key.rtype() == Rtype::DNSKEY && by_any_key(zone, rdata, key, set);

@@ -16,6 +16,9 @@ pub struct ZoneBuilder {
     records: Vec<Record>,
 }
 
+/// Sets that are put in the place of others, or taken away.
+pub(crate) type Changes = BTreeMap<Key, Option<RrSet>>;
+
 /// A record that waits.
 #[derive(Debug)]
 struct Record {
@@ -102,6 +105,28 @@ impl ZoneBuilder {
     pub fn finish(self) -> Result<Zone, Error> {
         let (apex, sets) = self.finish_sets()?;
         Zone::of(apex, sets)
+    }
+
+    /// The zone in which these records stand in the place of what was in their sets, and without the sets of
+    /// these other keys. Everything is checked as by [`ZoneBuilder::finish`], but for what was there before and stays.
+    ///
+    /// # Errors
+    ///
+    /// As of [`ZoneBuilder::finish`].
+    pub(crate) fn finish_on(
+        self,
+        before: &Zone,
+        gone: impl IntoIterator<Item = Key>,
+    ) -> Result<(Zone, Changes), Error> {
+        let limit = self.limits.records;
+        let (_, sets) = self.finish_sets()?;
+        let mut changes: Changes = gone.into_iter().map(|key| (key, None)).collect();
+        changes.extend(sets.into_iter().map(|(key, set)| (key, Some(set))));
+        let zone = before.with_sets(&changes)?;
+        if zone.records() > limit {
+            return Err(Fault::ManyRecords(limit).into());
+        }
+        Ok((zone, changes))
     }
 
     /// The sets, whether they make a zone or not.

@@ -8,7 +8,7 @@
 use domain::base::iana::{Class, Rtype};
 
 use super::rrset::{MAX_SET_BYTES, Records};
-use super::{Fault, Key, Name, RrSet};
+use super::{Error, Fault, Key, Limits, Name, RrSet, Zone, ZoneBuilder};
 
 /// Appends.
 #[derive(Default)]
@@ -33,9 +33,14 @@ impl Writer {
     }
 
     pub(crate) fn set(&mut self, set: &RrSet) {
+        self.set_head(set);
+        self.0.extend_from_slice(set.raw());
+    }
+
+    /// What stands in front of a set's data.
+    pub(crate) fn set_head(&mut self, set: &RrSet) {
         self.u32(set.ttl());
         self.length(set.raw().len());
-        self.0.extend_from_slice(set.raw());
     }
 
     /// In the place of a set that there is not.
@@ -116,6 +121,39 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn end(&self) -> Result<(), Fault> {
         if self.0.is_empty() { Ok(()) } else { Err(Fault::Malformed) }
+    }
+}
+
+impl Zone {
+    /// The number of sets, then each with its key: as a zone is kept.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Writer::default();
+        out.length(self.sets().len());
+        for (key, set) in self.sets() {
+            out.key(key);
+            out.set(set);
+        }
+        out.finish()
+    }
+
+    /// Reads what [`Zone::to_bytes`] wrote of the zone of this name, and checks it as any other records.
+    ///
+    /// # Errors
+    /// [`Fault::Malformed`], and those of [`ZoneBuilder::finish`].
+    pub(crate) fn from_bytes(bytes: &[u8], apex: &Name) -> Result<Self, Error> {
+        let limits = Limits::default();
+        let (mut input, mut builder) =
+            (Reader::new(bytes), ZoneBuilder::new(Some(apex.clone()), limits));
+        for _ in 0..input.length(limits.records)? {
+            let key = input.key()?;
+            let set = input.set(&key)?.ok_or(Fault::Malformed)?;
+            for rdata in set.records() {
+                let of = (key.rtype(), key.class());
+                builder.add(None, key.name().clone(), of, set.ttl(), rdata)?;
+            }
+        }
+        input.end()?;
+        builder.finish()
     }
 }
 

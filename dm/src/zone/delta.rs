@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::differing::differing;
+
 use super::codec::{Reader, Writer};
 use super::{Error, Fault, Key, RrSet, Zone};
 
@@ -21,15 +23,8 @@ impl Delta {
     /// The change from one version to another of the same zone.
     #[must_use]
     pub fn between(from: &Zone, to: &Zone) -> Self {
-        let mut changes = BTreeMap::new();
-        for (key, set) in to.sets() {
-            if from.set(key) != Some(set) {
-                changes.insert(key.clone(), Some(set.clone()));
-            }
-        }
-        for key in from.sets().keys().filter(|key| to.set(key).is_none()) {
-            changes.insert(key.clone(), None);
-        }
+        let differing = differing(from.sets(), to.sets());
+        let changes = differing.map(|(key, _, set)| (key.clone(), set.cloned())).collect();
         Self { from: from.serial(), to: to.serial(), changes }
     }
 

@@ -47,8 +47,8 @@ impl std::fmt::Debug for ZoneRoot {
 pub fn set_hash(key: &Key, set: &RrSet) -> [u8; 32] {
     let mut out = Writer::default();
     out.key(key);
-    out.set(set);
-    hash(LEAF, &[&out.finish()])
+    out.set_head(set);
+    hash(LEAF, &[&out.finish(), set.raw()])
 }
 
 fn hash(domain: &[u8], parts: &[&[u8]]) -> [u8; 32] {

@@ -19,11 +19,13 @@ mod limits;
 mod merkle;
 mod name;
 mod read;
+mod reread;
 mod rrset;
 mod write;
 #[allow(clippy::module_inception, reason = "a zone is the main type of this module")]
 mod zone;
 
+pub(crate) use builder::Changes;
 pub use builder::ZoneBuilder;
 pub use delta::{Delta, MAX_CHANGES};
 pub use domain::base::iana::{Class, Rtype};
@@ -33,6 +35,8 @@ pub use limits::Limits;
 pub use merkle::{ZoneRoot, set_hash};
 pub use name::Name;
 pub use read::read_sets;
+pub(crate) use read::text_of;
+pub(crate) use reread::reread;
 pub use rrset::{Data, MAX_SET_BYTES, Records, RrSet, parse};
 pub use write::Lines;
 pub(crate) use zone::serial_of;

@@ -136,6 +136,10 @@ fn order(wire: &[u8]) -> Vec<u8> {
 
 impl Ord for Name {
     fn cmp(&self, other: &Self) -> Ordering {
+        // Versions of a zone share their names.
+        if Arc::ptr_eq(&self.bytes, &other.bytes) {
+            return Ordering::Equal;
+        }
         self.as_order().cmp(other.as_order())
     }
 }
@@ -148,7 +152,7 @@ impl PartialOrd for Name {
 
 impl PartialEq for Name {
     fn eq(&self, other: &Self) -> bool {
-        self.as_wire() == other.as_wire()
+        Arc::ptr_eq(&self.bytes, &other.bytes) || self.as_wire() == other.as_wire()
     }
 }
 

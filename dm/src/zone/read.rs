@@ -31,14 +31,18 @@ impl Zone {
     ///
     /// As [`Zone::read`]; [`Fault::Unreadable`].
     pub fn read_file(path: &Path, apex: Option<Name>, limits: Limits) -> Result<Self, Error> {
-        let unreadable = |error: std::io::Error| Fault::Unreadable(error.to_string());
-        let file = std::fs::File::open(path).map_err(unreadable)?;
-        // One byte more than allowed, so that too much is noticed and not cut off.
-        let most = u64::try_from(limits.bytes).unwrap_or(u64::MAX).saturating_add(1);
-        let mut text = Vec::new();
-        file.take(most).read_to_end(&mut text).map_err(unreadable)?;
-        Self::read(&text, apex, limits)
+        Self::read(&text_of(path, limits)?, apex, limits)
     }
+}
+
+/// The bytes of a file: of one that is too long enough to see that.
+pub(crate) fn text_of(path: &Path, limits: Limits) -> Result<Vec<u8>, Error> {
+    let unreadable = |error: std::io::Error| Fault::Unreadable(error.to_string());
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let most = u64::try_from(limits.bytes).unwrap_or(u64::MAX).saturating_add(1);
+    let mut text = Vec::new();
+    file.take(most).read_to_end(&mut text).map_err(unreadable)?;
+    Ok(text)
 }
 
 /// Reads sets that need not make a zone: a DNSKEY set with its signatures, say.
@@ -50,7 +54,7 @@ pub fn read_sets(text: &[u8], apex: &Name, limits: Limits) -> Result<BTreeMap<Ke
     scan(text, Some(apex.clone()), limits)?.finish_sets().map(|(_, sets)| sets)
 }
 
-fn scan(text: &[u8], apex: Option<Name>, limits: Limits) -> Result<ZoneBuilder, Error> {
+pub(super) fn scan(text: &[u8], apex: Option<Name>, limits: Limits) -> Result<ZoneBuilder, Error> {
     if text.len() > limits.bytes {
         return Err(Fault::LargeFile(limits.bytes).into());
     }

@@ -83,6 +83,17 @@ impl RrSet {
         Self { ttl, data: self.data.clone() }
     }
 
+    /// An SOA with another serial.
+    pub(crate) fn with_serial(&self, serial: u32) -> Result<Self, Fault> {
+        let mut rdata = self.records().next().unwrap_or_default().to_vec();
+        // The last five numbers of an SOA have four bytes each, and the serial is the first.
+        let place = rdata.len().checked_sub(20).ok_or(Fault::NoSoa)?;
+        for (byte, new) in rdata.iter_mut().skip(place).zip(serial.to_be_bytes()) {
+            *byte = new;
+        }
+        Self::single(self.ttl, rdata)
+    }
+
     /// Each record's data in canonical form, in canonical order.
     #[must_use]
     pub fn records(&self) -> Records<'_> {

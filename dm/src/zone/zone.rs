@@ -95,14 +95,9 @@ impl Zone {
     pub fn with_serial(&self, serial: u32) -> Result<Self, Error> {
         let key = Key::new(self.apex.clone(), Rtype::SOA);
         let set = self.sets.get(&key).ok_or(Fault::NoSoa)?;
-        let mut rdata = set.records().next().unwrap_or_default().to_vec();
-        // The last five numbers of an SOA have four bytes each, and the serial is the first.
-        let place = rdata.len().checked_sub(20).ok_or(Fault::NoSoa)?;
-        for (byte, new) in rdata.iter_mut().skip(place).zip(serial.to_be_bytes()) {
-            *byte = new;
-        }
+        let set = set.with_serial(serial)?;
         let mut changed = self.clone();
-        changed.sets.insert(key, RrSet::single(set.ttl(), rdata)?);
+        changed.sets.insert(key, set);
         changed.serial = serial;
         Ok(changed)
     }

@@ -11,6 +11,7 @@
 )]
 
 mod keys;
+mod roll;
 mod work;
 mod world;
 

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use bftkv_dm::agree::{Content, Draft, Hash, Refusal, SetKey, SignedZone, Work};
+use bftkv_dm::threshold::GroupKey;
 
 /// Which messages are signed already, by message; and the rest.
 #[derive(Debug)]
 pub struct Plan {
     serial: u32,
+    key: usize,
     kept: BTreeMap<SetKey, (Vec<u8>, Vec<u8>)>,
     keys: Vec<SetKey>,
     messages: Vec<Vec<u8>>,
@@ -17,6 +19,8 @@ pub struct Plan {
 #[allow(dead_code, reason = "`Debug` shows all fields, and the digest is over that")]
 pub struct Zone {
     pub serial: u32,
+    /// Which key signed it.
+    pub key: usize,
     pub sets: BTreeMap<SetKey, (Vec<u8>, Vec<u8>)>,
     soa: Vec<u8>,
     last: Vec<u8>,
@@ -46,18 +50,44 @@ impl SignedZone for Zone {
 pub struct Texts {
     /// How many sets may change at once.
     pub limit: usize,
+    /// The keys: the second signs from `roll` on.
+    pub keys: Vec<Box<dyn GroupKey>>,
+    /// In seconds since 1970.
+    pub roll: u32,
+}
+
+/// What stands in a manifest whose zone that key signs.
+pub fn keys_of(key: usize) -> Vec<u8> {
+    format!("key {key}").into_bytes()
+}
+
+fn key_in(keys: &[u8]) -> usize {
+    if keys == keys_of(1) { 1 } else { 0 }
 }
 
 impl Work for Texts {
     type Plan = Plan;
     type Zone = Zone;
 
-    fn keys(&self, _: Option<&Zone>, _: u32, _: u32) -> Result<Vec<u8>, String> {
-        Ok(b"keys".to_vec())
+    fn keys(&self, _: Option<&Zone>, inception: u32, _: u32) -> Result<Vec<u8>, String> {
+        Ok(keys_of(usize::from(inception >= self.roll)))
     }
 
-    fn check_keys(&self, keys: &[u8], _: Option<&Zone>, _: u32, _: u32) -> Result<(), Refusal> {
-        if keys == b"keys" { Ok(()) } else { Err(Refusal::Lie("other keys".into())) }
+    fn check_keys(
+        &self,
+        keys: &[u8],
+        base: Option<&Zone>,
+        inception: u32,
+        _: u32,
+    ) -> Result<(), Refusal> {
+        let key = key_in(keys);
+        let lie = |what: &str| Err(Refusal::Lie(what.into()));
+        match base.map_or(0, |base| base.key) {
+            _ if keys != keys_of(key) => lie("other keys"),
+            0 if key == 1 && inception < self.roll => lie("the key is too new"),
+            1 if key == 0 => lie("back to a key that was given up"),
+            _ => Ok(()),
+        }
     }
 
     fn check_change(&self, before: &Content, after: &Content) -> Result<(), String> {
@@ -66,14 +96,17 @@ impl Work for Texts {
     }
 
     fn plan(&self, draft: &Draft<'_, Zone>) -> Result<Plan, String> {
+        let key = key_in(&draft.manifest.keys);
+        let base = draft.base.filter(|base| base.key == key);
         let mut plan = Plan {
             serial: draft.manifest.serial,
+            key,
             kept: BTreeMap::new(),
             keys: Vec::new(),
             messages: vec![format!("soa {}", draft.manifest.serial).into_bytes()],
         };
         for (key, value) in draft.content.sets() {
-            let signed = draft.base.and_then(|base| base.sets.get(key));
+            let signed = base.and_then(|base| base.sets.get(key));
             match signed.filter(|(have, _)| have == value) {
                 Some(signed) => drop(plan.kept.insert(key.clone(), signed.clone())),
                 None => {
@@ -90,6 +123,14 @@ impl Work for Texts {
         &plan.messages
     }
 
+    fn is_signer(&self, plan: &Plan, key: &dyn GroupKey) -> bool {
+        self.keys.get(plan.key).is_some_and(|signer| signer.id() == key.id())
+    }
+
+    fn is_signed(&self, plan: &Plan, message: &[u8], signature: &[u8]) -> bool {
+        self.keys[plan.key].verify(message, signature)
+    }
+
     fn digest_message(&self, _: &Plan, sigs: &[Vec<u8>]) -> Result<Vec<u8>, String> {
         Ok(sigs.concat())
     }
@@ -100,7 +141,7 @@ impl Work for Texts {
         for (key, sig) in plan.keys.iter().zip(sigs) {
             sets.get_mut(key).ok_or("no set")?.1 = sig.clone();
         }
-        Ok(Zone { serial: plan.serial, sets, soa: soa.clone(), last: last.to_vec() })
+        Ok(Zone { serial: plan.serial, key: plan.key, sets, soa: soa.clone(), last: last.to_vec() })
     }
 }
 

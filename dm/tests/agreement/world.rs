@@ -7,11 +7,13 @@ use bftkv_dm::agree::{
     Action, Change, Content, Council, Dm, Hash, Manifest, Member, Memory, Settings, SignedZone,
     Topic,
 };
-use bftkv_threshold::{KeyShare, Roster, Scheme, SecretBytes, ed25519, key_share_from_bytes, rsa};
+use bftkv_threshold::{
+    KeyShare, Roster, Scheme, SecretBytes, ed25519, group_key_from_bytes, key_share_from_bytes, rsa,
+};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use super::work::{Texts, Zone, key};
+use super::work::{Texts, Zone, key, keys_of};
 
 /// What is wrong with a DM.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +43,8 @@ pub enum Fault {
     OtherSerial,
     /// Its disk fails half of the time, and at this time it forgets what is not on it.
     BadDisk(u64),
+    /// It proposes the new key before its time.
+    EarlyKey,
     /// It signs other bytes than those of the manifest, and calls them the zone's.
     WrongSigs,
 }
@@ -95,6 +99,10 @@ pub struct World {
     pub refusals: BTreeMap<(Topic, Dm), (u64, String)>,
     scheme: Scheme,
     shares: Vec<SecretBytes>,
+    /// Of a key that signs from `roll` on, in milliseconds after the start; and who has none of it.
+    pub new_shares: Vec<SecretBytes>,
+    pub roll: Option<u64>,
+    pub without_new: BTreeSet<Dm>,
     /// What each DM has on disk.
     disks: BTreeMap<Dm, Memory>,
     voted: BTreeMap<(Dm, Topic), Hash>,
@@ -153,6 +161,9 @@ impl World {
             refusals: BTreeMap::new(),
             scheme,
             shares,
+            new_shares: Vec::new(),
+            roll: None,
+            without_new: BTreeSet::new(),
             disks: council.everyone().map(|dm| (dm, Memory::default())).collect(),
             voted: BTreeMap::new(),
             votes: BTreeMap::new(),
@@ -166,6 +177,15 @@ impl World {
             world.start(dm);
         }
         world
+    }
+
+    /// With a second key, which signs from so many milliseconds after the start. Before anything happens.
+    pub fn with_roll(mut self, k: usize, at: u64) -> Self {
+        let roster = Roster::first(u8::try_from(self.council.size()).unwrap(), k).unwrap();
+        self.new_shares = deal(self.scheme, &roster, &mut self.rng);
+        self.roll = Some(at);
+        self.council.everyone().for_each(|dm| self.start(dm));
+        self
     }
 
     pub fn below(&mut self, bound: u64) -> u64 {
@@ -186,10 +206,24 @@ impl World {
             again: 200,
             ..Settings::new(dm, self.council, FIRST)
         };
-        let share = &self.shares[usize::from(dm.number()) - 1];
-        let share = key_share_from_bytes(share).unwrap();
+        let place = usize::from(dm.number()) - 1;
+        let of = |shares: &[SecretBytes]| {
+            shares.get(place).map(|share| key_share_from_bytes(share).unwrap())
+        };
+        let (share, new_share) = (of(&self.shares).unwrap(), of(&self.new_shares));
+        let public =
+            |share: &dyn KeyShare| group_key_from_bytes(&share.group().to_bytes()).unwrap();
+        let keys = [Some(public(&*share)), new_share.as_deref().map(public)];
+        let keys = keys.into_iter().flatten().collect();
         let rng = Box::new(ChaCha20Rng::seed_from_u64(self.rng.next_u64()));
-        let mut member = Member::new(settings, Texts { limit: 6 }, share, rng, memory);
+        // Inceptions are so much before the time.
+        let backdate = u64::from(settings.backdate_seconds) * 1_000;
+        let roll = self.roll.map_or(u64::MAX, |at| START + at - backdate);
+        let roll = u32::try_from(roll / 1_000).unwrap_or(u32::MAX);
+        let mut member = Member::new(settings, Texts { limit: 6, keys, roll }, share, rng, memory);
+        if let Some(share) = new_share.filter(|_| !self.without_new.contains(&dm)) {
+            member = member.with_share(share);
+        }
         // Half of them have kept their last zone, the others fetch all.
         if self.below(2) == 0
             && let Some((serial, zone)) = self.zones[&dm].last_key_value()
@@ -338,6 +372,11 @@ impl World {
                     delta.insert(forged.0, Some(forged.1));
                     manifest.root = content.root();
                 }
+                put(dm, topic, manifest.to_bytes());
+            }
+            (Fault::EarlyKey, Topic::Manifest { .. }) => {
+                let mut manifest = Manifest::from_bytes(&value).unwrap();
+                manifest.keys = keys_of(1);
                 put(dm, topic, manifest.to_bytes());
             }
             (Fault::TwoManifests, Topic::Manifest { .. }) => {

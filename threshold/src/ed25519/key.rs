@@ -10,12 +10,16 @@ use frost_ed25519::{Signature, VerifyingKey};
 
 use super::combine::Ed25519Combiner;
 use super::group::{Point, SIZE, coefficient, identifier, identity, point, point_bytes};
+use super::order::{any_point, are_of_prime_order};
 use crate::codec::{Reader, Writer};
 use crate::session::FrostCommitments;
 use crate::{Combiner, Error, GroupKey, KeyId, Offence, Party, Roster, Scheme, Session};
 
 /// What an encoding begins with: the scheme, and its version.
 const HEADER: [u8; 2] = [Scheme::Ed25519 as u8, 1];
+
+/// The length of a commitment: two points.
+const PAIR: usize = 2 * SIZE;
 
 /// The public part of a threshold Ed25519 key: the public key that verifiers have, and each
 /// party's Y_i = s_i B, by which its partial signatures are checked. Cheap to clone.
@@ -175,35 +179,51 @@ impl Ed25519Key {
                 return Err(Error::TooFew { have, need });
             }
             let mut all = vec![FrostCommitments::new(); session.messages().len()];
-            for (party, bytes) in session.commitments() {
-                let theirs = self.read_commitments(*party, bytes, all.len())?;
+            let given = session.commitments();
+            let given = given.iter().map(|(party, bytes)| (*party, bytes.as_slice()));
+            for (party, theirs) in self.read_commitments(given.collect(), all.len())? {
                 for (message, theirs) in all.iter_mut().zip(theirs) {
-                    message.insert(identifier(*party)?, theirs);
+                    message.insert(identifier(party)?, theirs);
                 }
             }
             Ok(all)
         })
     }
 
+    /// Two points for each message of each party, all of the prime order.
     fn read_commitments(
         &self,
-        party: Party,
-        bytes: &[u8],
+        given: Vec<(Party, &[u8])>,
         messages: usize,
-    ) -> Result<Vec<SigningCommitments>, Error> {
-        self.0.roster.check(party)?;
-        let caught = || Error::Caught { party, offence: Offence::Malformed };
-        let pair = SIZE.wrapping_mul(2);
-        if Some(bytes.len()) != messages.checked_mul(pair) {
-            return Err(caught());
+    ) -> Result<Vec<(Party, Vec<SigningCommitments>)>, Error> {
+        let caught = |party| Error::Caught { party, offence: Offence::Malformed };
+        let (mut encoded, mut points) = (Vec::new(), Vec::new());
+        for (party, bytes) in &given {
+            self.0.roster.check(*party)?;
+            if Some(bytes.len()) != messages.checked_mul(PAIR) {
+                return Err(caught(*party));
+            }
+            for bytes in bytes.chunks_exact(SIZE) {
+                points.push(any_point(bytes).ok_or_else(|| caught(*party))?);
+                encoded.push(bytes);
+            }
         }
-        let read = |pair: &[u8]| {
-            let (hiding, binding) = pair.split_at_checked(SIZE)?;
-            let hiding = NonceCommitment::deserialize(hiding).ok()?;
-            let binding = NonceCommitment::deserialize(binding).ok()?;
-            Some(SigningCommitments::new(hiding, binding))
+        let by_party = || given.iter().zip(points.chunks(messages.saturating_mul(2).max(1)));
+        if !are_of_prime_order(&encoded, &points) {
+            // Whose they are is seen one by one.
+            let is_wrong = |points: &[Point]| points.iter().any(|point| !point.is_torsion_free());
+            let liar = by_party().find(|(_, points)| is_wrong(points));
+            return Err(liar.map_or(Error::Inconsistent, |((party, _), _)| caught(*party)));
+        }
+        let pair = |pair: &[Point]| {
+            let [hiding, binding] = pair else { return None };
+            let commitment = |point: &Point| NonceCommitment::new(*point);
+            Some(SigningCommitments::new(commitment(hiding), commitment(binding)))
         };
-        bytes.chunks_exact(pair).map(|pair| read(pair).ok_or_else(caught)).collect()
+        let read = by_party().map(|((party, _), points)| {
+            (*party, points.chunks_exact(2).filter_map(pair).collect())
+        });
+        Ok(read.collect())
     }
 }
 
@@ -239,7 +259,7 @@ impl GroupKey for Ed25519Key {
     }
 
     fn check_commitments(&self, party: Party, bytes: &[u8], messages: usize) -> Result<(), Error> {
-        self.read_commitments(party, bytes, messages).map(|_| ())
+        self.read_commitments(vec![(party, bytes)], messages).map(|_| ())
     }
 
     fn combiner(&self, session: &Session) -> Result<Box<dyn Combiner>, Error> {

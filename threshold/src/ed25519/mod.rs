@@ -12,6 +12,7 @@ mod combine;
 mod dkg;
 mod group;
 mod key;
+mod order;
 mod refresh;
 pub mod repair;
 mod share;

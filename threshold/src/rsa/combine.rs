@@ -3,8 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use crypto_bigint::modular::BoxedMontyParams;
+
 use super::key::RsaKey;
-use super::number::{Coefficient, Residue, bezout, coefficient, pow_public};
+use super::number::{
+    Coefficient, Residue, bezout, coefficient, common_divisor, pow_public, product_of_powers,
+};
 use super::proof;
 use crate::{Combiner, Error, GroupKey, Offence, Party, Session, Step};
 
@@ -74,7 +78,8 @@ impl RsaCombiner {
         let open: Vec<usize> = open.map(|(number, _)| number).collect();
         let fractions: Vec<_> = {
             let combination = Combination::new(&self.key, parties, &self.partials);
-            open.iter().map(|j| combination.fraction(*j, &self.messages)).collect()
+            let messages = open.iter().filter_map(|j| Some((*j, self.messages.get(*j)?)));
+            messages.map(|(j, message)| combination.fraction(j, message)).collect()
         };
         for (number, signature) in open.into_iter().zip(divide(&self.key, fractions)) {
             let message = self.messages.get(number);
@@ -102,36 +107,41 @@ impl RsaCombiner {
 
 /// How k parties' partial signatures are put together.
 struct Combination<'a> {
+    params: &'a BoxedMontyParams,
+    /// With the coefficient divided by what all have in common.
     parts: Vec<(&'a [Residue], Coefficient)>,
-    a: u128,
+    /// 2a times what they have in common.
+    twice_a: u128,
     b: u128,
-    one: Residue,
 }
 
 impl<'a> Combination<'a> {
-    fn new(key: &RsaKey, parties: &[Party], all: &'a BTreeMap<Party, Vec<Residue>>) -> Self {
+    fn new(key: &'a RsaKey, parties: &[Party], all: &'a BTreeMap<Party, Vec<Residue>>) -> Self {
         let (a, b) = bezout(key.delta());
         let part = |party: &Party| {
             let partials = all.get(party).map(Vec::as_slice).unwrap_or_default();
             (partials, coefficient(key.delta(), parties, *party, 0))
         };
-        let parts = parties.iter().map(part).collect();
-        Self { parts, a, b, one: key.numbers().one() }
+        let mut parts: Vec<_> = parties.iter().map(part).collect();
+        let common = parts.iter().fold(0, |common, (_, c)| common_divisor(common, c.size)).max(1);
+        for (_, c) in &mut parts {
+            c.size = c.size.checked_div(common).unwrap_or_default();
+        }
+        // It divides Δ, which is the sum of the λ; Δ is below 2^62 and a below 2^17.
+        let twice_a = a.saturating_mul(2).saturating_mul(common);
+        Self { params: key.numbers().params(), parts, twice_a, b }
     }
 
     /// y = w^a x^b with w = ∏ x_i^(2λ_i), as a fraction, because b is negative and some λ are.
-    fn fraction(&self, number: usize, messages: &[Residue]) -> (Residue, Residue) {
-        let (mut above, mut below) = (self.one.clone(), self.one.clone());
-        for (partials, c) in &self.parts {
-            let Some(partial) = partials.get(number) else { continue };
-            let power = pow_public(partial, c.size);
-            let side = if c.negative { &mut below } else { &mut above };
-            *side = side.mul(&power);
-        }
-        let twice_a = self.a.wrapping_mul(2);
-        let message = messages.get(number).unwrap_or(&self.one);
-        let below = pow_public(&below, twice_a).mul(&pow_public(message, self.b));
-        (pow_public(&above, twice_a), below)
+    fn fraction(&self, number: usize, message: &Residue) -> (Residue, Residue) {
+        let side = |negative: bool| {
+            let on_it = self.parts.iter().filter(|(_, c)| c.negative == negative);
+            let powers: Vec<(&Residue, u128)> =
+                on_it.filter_map(|(partials, c)| Some((partials.get(number)?, c.size))).collect();
+            product_of_powers(self.params, &powers)
+        };
+        let below = [(&side(true), self.twice_a), (message, self.b)];
+        (pow_public(&side(false), self.twice_a), product_of_powers(self.params, &below))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Residues modulo N, and the integers of the Lagrange interpolation.
 
 use crypto_bigint::modular::{BoxedMontyForm, BoxedMontyParams};
-use crypto_bigint::{BoxedUint, Odd};
+use crypto_bigint::{BoxedUint, MontyForm, MontyMultiplier as _, Odd};
 
 use super::{EXPONENT, MAX_MODULUS_BITS, MIN_MODULUS_BITS};
 use crate::{Error, MAX_PARTIES, Party};
@@ -42,6 +42,10 @@ impl Modulus {
         self.params.modulus().as_ref().to_be_bytes().into_vec()
     }
 
+    pub(super) fn params(&self) -> &BoxedMontyParams {
+        &self.params
+    }
+
     pub(super) fn one(&self) -> Residue {
         Residue::one(&self.params)
     }
@@ -62,15 +66,39 @@ impl Modulus {
 
 /// base^exponent; the time tells the exponent, which must be public.
 pub(super) fn pow_public(base: &Residue, exponent: u128) -> Residue {
-    let width = u128::BITS.saturating_sub(exponent.leading_zeros());
-    let mut power = Residue::one(base.params());
-    for bit in (0..width).rev() {
-        power = power.square();
-        if exponent.wrapping_shr(bit) & 1 == 1 {
-            power = power.mul(base);
+    product_of_powers(base.params(), &[(base, exponent)])
+}
+
+/// The product of all base^exponent, with the squarings that they have in common (Straus 1964); the time tells the
+/// exponents, which must be public.
+pub(super) fn product_of_powers(
+    params: &BoxedMontyParams,
+    factors: &[(&Residue, u128)],
+) -> Residue {
+    let width =
+        factors.iter().map(|(_, exponent)| u128::BITS.saturating_sub(exponent.leading_zeros()));
+    let mut multiplier = <Residue as MontyForm>::Multiplier::from(params);
+    let mut product: Option<Residue> = None;
+    for bit in (0..width.max().unwrap_or(0)).rev() {
+        if let Some(product) = &mut product {
+            multiplier.square_assign(product);
+        }
+        for (base, _) in factors.iter().filter(|(_, exp)| exp.wrapping_shr(bit) & 1 == 1) {
+            match &mut product {
+                Some(product) => multiplier.mul_assign(product, base),
+                None => product = Some((*base).clone()),
+            }
         }
     }
-    power
+    product.unwrap_or_else(|| Residue::one(params))
+}
+
+/// The greatest common divisor; that of 0 and a number is the number.
+pub(super) fn common_divisor(a: u128, b: u128) -> u128 {
+    match a.checked_rem(b) {
+        Some(rest) => common_divisor(b, rest),
+        None => a,
+    }
 }
 
 /// λ, a Lagrange coefficient times Δ, which makes it whole.
@@ -127,10 +155,36 @@ pub(super) fn bezout(delta: u128) -> (u128, u128) {
 
 #[cfg(test)]
 mod tests {
+    use crypto_bigint::Resize as _;
+
     use super::*;
 
     fn parties(numbers: &[u8]) -> Vec<Party> {
         numbers.iter().map(|number| Party::new(*number).unwrap()).collect()
+    }
+
+    #[test]
+    fn powers_are_multiplied_together() {
+        // Modulo 2^1536 - 1, which need not be prime for this.
+        let n = BoxedUint::max(1_536);
+        let modulus = Modulus::new(&n).unwrap();
+        let residue = |number: u64| {
+            let number = BoxedUint::from(number).resize(1_536);
+            Residue::new(number, modulus.params())
+        };
+        let slow = |base: u64, exponent: u128| {
+            (0..exponent).fold(modulus.one(), |power, _| power.mul(&residue(base)))
+        };
+        for (x, y) in [(0, 0), (1, 0), (0, 5), (1, 1), (6, 9), (255, 3), (64, 65)] {
+            let wanted = slow(5, x).mul(&slow(7, y));
+            let (five, seven) = (residue(5), residue(7));
+            assert_eq!(product_of_powers(modulus.params(), &[(&five, x), (&seven, y)]), wanted);
+            assert_eq!(pow_public(&five, x).mul(&pow_public(&seven, y)), wanted);
+        }
+        assert_eq!(
+            [(12, 18), (0, 7), (7, 0), (5, 9)].map(|(a, b)| common_divisor(a, b)),
+            [6, 7, 7, 1]
+        );
     }
 
     #[test]

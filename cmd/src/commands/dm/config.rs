@@ -27,8 +27,8 @@ pub(super) struct DmConfig {
     first_serial: u32,
     node: PathBuf,
     writer: PathBuf,
-    share: PathBuf,
-    /// Whether gpg holds the OpenPGP key to which the share is sealed.
+    share: Shares,
+    /// Whether gpg holds the OpenPGP key to which the shares are sealed.
     #[serde(default)]
     gpg: bool,
     dnskeys: PathBuf,
@@ -46,6 +46,14 @@ pub(super) struct DmConfig {
     /// The file's folder.
     #[serde(skip)]
     folder: PathBuf,
+}
+
+/// The share of one ZSK, or of several while one gives way to another.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Shares {
+    One(PathBuf),
+    Several(Vec<PathBuf>),
 }
 
 #[derive(Debug, Deserialize)]
@@ -180,12 +188,16 @@ impl DmConfig {
         self.at(&self.writer)
     }
 
-    /// The file of the ZSK's share.
-    pub(super) fn share(&self) -> PathBuf {
-        self.at(&self.share)
+    /// The files of the shares, one for each ZSK.
+    pub(super) fn shares(&self) -> Vec<PathBuf> {
+        let named = match &self.share {
+            Shares::One(path) => std::slice::from_ref(path),
+            Shares::Several(paths) => paths,
+        };
+        named.iter().map(|path| self.at(path)).collect()
     }
 
-    /// Whether gpg opens it.
+    /// Whether gpg opens them.
     pub(super) fn opens_by_gpg(&self) -> bool {
         self.gpg
     }

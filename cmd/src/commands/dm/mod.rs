@@ -8,6 +8,7 @@ mod forget;
 mod gnupg;
 mod keygen;
 mod ksk;
+mod reseal;
 mod run;
 mod sign;
 mod status;
@@ -53,6 +54,7 @@ pub(crate) enum DmCommand {
     Sign(sign::SignArgs),
     Verify(verify::VerifyArgs),
     Export(export::ExportArgs),
+    Reseal(reseal::ResealArgs),
     Forget(forget::ForgetArgs),
 }
 
@@ -70,6 +72,7 @@ pub(crate) fn run(command: &DmCommand, context: &Context) -> Result<Exit, Failur
         DmCommand::Sign(args) => sign::run(args, context),
         DmCommand::Verify(args) => verify::run(args, context),
         DmCommand::Export(args) => export::run(args, context),
+        DmCommand::Reseal(args) => reseal::run(args, context),
         DmCommand::Forget(args) => forget::run(args, context),
     }
 }

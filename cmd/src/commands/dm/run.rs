@@ -14,7 +14,7 @@ use bftkv_dm::node::{
     Committed, Driver, Publisher, ZoneWork, content_of, generator, kept_zone, replace,
 };
 use bftkv_dm::publish::{Desk, Notifier, Responder, Server, ServerLimits};
-use bftkv_dm::sign::{Dnskey, Role};
+use bftkv_dm::sign::{Checked, Dnskey, Role};
 use bftkv_dm::threshold::key_share_from_bytes;
 use bftkv_dm::zone::Name;
 use clap::Args;
@@ -70,10 +70,10 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<Exit, Failure> {
     config.make_state()?;
     // The lock on the share's file keeps a second process from running with it.
     let writer = Home::open_with(config.writer(), &|key| context.passphrase().ask(key))?;
-    let share = open_share(&config, &writer, context)?;
+    let shares = open_shares(&config, &writer, context)?;
     context.block_on(async {
         let mut stop = Stop::listen(args.stop_with_stdin)?;
-        let master = Master::start(&config, &share, &writer).await?;
+        let master = Master::start(&config, &shares, &writer).await?;
         master.announce(&config, context)?;
         stop.wait().await;
         tokio::select! {
@@ -84,15 +84,37 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<Exit, Failure> {
     })
 }
 
-/// Opened with its passphrase, or the key with which this DM writes.
-fn open_share(config: &DmConfig, writer: &Home, context: &Context) -> Result<ShareFile, Failure> {
+/// Opened with their passphrases, or the key with which this DM writes.
+fn open_shares(
+    config: &DmConfig,
+    writer: &Home,
+    context: &Context,
+) -> Result<Vec<ShareFile>, Failure> {
     let apex = config.apex()?;
     let key = if config.opens_by_gpg() { KeyOf::Gnupg } else { KeyOf::Home(writer) };
-    let mut shares = read_shares(&[config.share()], (Some(&apex), Role::Zsk), key, context)?;
-    let share = shares.pop().ok_or_else(|| Failure::failed("no share"))?;
+    let mut shares: Vec<ShareFile> = Vec::new();
+    for path in config.shares() {
+        // Not together: they are of several keys.
+        let opened = read_shares(&[path.clone()], (Some(&apex), Role::Zsk), key, context)?;
+        for share in opened {
+            check_share(config, &path, &share)?;
+            if shares.iter().any(|known| known.share().group().id() == share.share().group().id()) {
+                let text = format!("{} is a second share of one key", path.display());
+                return Err(Failure::failed(text));
+            }
+            shares.push(share);
+        }
+    }
+    if shares.is_empty() {
+        return Err(Failure::failed("`share` names no share"));
+    }
+    Ok(shares)
+}
+
+fn check_share(config: &DmConfig, path: &Path, share: &ShareFile) -> Result<(), Failure> {
     let (party, me) = (share.party().number(), config.me()?);
+    let path = path.display();
     if party != me.number() {
-        let path = config.share().display().to_string();
         return Err(Failure::failed(format!(
             "{path} is the share of DM {party}, and `me` is {me}"
         ))
@@ -100,10 +122,13 @@ fn open_share(config: &DmConfig, writer: &Home, context: &Context) -> Result<Sha
     }
     let (holders, council) = (share.share().group().roster().size(), config.council()?);
     if holders != council.size() {
-        let text = format!("the key has {holders} shares, and `masters` names {}", council.size());
+        let text = format!(
+            "the key of {path} has {holders} shares, and `masters` names {}",
+            council.size()
+        );
         return Err(Failure::failed(text).hint("there must be one share for each DM"));
     }
-    Ok(share)
+    Ok(())
 }
 
 /// A DM that runs.
@@ -117,11 +142,16 @@ struct Master {
 }
 
 impl Master {
-    async fn start(config: &DmConfig, share: &ShareFile, writer: &Home) -> Result<Self, Failure> {
+    async fn start(
+        config: &DmConfig,
+        shares: &[ShareFile],
+        writer: &Home,
+    ) -> Result<Self, Failure> {
         let (apex, council, me) = (config.apex()?, config.council()?, config.me()?);
         let source = config.source()?;
-        let (mut member, kept) = member(config, share, &apex)?;
-        let publisher = publisher(config, &apex, (me, council))?;
+        let checked = Checked::default();
+        let (mut member, kept) = member(config, shares, (&apex, &checked))?;
+        let publisher = publisher(config, &apex, (me, council), checked)?;
         if let Some((_, signed)) = &kept
             && let Some(reason) = publisher.restore(signed.zone(), low(now()))
         {
@@ -194,16 +224,19 @@ impl Master {
 /// The member, and the zone with which it goes on.
 fn member(
     config: &DmConfig,
-    share: &ShareFile,
-    apex: &Name,
+    shares: &[ShareFile],
+    (apex, checked): (&Name, &Checked),
 ) -> Result<(Member<ZoneWork>, Option<Committed>), Failure> {
-    let key = Dnskey::of(share.share().group(), Role::Zsk).map_err(Failure::failed)?;
+    let key = |share: &ShareFile| Dnskey::of(share.share().group(), Role::Zsk);
+    let keys: Vec<Dnskey> =
+        shares.iter().map(key).collect::<Result<_, _>>().map_err(Failure::failed)?;
     let sets = config.key_sets()?;
-    if !sets.iter().any(|set| set.has(&key)) {
-        return Err(Failure::failed("none of the DNSKEY sets has the key of the share")
+    if !keys.iter().any(|key| sets.iter().any(|set| set.has(key))) {
+        return Err(Failure::failed("none of the DNSKEY sets has the key of a share")
             .hint("sign new ones with this ZSK: bftkv dm ksk sign"));
     }
-    let work = ZoneWork::new(apex.clone(), sets, key, config.most_percent());
+    let work = ZoneWork::new(apex.clone(), sets, keys, config.most_percent());
+    let work = work.with_checked(checked.clone());
     let votes = config.state(VOTES);
     let memory = Driver::recall(&votes).map_err(|error| {
         Failure::file(&votes, &error).hint(
@@ -211,9 +244,14 @@ fn member(
              and a place in the council that it has not had",
         )
     })?;
-    let copy = key_share_from_bytes(&share.to_secret_bytes()).map_err(Failure::failed)?;
+    let copy =
+        |share: &ShareFile| key_share_from_bytes(&share.to_secret_bytes()).map_err(Failure::failed);
+    let (first, others) = shares.split_first().ok_or_else(|| Failure::failed("no share"))?;
     let rng = Box::new(generator().map_err(Failure::failed)?);
-    let mut member = Member::new(config.settings()?, work, copy, rng, memory);
+    let mut member = Member::new(config.settings()?, work, copy(first)?, rng, memory);
+    for share in others {
+        member = member.with_share(copy(share)?);
+    }
     let path = config.state(ZONE);
     let damaged = |error: String| {
         Failure::failed(format!("{}: {error}", path.display()))
@@ -231,11 +269,12 @@ fn publisher(
     config: &DmConfig,
     apex: &Name,
     (me, council): (Dm, Council),
+    checked: Checked,
 ) -> Result<Arc<Publisher>, Failure> {
     let responder = Arc::new(Responder::new(apex.clone(), config.access()?));
     let place = (usize::from(me.number()).saturating_sub(1), council.size());
     let notifier = Notifier::new(config.secondaries()?, place, TAKEOVER);
-    let desk = Desk::new(config.most_percent());
+    let desk = Desk::new(config.most_percent()).with_checked(checked);
     Ok(Publisher::new(desk, responder, notifier, config.state(ZONE)))
 }
 

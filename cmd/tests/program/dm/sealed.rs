@@ -107,6 +107,56 @@ fn shares_that_are_sealed_to_a_key_open_with_that_key_only() {
     folder.dm("nobody", "forget /keys/dm-4/zsk.share --yes").expect(0);
 }
 
+/// From open to one key, to another, to a passphrase, and open again: always the same share, and one file.
+#[test]
+fn a_share_is_sealed_anew() {
+    let (folder, ids) = members();
+    let fixed = "keygen /keys --zone example --shares 4 --threshold 2 --no-passphrase";
+    folder.dm("one", fixed).expect(0);
+    let share = folder.path("keys/dm-1/zsk.share");
+    let none = || None;
+    let secret = ShareFile::open(&share, &none).unwrap().to_secret_bytes();
+    let secret = &secret[secret.len() - 32..];
+    assert!(is_in(secret, &share));
+
+    folder.dm("one", "reseal /keys/dm-1/zsk.share").expect(2);
+    folder.dm("one", &format!("reseal /keys/dm-1/zsk.share --seal-to {}", ids[0])).expect(0);
+    assert!(!is_in(secret, &share), "it lies there in clear");
+    // Only who can open it can seal it anew, and who is refused changes nothing.
+    let before = std::fs::read(&share).unwrap();
+    let said = folder.dm("two", "reseal /keys/dm-1/zsk.share --no-passphrase").expect(1).stderr;
+    assert!(said.contains("and ours is"), "{said}");
+    let opened = ShareFile::open(&share, &Key::of(&folder.path("one"))).unwrap();
+    let said = folder.dm("one", "reseal /keys/dm-1/zsk.share --no-passphrase").expect(1).stderr;
+    assert!(said.contains("another process"), "{said}");
+    drop(opened);
+    assert_eq!(std::fs::read(&share).unwrap(), before);
+
+    folder.dm("one", &format!("reseal /keys/dm-1/zsk.share --seal-to {}", ids[1])).expect(0);
+    assert!(ShareFile::open(&share, &Key::of(&folder.path("one"))).is_err());
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&share).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let made =
+        with_passphrase(&folder, "two", "words", "dm reseal /keys/dm-1/zsk.share --passphrase");
+    assert!(made.status.success(), "{made:?}");
+    assert!(!is_in(secret, &share), "it lies there in clear");
+    let wrong =
+        with_passphrase(&folder, "two", "other", "dm reseal /keys/dm-1/zsk.share --no-passphrase");
+    assert!(!wrong.status.success());
+    let open =
+        with_passphrase(&folder, "two", "words", "dm reseal /keys/dm-1/zsk.share --no-passphrase");
+    assert!(open.status.success(), "{open:?}");
+    let again = ShareFile::open(&share, &none).unwrap().to_secret_bytes();
+    assert_eq!(&again[again.len() - 32..], secret);
+    let files = std::fs::read_dir(folder.path("keys/dm-1")).unwrap().count();
+    assert_eq!(
+        files,
+        std::fs::read_dir(folder.path("keys/dm-2")).unwrap().count(),
+        "no file is left"
+    );
+}
+
 #[test]
 fn the_passphrase_of_the_key_opens_its_shares() {
     let (folder, _) = members();

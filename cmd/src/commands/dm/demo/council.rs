@@ -226,7 +226,7 @@ struct Keys {
 
 impl Keys {
     fn to_work(&self) -> ZoneWork {
-        ZoneWork::new(Name::root(), vec![self.set.clone()], self.zsk.clone(), 20)
+        ZoneWork::new(Name::root(), vec![self.set.clone()], vec![self.zsk.clone()], 20)
     }
 }
 

@@ -316,7 +316,7 @@ fn driver(
 ) -> Arc<Driver> {
     let file = ShareFile::open(&config.path("share"), &Key::of(&config.path("writer"))).unwrap();
     let zsk = Dnskey::of(file.share().group(), Role::Zsk).unwrap();
-    let work = ZoneWork::new(Name::root(), config.key_sets(), zsk, 20);
+    let work = ZoneWork::new(Name::root(), config.key_sets(), vec![zsk], 20);
     let votes = config.path("state").join("votes");
     let memory = Driver::recall(&votes).unwrap();
     let share = key_share_from_bytes(&file.to_secret_bytes()).unwrap();

@@ -133,14 +133,14 @@ fn the_whole_root_zone_and_its_updates() {
         let used = cpu(&masters) - used;
         let (size, signatures) = transfer(&masters, 1, serial);
         println!(
-            "{new}: NOTIFY after {:.0?}; {signatures} signatures; {size}; {used:.2} s CPU",
+            "{new}: NOTIFY after {:.2?}; {signatures} signatures; {size}; {used:.2} s CPU",
             times.last().unwrap()
         );
         serial = new;
     }
     times.sort();
     println!(
-        "updates: NOTIFY after {:.0?} in the middle, {:.0?} at most",
+        "updates: NOTIFY after {:.2?} in the middle, {:.2?} at most",
         times[times.len() / 2],
         times.last().unwrap()
     );

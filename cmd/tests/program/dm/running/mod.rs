@@ -20,4 +20,5 @@ mod masters;
 #[allow(dead_code, reason = "a part of it is for the judges of zones")]
 #[path = "../../../../../dm/tests/judges/programs.rs"]
 mod programs;
+mod roll;
 mod sources;
