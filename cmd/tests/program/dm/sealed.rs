@@ -238,18 +238,26 @@ fn gpg_opens_shares_whose_key_only_it_has() {
     let keygen = "keygen /keys --zone example --shares 4 --threshold 2 --seal-to";
     folder.dm("one", &format!("{keygen} {to} {to} {to} {}", ids[1])).expect(0);
 
+    let run = |gnupg_home: &Path, arguments: &str| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_bftkv"));
+        program.arg("--home").arg(folder.path("nobody")).env("GNUPGHOME", gnupg_home);
+        program.args(words(arguments, |name| folder.path(name))).output().unwrap()
+    };
     let sign = |gnupg_home: &Path, ksk: u8| {
         let arguments = format!(
             "dm sign /zone --gpg --zsk /keys/dm-1/zsk.share /keys/dm-2/zsk.share \
              --ksk /keys/dm-1/offline/ksk.share /keys/dm-{ksk}/offline/ksk.share"
         );
-        let mut program = Command::new(env!("CARGO_BIN_EXE_bftkv"));
-        program.arg("--home").arg(folder.path("nobody")).env("GNUPGHOME", gnupg_home);
-        program.args(words(&arguments, |name| folder.path(name))).output().unwrap()
+        run(gnupg_home, &arguments)
     };
     let said = sign(gnupg.0.path(), 3);
     assert!(said.status.success(), "{said:?}");
     folder.dm("one", "verify /zone.signed --key /keys/ksk.key").expect(0);
+
+    let resealed = run(gnupg.0.path(), "dm reseal /keys/dm-3/zsk.share --gpg --no-passphrase");
+    assert!(resealed.status.success(), "{resealed:?}");
+    let text = std::fs::read_to_string(folder.path("keys/dm-3/zsk.share")).unwrap();
+    assert!(text.contains("sealed: no\n"), "{text}");
 
     // The second party's certificate is no key of this gpg, and another gpg has none.
     let said = sign(gnupg.0.path(), 4);
