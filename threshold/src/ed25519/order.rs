@@ -19,7 +19,7 @@ pub(super) fn any_point(bytes: &[u8]) -> Option<EdwardsPoint> {
 
 /// Whether all these points are of the prime order.
 ///
-/// Each point is one of that order plus one of an order that divides 8. In a sum over a random subset, one
+/// Source: the random subset test of Bellare, Garay and Rabin (EUROCRYPT 1998). Each point is one of that order plus one of an order that divides 8. In a sum over a random subset, one
 /// part that is not zero makes the sum of these parts not zero for at least half of the subsets, whatever the others are.
 /// So [`TRIALS`] sums, each of which is multiplied by the prime order, show what the multiplication of each point would. The
 /// subsets follow from a hash over all encodings, so nobody can choose points by them. Few points are looked at one by one.
