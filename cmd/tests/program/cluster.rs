@@ -230,3 +230,38 @@ fn a_password_opens_what_was_put_under_it_and_wrong_ones_are_counted() {
     cluster.at("u1", &["get", "notes", "--password=correct horse"]).expect(2);
     with(&["put", "--once", "motto", "x"], "correct horse\n").expect(2);
 }
+
+/// Killed with no chance to say goodbye, in the middle of its lines; then it goes on with what is left.
+#[test]
+fn a_batch_that_was_killed_is_resumed() {
+    const LINES: usize = 2048;
+    let mut cluster = Cluster::create(&[]);
+    cluster.run(&[]);
+    let file = cluster.path("lines");
+    let line = |n: usize| format!("line{n}\tvalue {n}\n");
+    std::fs::write(&file, (0..LINES).map(line).collect::<String>()).unwrap();
+    let mut putting = program();
+    putting.arg("--home").arg(cluster.path("u1")).args(["put", "--batch"]).arg(&file);
+    let mut putting = putting.stdout(std::process::Stdio::null()).spawn().unwrap();
+    while cluster.at("u1", &["get", "line0"]).code != 0 {
+        assert_eq!(putting.try_wait().unwrap(), None, "it ends only when all is written");
+    }
+    putting.kill().unwrap();
+    putting.wait().unwrap();
+
+    let resumed = || {
+        let report = cluster.at("u1", &["--json", "put", "--batch", text(&file), "--resume"]);
+        let report = report.expect(0).json();
+        ["written", "kept", "failed"].map(|what| report[what].as_u64().unwrap() as usize)
+    };
+    let [written, kept, failed] = resumed();
+    assert!(written > 0 && kept > 0, "it was killed in the middle: {written} and {kept}");
+    assert_eq!((written + kept, failed), (LINES, 0));
+    assert_eq!(resumed(), [0, LINES, 0], "nothing is written twice");
+    for n in [0, LINES / 2, LINES - 1] {
+        let found = cluster.at("u1", &["get", &format!("line{n}")]).expect(0);
+        assert_eq!(found.stdout, format!("value {n}").as_bytes());
+    }
+    let history = cluster.at("u1", &["--json", "history", "line0"]).expect(0).json();
+    assert_eq!(history["versions"].as_array().unwrap().len(), 1);
+}

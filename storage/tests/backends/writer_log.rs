@@ -292,3 +292,66 @@ fn an_anchor_is_synced_before_it_is_used_only_if_somebody_else_wrote_it() {
     assert_eq!(syncs_of(&one, 4), 3, "also the number that the other one wrote");
     assert_eq!(syncs_of(&one, 5), 2);
 }
+
+fn hash(number: u8) -> EntryHash {
+    EntryHash::from_bytes([number; 32])
+}
+
+/// Reserves all of these; the hash of each is its place.
+fn reserve_many(log: &WriterLog, wanted: &[(&str, u64)]) -> Result<Vec<Outcome>, ReserveError<()>> {
+    let wanted: Vec<_> = wanted.iter().map(|(variable, t)| (name(variable), at(*t))).collect();
+    let sign = |places: &[usize]| Ok(places.iter().map(|place| hash(*place as u8)).collect());
+    log.reserve_many(&wanted, sign)
+}
+
+#[test]
+fn many_timestamps_are_each_reserved_as_if_alone() {
+    let home = tempdir().unwrap();
+    let log = WriterLog::open(home.path()).unwrap();
+    reserve(&log, "x", 5).unwrap();
+    let wanted = [("x", 5), ("y", 1), ("x", 7), ("x", 6), ("z", 0), ("y", 2)];
+    let outcomes = reserve_many(&log, &wanted).unwrap();
+    let got = |place: u8, variable: &str, t: u64| {
+        Ok(EntryId { variable: name(variable), timestamp: at(t), hash: hash(place) })
+    };
+    let unusable = Err(ReserveError::Unusable(at(0)));
+    let each = [used(5), got(1, "y", 1), got(2, "x", 7), used(7), unusable, got(5, "y", 2)];
+    assert_eq!(outcomes, each, "each has the hash of its own place");
+
+    let failed = log.reserve_many(&[(name("x"), at(9))], |_| Err("no passphrase"));
+    assert_eq!(failed, Err(ReserveError::Make("no passphrase")));
+    drop(log);
+    let log = WriterLog::open(home.path()).unwrap();
+    let marks = ["x", "y", "z"].map(|variable| log.mark(&name(variable)).unwrap());
+    assert_eq!(marks, [at(7), at(2), Timestamp::ZERO], "what failed has used none");
+    let left: Vec<u64> =
+        log.abandonable(&name("y")).unwrap().iter().map(|a| a.timestamp.get()).collect();
+    assert_eq!(left, [1, 2]);
+}
+
+/// All or some of them are on the disk, but whatever was acknowledged is.
+#[test]
+fn of_many_that_were_acknowledged_none_is_free_after_any_failure() {
+    let wanted = [("x", 1), ("y", 4), ("x", 3)];
+    let mut acknowledged = 0;
+    for fault in [Fault::Full, Fault::InputOutput, Fault::Once, Fault::Sync, Fault::Power] {
+        for n in 0..40 {
+            let home = tempdir().unwrap();
+            let disk = TestDisk::with_folder(home.path());
+            disk.fail_after(n, fault);
+            let opened = WriterLog::open_on(home.path(), Arc::new(disk.clone()));
+            let outcomes = opened.ok().and_then(|log| reserve_many(&log, &wanted).ok());
+            if outcomes.is_none() || !disk.has_power() {
+                continue;
+            }
+            acknowledged += 1;
+            for lost in Lost::ALL {
+                let after = Arc::new(disk.after_power_cut(lost));
+                let log = WriterLog::open_on(home.path(), after).unwrap();
+                assert_eq!(reserve(&log, "x", 3), used(3), "{fault:?} {n} {lost:?}");
+                assert_eq!(reserve(&log, "y", 4), used(4), "{fault:?} {n} {lost:?}");
+            }
+        }
+    }
+    assert!(acknowledged > 0);
+}

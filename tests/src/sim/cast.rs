@@ -61,8 +61,8 @@ fn users() -> BTreeMap<NodeId, Address> {
 }
 
 impl Cast {
-    /// With `together` there are two variables, every second write is one to both of them at once, and
-    /// more operations run at a time with the same key, as those of a busy client do.
+    /// With `together` there are two variables, every second write, and every second read, is one of both
+    /// of them at once, and more operations run at a time with the same key, as those of a busy client do.
     pub(crate) fn choose(
         keys: &mut FakeKeys,
         habits: &[Adversary],
@@ -79,7 +79,7 @@ impl Cast {
         let mut processes = Self::processes(keys, &variables, &users, rng);
         if together {
             processes.extend(Self::busy(keys, &variables, &users, rng));
-            processes.iter_mut().for_each(|process| process.write_all(&variables));
+            processes.iter_mut().for_each(|process| process.all_at_once(&variables));
         }
         Self { variables, processes, devices: BTreeMap::new(), traitors, users }
     }

@@ -166,7 +166,7 @@ pub(crate) enum Event {
         client: NodeId,
         message: u64,
     },
-    /// Something happens to writes that are under way together.
+    /// Something happens to operations that are under way together.
     Together {
         process: ProcessId,
         number: OpId,
@@ -202,7 +202,7 @@ pub(crate) enum HomeWork {
     Assembled(bftkv_protocol::EntryId),
 }
 
-/// What writes that are under way together wait for.
+/// What operations that are under way together wait for.
 #[derive(Debug)]
 pub(crate) enum TogetherWork {
     Wake,
@@ -261,7 +261,7 @@ pub(crate) struct Ground {
     pub(crate) remembers: bool,
     /// What operations of one client ask of one node at once goes together.
     pub(crate) together: bool,
-    /// How many messages of lanes carried several requests, and how many writes were begun together.
+    /// How many messages of lanes carried several requests, and how many operations were begun together.
     pub(crate) together_counts: (u64, u64),
     /// By the key of the client.
     pub(crate) lanes: BTreeMap<NodeId, Lanes<Caller>>,

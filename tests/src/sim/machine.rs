@@ -1,13 +1,13 @@
 //! The state machines of clients behind one face.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv_protocol::client::{
-    Action, ClientError, Fault, ListVersions, Lost, Problem, Read, Round, Write,
+    Action, ClientError, Fault, ListVersions, Lost, Problem, Read, Reserve, Round, Single, Write,
 };
-use bftkv_protocol::{Configurations, NodeId, Response, Verify};
+use bftkv_protocol::{Configurations, NodeId, Response, SignedEntry, Verify};
 
 use crate::oracle::Outcome;
 
@@ -84,7 +84,7 @@ impl Machine {
 }
 
 /// The outcome of a write, and who was found lying.
-pub(super) fn written(write: &Write) -> Option<(Outcome, BTreeMap<NodeId, Fault>)> {
+fn written(write: &Write) -> Option<(Outcome, BTreeMap<NodeId, Fault>)> {
     write.result().map(|result| match result {
         Ok(done) => (Outcome::Written(done.entry.clone()), done.culprits.clone()),
         Err(error) => failure(error),
@@ -97,4 +97,58 @@ fn failure(error: &ClientError) -> (Outcome, BTreeMap<NodeId, Fault>) {
         problem => Outcome::Failed(Box::new(problem.clone())),
     };
     (outcome, error.culprits.clone())
+}
+
+/// As one of several that go together.
+impl Single for Machine {
+    fn poll(&mut self) -> Option<Action> {
+        Self::poll(self)
+    }
+
+    fn wake_at(&self) -> Option<Duration> {
+        Self::wake_at(self)
+    }
+
+    fn handle_response(
+        &mut self,
+        now: Duration,
+        round: Round,
+        from: &NodeId,
+        response: Result<Response, Lost>,
+        keys: &dyn Verify,
+    ) {
+        self.take(now, round, from, response, keys);
+    }
+
+    fn handle_reserved(&mut self, now: Duration, reserved: Result<SignedEntry, Reserve>) {
+        if let Self::Write(write) = self {
+            write.handle_reserved(now, reserved);
+        }
+    }
+
+    fn handle_recorded(&mut self, now: Duration, recorded: Result<(), String>) {
+        if let Self::Write(write) = self {
+            write.handle_recorded(now, recorded);
+        }
+    }
+
+    fn handle_fetched(&mut self, now: Duration, answered: &BTreeSet<NodeId>, keys: &dyn Verify) {
+        match self {
+            Self::Write(write) => write.handle_fetched(keys),
+            Self::Read(read) => read.handle_fetched(now, answered, keys),
+            Self::List(_) => {}
+        }
+    }
+
+    fn handle_configurations(&mut self, now: Duration, known: Arc<Configurations>) {
+        self.refreshed(now, &known);
+    }
+
+    fn handle_timeout(&mut self, now: Duration, keys: &dyn Verify) {
+        self.wake(now, keys);
+    }
+
+    fn is_over(&self) -> bool {
+        self.result().is_some()
+    }
 }

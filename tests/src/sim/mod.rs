@@ -112,7 +112,7 @@ pub struct Counts {
     pub stolen: u64,
     /// Messages that carried requests of several operations.
     pub shared: u64,
-    /// Writes that were begun together, as one machine.
+    /// Operations that were begun together, as one machine.
     pub together: u64,
     /// Values under passwords that were opened.
     pub opened: u64,

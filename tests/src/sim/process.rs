@@ -219,8 +219,8 @@ impl Process {
         self.incarnation
     }
 
-    /// Every second write of its plan becomes one to all of these.
-    pub(super) fn write_all(&mut self, variables: &[Variable]) {
+    /// Every second write of its plan, and every second read, becomes one of all of these.
+    pub(super) fn all_at_once(&mut self, variables: &[Variable]) {
         let is_write = |todos: &&mut Vec<Todo>| {
             matches!(todos.as_slice(), [Todo::Write { is_final: false, .. }])
         };
@@ -228,6 +228,13 @@ impl Process {
             |variable: &Variable| Todo::Write { variable: variable.clone(), is_final: false };
         for todos in self.plan.iter_mut().filter(is_write).step_by(2) {
             *todos = variables.iter().map(write).collect();
+        }
+        let is_read = |todos: &&mut Vec<Todo>| matches!(todos.as_slice(), [Todo::Read { .. }]);
+        for todos in self.plan.iter_mut().filter(is_read).step_by(2) {
+            let Some(Todo::Read { consistency, proof, .. }) = todos.pop() else { continue };
+            let read =
+                |variable: &Variable| Todo::Read { variable: variable.clone(), consistency, proof };
+            *todos = variables.iter().map(read).collect();
         }
     }
 

@@ -1,23 +1,23 @@
-//! A client process that writes many values at once: the real `client::Many`, whose messages carry a part of
-//! each operation.
+//! A client process that writes or reads many values at once: the real `client::Many`, whose messages carry
+//! a part of each operation.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bftkv_protocol::client::{Action, Lost, Many, ManyAction, Reserve, Write};
+use bftkv_protocol::client::{Action, Lost, Many, ManyAction, Reserve};
 use bftkv_protocol::{Entry, EntryId, NodeId, Part, Request, Response, SignedEntry};
 
 use super::ground::{Caller, Event, Ground, OpId, TogetherWork};
-use super::machine::{Machine, written};
+use super::machine::Machine;
 use super::process::{Fate, Process, Todo};
 use crate::invariants::Observation;
 
-/// Writes that are under way together.
+/// Writes, or reads, that are under way together.
 #[derive(Debug)]
 pub(super) struct Together {
     /// That of the first of them names all.
     ops: Vec<OpId>,
-    many: Many<Write>,
+    many: Many<Machine>,
     ended: BTreeSet<usize>,
     planned: Option<Duration>,
 }
@@ -29,19 +29,13 @@ impl Together {
 }
 
 impl Process {
-    /// Begins all these writes.
+    /// Begins all of these.
     pub(super) fn begin_together(&mut self, ground: &mut Ground, todos: Vec<Todo>) {
-        let (mut ops, mut writes) = (Vec::new(), Vec::new());
-        for todo in todos {
-            let (op, machine) = self.start(ground, todo);
-            if let Machine::Write(write) = machine {
-                ops.push(op);
-                let (_, begun) = &mut ground.together_counts;
-                *begun = begun.saturating_add(1);
-                writes.push(*write);
-            }
-        }
-        let (many, ended) = (Many::start(writes), BTreeSet::new());
+        let started = todos.into_iter().map(|todo| self.start(ground, todo));
+        let (ops, machines): (Vec<OpId>, Vec<Machine>) = started.unzip();
+        let (_, begun) = &mut ground.together_counts;
+        *begun = begun.saturating_add(ops.len() as u64);
+        let (many, ended) = (Many::start(machines), BTreeSet::new());
         self.together = Some(Together { ops, many, ended, planned: None });
         self.pump_together(ground);
     }
@@ -155,8 +149,8 @@ impl Process {
             }
         }
         let mut ended = Vec::new();
-        for (index, write) in together.many.operations().iter().enumerate() {
-            if let Some(result) = written(write).filter(|_| !together.ended.contains(&index)) {
+        for (index, machine) in together.many.operations().iter().enumerate() {
+            if let Some(result) = machine.result().filter(|_| !together.ended.contains(&index)) {
                 ended.push((index, result));
             }
         }
