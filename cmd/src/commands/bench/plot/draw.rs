@@ -7,8 +7,8 @@ use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::drawing::DrawingAreaErrorKind;
 use plotters::prelude::{
     BLACK, Cartesian2d, ChartBuilder, ChartContext, Color as _, DashedLineSeries, DrawingArea,
-    DrawingBackend, IntoDrawingArea as _, IntoLogRange as _, LineSeries, Palette as _, Palette99,
-    PathElement, Ranged, SVGBackend, SeriesLabelPosition, ShapeStyle, WHITE,
+    DrawingBackend, IntoDrawingArea as _, IntoLogRange as _, LineSeries, PathElement, RGBColor,
+    Ranged, SVGBackend, SeriesLabelPosition, ShapeStyle, WHITE,
 };
 
 use super::picture::{Axis, Chart, Line, Picture};
@@ -18,6 +18,16 @@ const CHART: (u32, u32) = (520, 400);
 const TITLE_HEIGHT: u32 = 36;
 
 const FONT: &str = "sans-serif";
+
+/// Colours that can be told apart on white, also by most who see few (after Okabe and Ito).
+const COLORS: [RGBColor; 6] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+    RGBColor(120, 100, 0),
+];
 
 /// How much of the height the legend takes for each line in it.
 const LEGEND_LINE: f64 = 0.07;
@@ -97,7 +107,8 @@ where
     let mut drawn = builder.build_cartesian_2d(across, up)?;
     let mut mesh = drawn.configure_mesh();
     mesh.x_desc(chart.across.label).y_desc(chart.up.label);
-    mesh.x_label_formatter(&short).y_label_formatter(&short);
+    let on_x = if chart.across.is_logarithmic { short } else { whole };
+    mesh.x_label_formatter(&on_x).y_label_formatter(&short);
     mesh.label_style((FONT, 12)).axis_desc_style((FONT, 13)).x_labels(7).y_labels(7);
     mesh.light_line_style(WHITE).draw()?;
     for (number, line) in chart.lines.iter().enumerate() {
@@ -118,7 +129,8 @@ where
     X: Ranged<ValueType = f64>,
     Y: Ranged<ValueType = f64>,
 {
-    let color = if line.is_guide { BLACK.mix(0.45) } else { Palette99::pick(number).mix(1.0) };
+    let own = COLORS.iter().cycle().nth(number).unwrap_or(&BLACK);
+    let color = if line.is_guide { BLACK.mix(0.45) } else { own.mix(1.0) };
     let style = ShapeStyle { color, filled: !line.is_guide, stroke_width: 2 };
     let points = line.points.clone();
     let series = if line.is_guide {
@@ -129,6 +141,11 @@ where
     let key = move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style);
     series.label(&line.label).legend(key);
     Ok(())
+}
+
+/// A number of things: there are no halves.
+fn whole(number: &f64) -> String {
+    if number.fract() == 0.0 { short(number) } else { String::new() }
 }
 
 /// A number on an axis: without digits that say nothing.
@@ -198,6 +215,7 @@ mod tests {
     #[test]
     fn numbers_on_axes_are_short() {
         let told = [0.0, 0.0123, 0.5, 4.25, 100.0, 16_384.0, 1_048_576.0].map(|n| short(&n));
+        assert_eq!([7.0, 7.5].map(|n| whole(&n)), ["7", ""]);
         assert_eq!(told, ["0", "0.012", "0.5", "4.3", "100", "16k", "1M"]);
     }
 }
