@@ -25,6 +25,13 @@ impl Progress {
         self.show();
     }
 
+    /// Says what comes now, on a line that stays.
+    pub(crate) fn tell(&self, line: &str) {
+        // A terminal that is gone needs no progress.
+        let _ = writeln!(stderr(), "{}{line}", if self.is_shown { "\r\x1b[K" } else { "" });
+        self.show();
+    }
+
     fn show(&self) {
         if self.is_shown {
             // A terminal that is gone needs no progress.

@@ -8,7 +8,7 @@
 
 use crate::support::bftkv;
 
-const COMMANDS: [&[&str]; 45] = [
+const COMMANDS: [&[&str]; 47] = [
     &["demo"],
     &["init"],
     &["cert", "list"],
@@ -53,6 +53,8 @@ const COMMANDS: [&[&str]; 45] = [
     &["bench"],
     &["bench", "store"],
     &["bench", "check"],
+    &["bench", "series"],
+    &["bench", "plot"],
     &["completions"],
 ];
 
@@ -90,6 +92,10 @@ fn wrong_arguments_are_exit_code_2() {
         &["cert", "revoke", "a", "--self", "b"],
         &["history", "x", "--limit", "0"],
         &["cluster", "create", "d", "--authority", "0"],
+        &["bench", "series", "f.json", "--loads", "1x257"],
+        &["bench", "series", "f.json", "--messages", "smoke"],
+        &["bench", "series"],
+        &["bench", "plot", "f.json"],
         &["completions", "no-such-shell"],
         &["get", "--hex", "abc"],
         &["get", ""],
@@ -97,6 +103,17 @@ fn wrong_arguments_are_exit_code_2() {
         let ran = bftkv(arguments).expect(2);
         assert!(!ran.stderr.is_empty() && ran.stdout.is_empty(), "{ran:?}");
     }
+}
+
+#[test]
+fn what_cannot_be_plotted_is_refused_with_what_to_do() {
+    let figures = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks/instructions.json");
+    let refused = bftkv(&["bench", "plot", figures, "--out", "/no/such/folder"]).expect(2).stderr;
+    assert!(refused.contains("bftkv bench series"), "{refused}");
+    let refused = bftkv(&["bench", "series", "/no/such/folder/f.json"]).expect(1).stderr;
+    assert!(refused.contains("/no/such/folder"), "{refused}");
+    let refused = bftkv(&["bench", "series", "f.json", "--loads", "1x0"]).expect(2).stderr;
+    assert!(refused.contains("32 or 1x256"), "{refused}");
 }
 
 #[test]

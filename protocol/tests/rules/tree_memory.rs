@@ -4,12 +4,12 @@ use std::cell::Cell;
 use std::num::NonZeroUsize;
 
 use bftkv_protocol::{
-    NodeId, Purpose, SignatureBytes, TreeMemory, Verify, VerifyError, sign_batch,
+    NodeId, Purpose, SignatureBytes, TreeMemory, ValueDigest, Verify, VerifyError, sign_batch,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 
-use crate::fixtures::{ALICE, BOB, CAROL, Keys, entry, sign, variable};
+use crate::fixtures::{ALICE, BOB, CAROL, entry, sign, variable};
 
 fn message(batch: u8, n: usize) -> Vec<u8> {
     let mut made = entry(ALICE, 1, "v");
@@ -20,7 +20,7 @@ fn message(batch: u8, n: usize) -> Vec<u8> {
 /// A message and its signature, for each leaf of a batch.
 fn batch(number: u8, count: usize) -> Vec<(Vec<u8>, SignatureBytes)> {
     let messages: Vec<Vec<u8>> = (0..count).map(|n| message(number, n)).collect();
-    let by = |purpose: Purpose, m: &[u8]| Ok::<_, ()>(sign(&ALICE.id(), purpose, m));
+    let by = |purpose: Purpose, m: &[u8]| Ok::<_, ()>(packet(&ALICE.id(), purpose, m));
     let signatures = sign_batch(Purpose::Entry, &messages, by).unwrap();
     messages.into_iter().zip(signatures).collect()
 }
@@ -73,7 +73,7 @@ fn tampering() -> impl Strategy<Value = Tampering> {
 type Asked = (NodeId, Purpose, Vec<u8>, SignatureBytes);
 
 const HEAD: usize = 3;
-const PACKET: usize = 32;
+const PACKET: usize = 32 + BEGINNING.len();
 
 fn asked(question: &Question, batches: &[Vec<(Vec<u8>, SignatureBytes)>]) -> Asked {
     let own = question.batch.get(batches);
@@ -110,9 +110,31 @@ fn asked(question: &Question, batches: &[Vec<(Vec<u8>, SignatureBytes)>]) -> Ask
     (signer, purpose, message.clone(), SignatureBytes::new(bytes).unwrap())
 }
 
-/// Carol's certificate is not known.
-fn keys() -> Keys {
-    Keys([CAROL.id()].into())
+/// Trees are found by the end of their packets; what packets begin with counts as well.
+const BEGINNING: &[u8] = &[0xc2, 0x5e, 4, 0];
+
+fn packet(signer: &NodeId, purpose: Purpose, message: &[u8]) -> SignatureBytes {
+    let digest = sign(signer, purpose, message);
+    SignatureBytes::new([BEGINNING, digest.as_bytes()].concat()).unwrap()
+}
+
+/// Checks those. Carol's certificate is not known.
+struct Packets;
+
+impl Verify for Packets {
+    fn verify_packet(
+        &self,
+        signer: &NodeId,
+        purpose: Purpose,
+        message: &[u8],
+        signature: &SignatureBytes,
+    ) -> Result<(), VerifyError> {
+        if !is_known(signer) {
+            return Err(VerifyError::UnknownCertificate(signer.clone()));
+        }
+        let bad = VerifyError::Bad { signer: signer.clone(), reason: "made up".into() };
+        (*signature == packet(signer, purpose, message)).then_some(()).ok_or(bad)
+    }
 }
 
 fn is_known(signer: &NodeId) -> bool {
@@ -121,8 +143,8 @@ fn is_known(signer: &NodeId) -> bool {
 
 fn judged_alike(memory: &TreeMemory, asked: &Asked) -> TestCaseResult {
     let (signer, purpose, message, signature) = asked;
-    let with = memory.verify(&keys(), is_known, signer, *purpose, message, signature);
-    prop_assert_eq!(with, keys().verify(signer, *purpose, message, signature));
+    let with = memory.verify(&Packets, is_known, signer, *purpose, message, signature);
+    prop_assert_eq!(with, Packets.verify(signer, *purpose, message, signature));
     Ok(())
 }
 
@@ -159,7 +181,7 @@ fn no_bit_can_be_changed_although_all_is_known() {
     let own = batch(0, 11);
     let memory = TreeMemory::new(NonZeroUsize::MIN);
     let judge = |message: &[u8], signature: &SignatureBytes| {
-        memory.verify(&keys(), is_known, &ALICE.id(), Purpose::Entry, message, signature)
+        memory.verify(&Packets, is_known, &ALICE.id(), Purpose::Entry, message, signature)
     };
     assert!(own.iter().all(|(message, signature)| judge(message, signature).is_ok()));
     for (message, signature) in &own {
@@ -210,4 +232,38 @@ fn nothing_is_believed_before_the_root_is_and_then_the_keys_are_asked_once() {
     let forgotten = Err(VerifyError::UnknownCertificate(ALICE.id()));
     assert_eq!(judge(false, &own[3]), forgotten);
     assert_eq!(asking.times.get(), 65);
+}
+
+fn field(bytes: &[u8]) -> Vec<u8> {
+    [(bytes.len() as u64).to_be_bytes().as_slice(), bytes].concat()
+}
+
+/// A dishonest signer puts leaves of two purposes and realms under one root, and says of it that it
+/// is over entries of one realm.
+#[test]
+fn a_known_tree_is_of_one_purpose_and_realm() {
+    let of = |domain: &str, realm: &str| -> Vec<u8> {
+        [field(domain.as_bytes()), field(realm.as_bytes()), field(b"x")].concat()
+    };
+    let own = of("bftkv 1 entry", "r");
+    for (purpose, other) in
+        [(Purpose::Share, of("bftkv 1 share", "r")), (Purpose::Entry, of("bftkv 1 entry", "q"))]
+    {
+        let hash = |parts: &[&[u8]]| *ValueDigest::of(&parts.concat()).as_bytes();
+        let leaves = [&own, &other].map(|message| hash(&[&[0], message]));
+        let root = hash(&[&[1], &leaves[0], &leaves[1]]);
+        let (domain, count) = (b"bftkv 1 entry", 2_u64.to_be_bytes());
+        let fields: [&[u8]; 5] = [b"bftkv 1 batch", b"r", domain, &count, &root];
+        let packet = packet(&ALICE.id(), Purpose::Batch, &fields.map(field).concat());
+        let signature = |index: u8, beside: &[u8]| {
+            let bytes = [&[0x42, index, 1], beside, packet.as_bytes()].concat();
+            SignatureBytes::new(bytes).unwrap()
+        };
+        let memory = TreeMemory::new(NonZeroUsize::MIN);
+        let judge = |purpose, message: &[u8], signature: &SignatureBytes| {
+            memory.verify(&Packets, is_known, &ALICE.id(), purpose, message, signature)
+        };
+        assert_eq!(judge(Purpose::Entry, &own, &signature(0, &leaves[1])), Ok(()));
+        assert!(judge(purpose, &other, &signature(1, &leaves[0])).is_err(), "{purpose:?}");
+    }
 }

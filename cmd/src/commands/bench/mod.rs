@@ -4,8 +4,10 @@ mod check;
 mod homes;
 mod load;
 mod phase;
+mod plot;
 mod process_stat;
 mod report;
+mod series;
 mod shape;
 mod steps;
 mod store;
@@ -52,6 +54,8 @@ use crate::public_home::PublicHome;
 ///   bftkv bench --variables 100                       # each client puts its 100 over and over
 ///   bftkv bench store --backend leveldb
 ///   bftkv bench check docs/benchmarks/instructions.json
+///   bftkv bench series figures.json                   # many clusters, for plots
+///   bftkv bench plot figures.json --out docs/benchmarks
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, args_conflicts_with_subcommands = true)]
 pub(crate) struct BenchArgs {
@@ -66,6 +70,8 @@ pub(crate) struct BenchArgs {
 enum What {
     Store(store::StoreArgs),
     Check(check::CheckArgs),
+    Series(series::SeriesArgs),
+    Plot(plot::PlotArgs),
     #[command(hide = true)]
     Steps(steps::StepsArgs),
     #[command(hide = true)]
@@ -131,6 +137,8 @@ pub(crate) fn run(args: &BenchArgs, context: &Context) -> Result<Exit, Failure> 
     match &args.what {
         Some(What::Store(args)) => return store::run(args, context),
         Some(What::Check(args)) => return check::run(args, context),
+        Some(What::Series(args)) => return series::run(args, context),
+        Some(What::Plot(args)) => return plot::run(args, context),
         Some(What::Steps(args)) => return steps::run(args, context),
         Some(What::Worker(args)) => return worker::run(args, context),
         None => {}
