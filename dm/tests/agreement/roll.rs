@@ -7,7 +7,7 @@ use super::work::{key, root};
 use super::world::{FIRST, Fault, World};
 
 /// When the second key begins to sign.
-const ROLL: u64 = 30_000;
+const ROLL: u64 = 90_000;
 
 /// Updates before and after the roll, from this one on.
 fn publish(world: &mut World, updates: std::ops::Range<u32>) {
@@ -41,15 +41,16 @@ fn the_new_key_signs_from_its_time_with_one_dm_dead_and_one_that_is_too_early() 
         let [liar, dead] = [1, 2].map(|ahead| world.council.proposer(newest + ahead));
         world.faults.insert(dead, Fault::Crash(5_000));
         world.faults.insert(liar, Fault::EarlyKey);
-        publish(&mut world, 1..6);
+        publish(&mut world, 1..12);
         let keys = keys(&world);
         assert!(keys[0] == 0 && keys.last() == Some(&1), "{keys:?}");
-        for who in world.honest() {
-            let named = world.members[&who].status().culprits;
-            let all: Vec<_> = named.iter().map(|(named, what)| (*named, what.as_str())).collect();
-            let [(named, what)] = all.as_slice() else { panic!("{who}: {all:?}") };
-            assert!(*named == liar && what.contains("too new"), "{who}: {all:?}");
-        }
+        // Who was busy with a later serial does not look at it; more than may lie do.
+        let named = world.honest().into_iter().filter(|who| {
+            let named = world.members[who].status().culprits;
+            assert!(named.keys().all(|named| *named == liar), "{who}: {named:?}");
+            named.get(&liar).is_some_and(|what| what.contains("too new"))
+        });
+        assert!(named.count() > world.council.faults(), "{scheme:?} {seed}{}", world.explain());
     }
 }
 
@@ -60,7 +61,7 @@ fn a_dm_without_a_share_of_the_key_votes_and_does_not_sign() {
     let poor = [1, 4].map(|number| Dm::new(number).unwrap());
     world.without_new.extend(poor);
     let mut world = world.with_roll(2, ROLL);
-    publish(&mut world, 0..5);
+    publish(&mut world, 0..11);
     let keys = keys(&world);
     assert_eq!(keys.last(), Some(&1), "{keys:?}");
     for who in poor {
