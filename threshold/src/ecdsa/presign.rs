@@ -1,6 +1,6 @@
 //! Making presignatures together.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use super::group::{
@@ -21,14 +21,14 @@ const FIRST: [u8; 2] = [13, 0xd1];
 const SECOND: [u8; 2] = [13, 0xd2];
 
 /// What the parties' parts have in common.
-struct Common<'a> {
-    share: &'a EcdsaShare,
+struct Common {
+    share: EcdsaShare,
     /// Who presigns.
     roster: Roster,
     count: usize,
 }
 
-impl Common<'_> {
+impl Common {
     fn own(&self) -> Party {
         self.share.party()
     }
@@ -203,17 +203,19 @@ pub fn second_dealing_is_right(
 ///   PresignDealt::finish(shares)  -> Presignatures; all compare their transcript
 /// ```
 ///
-/// All of the parties that presign must take part; if one is absent or caught, the rest starts
-/// again without it, as long as 2k-1 are left.
-pub struct Presign<'a> {
-    common: Common<'a>,
+/// Those whose first packages are handed to [`Presign::deal`] presign together, and all of them
+/// must take part to the end. If one is absent or caught, the rest starts again without it, as long
+/// as 2k-1 are left. Each part has a copy of the share, wiped when it is dropped.
+pub struct Presign {
+    share: EcdsaShare,
+    count: usize,
     polynomials: Vec<[Polynomial; 2]>,
     package: Vec<u8>,
 }
 
 /// A party that has dealt shares of κ and λ.
-pub struct PresignShared<'a> {
-    common: Common<'a>,
+pub struct PresignShared {
+    common: Common,
     polynomials: Vec<[Polynomial; 2]>,
     packages: ByParty<First>,
     transcript: [u8; 32],
@@ -224,8 +226,8 @@ pub struct PresignShared<'a> {
 type Sums = Vec<[Vec<Point>; 2]>;
 
 /// A party that has proven its κ_i·G and products.
-pub struct PresignProven<'a> {
-    common: Common<'a>,
+pub struct PresignProven {
+    common: Common,
     /// Of the products.
     polynomials: Vec<[Polynomial; 2]>,
     /// Our λ_i.
@@ -236,8 +238,8 @@ pub struct PresignProven<'a> {
 }
 
 /// A party that has dealt shares of its products.
-pub struct PresignDealt<'a> {
-    common: Common<'a>,
+pub struct PresignDealt {
+    common: Common,
     polynomials: Vec<[Polynomial; 2]>,
     lambdas: Vec<Pair>,
     sums: Sums,
@@ -247,10 +249,10 @@ pub struct PresignDealt<'a> {
 
 macro_rules! redacted {
     ($($name:ident),*) => {$(
-        impl fmt::Debug for $name<'_> {
+        impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 let mut out = f.debug_struct(stringify!($name));
-                out.field("party", &self.common.own()).finish_non_exhaustive()
+                out.field("party", &self.party()).finish_non_exhaustive()
             }
         }
     )*};
@@ -258,31 +260,21 @@ macro_rules! redacted {
 
 redacted!(Presign, PresignShared, PresignProven, PresignDealt);
 
-impl<'a> Presign<'a> {
-    /// Begins to make `count` presignatures with these parties.
+impl Presign {
+    /// Begins to make `count` presignatures.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchParty`] for one without a share, or if we are not among them;
-    /// [`Error::TooFew`]: 2k-1 are needed; [`Error::BatchSize`].
+    /// [`Error::BatchSize`].
     pub fn start(
-        share: &'a EcdsaShare,
-        parties: BTreeSet<Party>,
+        share: &EcdsaShare,
         count: usize,
         rng: &mut dyn CryptoRngCore,
     ) -> Result<(Self, Vec<u8>), Error> {
-        let all = share.public().roster();
-        parties.iter().try_for_each(|party| all.check(*party))?;
-        let need = all.threshold().saturating_mul(2).saturating_sub(1);
-        if parties.len() < need {
-            return Err(Error::TooFew { have: parties.len(), need });
-        }
-        let roster = all.with(parties)?;
-        roster.check(share.party())?;
         if count == 0 || count > MAX_BATCH {
             return Err(Error::BatchSize);
         }
-        let k = roster.threshold();
+        let k = share.public().roster().threshold();
         let polynomials: Vec<[Polynomial; 2]> = (0..count)
             .map(|_| [(); 2].map(|()| Polynomial::new(Pair::random(rng), k, rng)))
             .collect();
@@ -292,25 +284,37 @@ impl<'a> Presign<'a> {
             write_point(&point, &mut out);
         }
         let package = out.finish_public();
-        let common = Common { share, roster, count };
-        Ok((Self { common, polynomials, package: package.clone() }, package))
+        let share = share.copy();
+        Ok((Self { share, count, polynomials, package: package.clone() }, package))
     }
 
-    /// Takes everybody's first packages, our own among them, and deals.
+    fn party(&self) -> Party {
+        self.share.party()
+    }
+
+    /// Takes the first packages of all who presign, our own among them, and deals.
     ///
     /// # Errors
     ///
-    /// [`Error::TooFew`], [`Error::NoSuchParty`], [`Error::OtherNonces`] if our own package is
-    /// another one, [`Error::Caught`]: start again without that party.
+    /// [`Error::NoSuchParty`] for one without a share; [`Error::TooFew`]: 2k-1 are needed;
+    /// [`Error::OtherNonces`] if our own package is missing or another one; [`Error::Caught`]: start
+    /// again without that party.
     pub fn deal(
         self,
         packages: &ByParty<Vec<u8>>,
-    ) -> Result<(PresignShared<'a>, ByParty<SecretBytes>), Error> {
-        let Self { common, polynomials, package } = self;
-        check_complete(&common.roster, None, packages)?;
-        if packages.get(&common.own()) != Some(&package) {
+    ) -> Result<(PresignShared, ByParty<SecretBytes>), Error> {
+        let Self { share, count, polynomials, package } = self;
+        let all = share.public().roster();
+        packages.keys().try_for_each(|party| all.check(*party))?;
+        let need = all.threshold().saturating_mul(2).saturating_sub(1);
+        if packages.len() < need {
+            return Err(Error::TooFew { have: packages.len(), need });
+        }
+        if packages.get(&share.party()) != Some(&package) {
             return Err(Error::OtherNonces);
         }
+        let roster = all.with(packages.keys().copied().collect())?;
+        let common = Common { share, roster, count };
         let mut read = BTreeMap::new();
         for (party, bytes) in packages {
             read.insert(*party, read_of(*party, read_first(bytes, common.count, common.k()))?);
@@ -323,7 +327,11 @@ impl<'a> Presign<'a> {
     }
 }
 
-impl<'a> PresignShared<'a> {
+impl PresignShared {
+    fn party(&self) -> Party {
+        self.common.own()
+    }
+
     /// Takes the shares that were dealt to us, and proves what we make of them.
     ///
     /// # Errors
@@ -334,7 +342,7 @@ impl<'a> PresignShared<'a> {
         self,
         shares: &ByParty<SecretBytes>,
         rng: &mut dyn CryptoRngCore,
-    ) -> Result<(PresignProven<'a>, Vec<u8>), Error> {
+    ) -> Result<(PresignProven, Vec<u8>), Error> {
         let Self { common, polynomials, packages, transcript } = self;
         let committed = |party, place: usize| {
             let [kappa, lambda] = packages.get(&party)?.get(place)?;
@@ -383,7 +391,7 @@ fn sum_up(packages: &ByParty<First>, place: usize, k: usize) -> [Vec<Point>; 2] 
     sums
 }
 
-impl Common<'_> {
+impl Common {
     /// κ_i·G and the products, with their proofs and the polynomials that share them.
     fn second(
         &self,
@@ -411,16 +419,21 @@ impl Common<'_> {
     }
 }
 
-impl<'a> PresignProven<'a> {
+impl PresignProven {
+    fn party(&self) -> Party {
+        self.common.own()
+    }
+
     /// Takes everybody's second packages, our own among them, checks all proofs, and deals.
     ///
     /// # Errors
     ///
-    /// As [`Presign::deal`]; [`Error::Caught`] with [`Offence::WrongProof`].
+    /// [`Error::TooFew`], [`Error::NoSuchParty`], [`Error::OtherNonces`]; [`Error::Caught`], also
+    /// with [`Offence::WrongProof`].
     pub fn deal(
         self,
         packages: &ByParty<Vec<u8>>,
-    ) -> Result<(PresignDealt<'a>, ByParty<SecretBytes>), Error> {
+    ) -> Result<(PresignDealt, ByParty<SecretBytes>), Error> {
         let Self { common, polynomials, lambdas, sums, package, transcript: before } = self;
         check_complete(&common.roster, None, packages)?;
         if packages.get(&common.own()) != Some(&package) {
@@ -446,7 +459,11 @@ impl<'a> PresignProven<'a> {
     }
 }
 
-impl PresignDealt<'_> {
+impl PresignDealt {
+    fn party(&self) -> Party {
+        self.common.own()
+    }
+
     /// A hash of everything that was broadcast. All must have the same before one of the
     /// presignatures is used.
     #[must_use]
