@@ -40,6 +40,9 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The most presignatures in a batch: with 20 DMs, one's dealings still fit into a value.
+    pub const MAX_BATCH: u16 = 256;
+
     /// Those of a root zone: as IANA's, 13 days and an hour.
     #[must_use]
     pub fn new(me: Dm, council: Council, first: u32) -> Self {
