@@ -414,23 +414,6 @@ impl World {
             }
             (Fault::NoProof, Topic::Proof { .. }) => {}
             (Fault::NoShare, Topic::Share { .. }) => {}
-            (Fault::NoDealing, Topic::Dealt { .. }) => {}
-            (Fault::WrongSecond, Topic::Second { .. }) => {
-                let mut value = value;
-                // Of the first opening's challenge.
-                value[2 + 33 + 9] ^= 1;
-                put(dm, topic, value);
-            }
-            (Fault::FalseComplaint, Topic::Second { batch, .. }) => {
-                if let Some(complaint) = self.letters[&dm].complaint() {
-                    put(dm, Topic::Complaint { batch, round: 1, dm }, complaint);
-                }
-            }
-            (Fault::SpentTwice, Topic::Session { .. }) => {
-                let uses = used_before(&self.certified, &value);
-                let session = SessionValue::from_bytes(&value).unwrap();
-                put(dm, topic, SessionValue { uses, ..session }.to_bytes());
-            }
             (Fault::WrongSigs, Topic::Sigs { .. } | Topic::Signed { .. }) => {
                 let mut value = value;
                 *value.last_mut().unwrap() ^= 1;
@@ -447,8 +430,32 @@ impl World {
                 put(dm, Topic::View { serial: serial + 100_000, dm }, value.clone());
                 put(dm, topic, value);
             }
-            _ => put(dm, topic, value),
+            _ => {
+                for (topic, value) in self.bend_presigning(dm, topic, value) {
+                    self.puts.push(Put { claimed: dm, topic, value, next });
+                }
+            }
         }
+    }
+
+    /// What a DM writes that lies about presignatures, or what an honest one does.
+    fn bend_presigning(&self, dm: Dm, topic: Topic, mut value: Vec<u8>) -> Vec<(Topic, Vec<u8>)> {
+        match (self.faults[&dm], topic) {
+            (Fault::NoDealing, Topic::Dealt { .. }) => return Vec::new(),
+            // Of the first opening's challenge.
+            (Fault::WrongSecond, Topic::Second { .. }) => value[2 + 33 + 9] ^= 1,
+            (Fault::FalseComplaint, Topic::Second { batch, .. }) => {
+                let topic = Topic::Complaint { batch, round: 1, dm };
+                return self.letters[&dm].complaint().map(|it| (topic, it)).into_iter().collect();
+            }
+            (Fault::SpentTwice, Topic::Session { .. }) => {
+                let uses = used_before(&self.certified, &value);
+                let session = SessionValue::from_bytes(&value).unwrap();
+                value = SessionValue { uses, ..session }.to_bytes();
+            }
+            _ => {}
+        }
+        vec![(topic, value)]
     }
 
     /// Every DM votes; a liar for everything.

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
+use sha2::{Digest, Sha256};
+
 use super::group::{
-    Pair, Point, Polynomial, Scalar, add_commitments, coefficient, evaluate, random, read_point,
-    times_base, write_point,
+    Pair, Point, Polynomial, Scalar, coefficient, evaluate, random, read_point, reduce,
+    sum_of_products, times_base, write_point,
 };
 use super::key::ByParty;
 use super::presignature::{Presignature, Presignatures, PublicPart};
@@ -58,16 +60,17 @@ impl Common {
         given: &ByParty<SecretBytes>,
         own: &[[Polynomial; 2]],
         committed: &dyn Fn(Party, usize) -> Option<[&'c [Point]; 2]>,
+        transcript: &[u8; 32],
     ) -> Result<ByParty<Vec<[Pair; 2]>>, Error> {
         check_complete(&self.roster, Some(self.own()), given)?;
         let mut received = BTreeMap::new();
         for (party, bytes) in given.iter().filter(|(party, _)| **party != self.own()) {
             let pairs = read_of(*party, read_pairs(bytes, self.count))?;
-            for (place, pair) in pairs.iter().enumerate() {
-                let committed = committed(*party, place).ok_or(Error::Inconsistent)?;
-                if !fits(pair, committed, self.own()) {
-                    return Err(Error::Caught { party: *party, offence: Offence::WrongDealing });
-                }
+            let committed = (0..self.count).map(|place| committed(*party, place));
+            let committed: Option<Vec<_>> = committed.collect();
+            let committed = committed.ok_or(Error::Inconsistent)?;
+            if !all_fit(&pairs, &committed, self.own(), &Mixing::new(transcript, bytes)) {
+                return Err(Error::Caught { party: *party, offence: Offence::WrongDealing });
             }
             received.insert(*party, pairs);
         }
@@ -88,6 +91,38 @@ fn read_pairs(bytes: &[u8], count: usize) -> Result<Vec<[Pair; 2]>, Error> {
 fn fits(pair: &[Pair; 2], committed: [&[Point]; 2], at: Party) -> bool {
     let mut both = pair.iter().zip(committed);
     both.all(|(pair, commitments)| pair.commit() == evaluate(commitments, at))
+}
+
+/// Factors that nobody knows before the commitments and the shares are fixed.
+struct Mixing(Sha256);
+
+impl Mixing {
+    fn new(transcript: &[u8; 32], shares: &[u8]) -> Self {
+        let hash = Sha256::new_with_prefix(b"bftkv threshold ECDSA mixing 1");
+        Self(hash.chain_update(transcript).chain_update(shares))
+    }
+
+    /// Of 128 bits.
+    fn factor(&self, place: usize) -> Scalar {
+        let place = u64::try_from(place).unwrap_or(u64::MAX).to_be_bytes();
+        let mut hash: [u8; 32] = self.0.clone().chain_update(place).finalize().into();
+        hash.iter_mut().take(16).for_each(|byte| *byte = 0);
+        reduce(hash)
+    }
+}
+
+/// Whether all fit, by one equation: a random combination of right ones is right, and one with a
+/// wrong one in it is wrong but for a chance of 2^-128. Source: M. Bellare, J. Garay and T. Rabin,
+/// *Fast batch verification* (EUROCRYPT 1998), the small exponents test.
+fn all_fit(pairs: &[[Pair; 2]], committed: &[[&[Point]; 2]], at: Party, mixing: &Mixing) -> bool {
+    let each = pairs.iter().flatten().zip(committed.iter().flatten()).enumerate();
+    let (mut sum, mut terms) = (Pair::ZERO, Vec::new());
+    for (place, (pair, commitments)) in each {
+        let factor = mixing.factor(place);
+        sum = sum.plus(pair, &factor);
+        terms.push((evaluate(commitments, at), factor));
+    }
+    pairs.len() == committed.len() && sum.commit() == sum_of_products(&terms)
 }
 
 fn read_points(reader: &mut Reader<'_>, k: usize) -> Result<Vec<Point>, Error> {
@@ -348,7 +383,7 @@ impl PresignShared {
             let [kappa, lambda] = packages.get(&party)?.get(place)?;
             Some([kappa.as_slice(), lambda.as_slice()])
         };
-        let received = common.receive(shares, &polynomials, &committed)?;
+        let received = common.receive(shares, &polynomials, &committed, &transcript)?;
         let sums: Sums =
             (0..common.count).map(|place| sum_up(&packages, place, common.k())).collect();
         let mut out = Writer::default();
@@ -361,7 +396,8 @@ impl PresignShared {
                 (kappa.plus(one, &Scalar::ONE), lambda.plus(two, &Scalar::ONE))
             });
             let context = Context { transcript: &transcript, party: common.own(), place };
-            let (second, polynomials) = common.second(context, &kappa, &lambda, rng);
+            let sums = sums.get(place).ok_or(Error::Inconsistent)?;
+            let (second, polynomials) = common.second(context, [&kappa, &lambda], sums, rng)?;
             second.write(&mut out);
             lambdas.push(lambda);
             products.push(polynomials);
@@ -385,7 +421,7 @@ fn sum_up(packages: &ByParty<First>, place: usize, k: usize) -> [Vec<Point>; 2] 
     let mut sums = [(); 2].map(|()| vec![Point::IDENTITY; k]);
     for both in packages.values().filter_map(|all| all.get(place)) {
         for (sum, more) in sums.iter_mut().zip(both) {
-            add_commitments(sum, more, &Scalar::ONE);
+            sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
         }
     }
     sums
@@ -396,26 +432,29 @@ impl Common {
     fn second(
         &self,
         context: Context<'_>,
-        kappa: &Pair,
-        lambda: &Pair,
+        [kappa, lambda]: [&Pair; 2],
+        [of_kappa, of_lambda]: &[Vec<Point>; 2],
         rng: &mut dyn CryptoRngCore,
-    ) -> (Second, [Polynomial; 2]) {
-        let opening = Opening::prove(context, kappa, rng);
-        let mut product = |which, factor: &Pair| {
+    ) -> Result<(Second, [Polynomial; 2]), Error> {
+        // The shares that were dealt to us fit, so these are the commitments to their sums.
+        let (own, key) = (self.own(), self.share.public().check_of(self.own())?);
+        let (of_kappa, of_lambda) = (evaluate(of_kappa, own), evaluate(of_lambda, own));
+        let nonce = times_base(&kappa.value);
+        let opening = Opening::prove(context, kappa, &of_kappa, &nonce, rng);
+        let mut product = |which, factor: &Pair, of_factor: &Point| {
             let product = Pair { value: factor.value * lambda.value, blind: random(rng) };
             let context = of_product(context, which);
-            let proof = Product::prove(context, factor, lambda, &product, rng);
-            (Polynomial::new(product, self.k(), rng), proof)
+            let polynomial = Polynomial::new(product.clone(), self.k(), rng);
+            let commitments = polynomial.commitments();
+            let of_product = commitments.first().ok_or(Error::Inconsistent)?;
+            let points = [of_factor, &of_lambda, of_product];
+            let proof = Product::prove(context, [factor, lambda, &product], points, rng);
+            Ok((polynomial, commitments, proof))
         };
-        let (one, one_proof) = product(0, kappa);
-        let (two, two_proof) = product(1, self.share.secret());
-        let second = Second {
-            nonce: times_base(&kappa.value),
-            opening,
-            products: [one.commitments(), two.commitments()],
-            proofs: [one_proof, two_proof],
-        };
-        (second, [one, two])
+        let (one, of_one, one_proof) = product(0, kappa, &of_kappa)?;
+        let (two, of_two, two_proof) = product(1, self.share.secret(), &key)?;
+        let (products, proofs) = ([of_one, of_two], [one_proof, two_proof]);
+        Ok((Second { nonce, opening, products, proofs }, [one, two]))
     }
 }
 
@@ -443,7 +482,10 @@ impl PresignProven {
         for (party, bytes) in packages {
             let theirs = read_of(*party, read_second(bytes, common.count, common.k()))?;
             let key = common.share.public().check_of(*party)?;
-            for (place, (second, [kappa, lambda])) in theirs.iter().zip(&sums).enumerate() {
+            // Our own proofs are right.
+            let checked = if *party == common.own() { 0 } else { common.count };
+            let each = theirs.iter().zip(&sums).enumerate().take(checked);
+            for (place, (second, [kappa, lambda])) in each {
                 let context = Context { transcript: &before, party: *party, place };
                 let (kappa, lambda) = (evaluate(kappa, *party), evaluate(lambda, *party));
                 if !second.verify(context, &kappa, &lambda, &key) {
@@ -482,10 +524,13 @@ impl PresignDealt {
             let [one, two] = &self.packages.get(&party)?.get(place)?.products;
             Some([one.as_slice(), two.as_slice()])
         };
-        let received = self.common.receive(shares, &self.polynomials, &committed)?;
+        let transcript = &self.transcript;
+        let received = self.common.receive(shares, &self.polynomials, &committed, transcript)?;
+        let parties = self.common.roster.parties();
+        let factors = parties.iter().map(|party| (*party, coefficient(parties, *party))).collect();
         let mut left = VecDeque::with_capacity(self.common.count);
         for (place, (lambda, [_, lambdas])) in self.lambdas.iter().zip(&self.sums).enumerate() {
-            left.push_back(self.presignature(place, lambda, lambdas, &received)?);
+            left.push_back(self.presignature(place, (lambda, lambdas), &received, &factors)?);
         }
         let key = self.common.share.public().id();
         Ok(Presignatures { key, transcript: self.transcript, next: 0, left })
@@ -495,27 +540,31 @@ impl PresignDealt {
     fn presignature(
         &self,
         place: usize,
-        lambda: &Pair,
-        lambdas: &[Point],
+        (lambda, lambdas): (&Pair, &[Point]),
         received: &ByParty<Vec<[Pair; 2]>>,
+        factors: &ByParty<Scalar>,
     ) -> Result<Presignature, Error> {
-        let parties = self.common.roster.parties();
-        let (mut nonce, mut ours) = (Point::IDENTITY, [Pair::ZERO, Pair::ZERO]);
-        let mut sums = [(); 2].map(|()| vec![Point::IDENTITY; self.common.k()]);
-        for party in parties {
-            let factor = coefficient(parties, *party);
+        let mut ours = [Pair::ZERO, Pair::ZERO];
+        let mut nonce = Vec::new();
+        let mut terms = [(); 2].map(|()| vec![Vec::new(); self.common.k()]);
+        for (party, factor) in factors {
             let theirs = self.packages.get(party).and_then(|all| all.get(place));
             let dealt = received.get(party).and_then(|all| all.get(place));
             let (theirs, dealt) = theirs.zip(dealt).ok_or(Error::Inconsistent)?;
-            nonce += theirs.nonce * factor;
-            for (sum, more) in sums.iter_mut().zip(&theirs.products) {
-                add_commitments(sum, more, &factor);
+            nonce.push((theirs.nonce, *factor));
+            for (terms, product) in terms.iter_mut().zip(&theirs.products) {
+                for (terms, point) in terms.iter_mut().zip(product) {
+                    terms.push((*point, *factor));
+                }
             }
             for (sum, more) in ours.iter_mut().zip(dealt) {
-                *sum = sum.plus(more, &factor);
+                *sum = sum.plus(more, factor);
             }
         }
-        let ([nonce_lambda, key_lambda], [our_nonce_lambda, our_key_lambda]) = (sums, ours);
+        let nonce = sum_of_products(&nonce);
+        let sum = |terms: Vec<Vec<_>>| terms.iter().map(|terms| sum_of_products(terms)).collect();
+        let ([nonce_lambda, key_lambda], [our_nonce_lambda, our_key_lambda]) =
+            (terms.map(sum), ours);
         let public = PublicPart { nonce, lambda: lambdas.to_vec(), nonce_lambda, key_lambda };
         Ok(Presignature {
             public,

@@ -68,12 +68,14 @@ pub(super) struct Batch {
     pub(super) enough_at: Option<u64>,
     /// When it was last asked for what may have been missed.
     pub(super) asked: u64,
+    /// How often.
+    pub(super) asks: u32,
 }
 
 impl Batch {
     fn new(number: u32) -> Self {
         let part = Part::Out;
-        Self { number, part, is_begun: false, deadline: None, enough_at: None, asked: 0 }
+        Self { number, part, is_begun: false, deadline: None, enough_at: None, asked: 0, asks: 0 }
     }
 }
 

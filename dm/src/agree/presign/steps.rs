@@ -391,45 +391,31 @@ impl<W: Work> Member<W> {
     }
 
     /// What all of those broadcast, if it is there.
-    fn packages(&mut self, call: &Call, topic: fn(u32, Dm) -> Topic) -> Option<Packages> {
+    fn packages(&self, call: &Call, topic: fn(u32, Dm) -> Topic) -> Option<Packages> {
         let batch = self.number();
         let mut packages = Packages::new();
-        let mut is_missing = false;
         for dm in call.parties.keys() {
             let topic = topic(batch, *dm);
-            let Some(bytes) = self.heard.get(&topic) else {
-                is_missing = true;
-                self.fetch(topic);
-                continue;
-            };
+            let bytes = self.heard.get(&topic)?;
             let package = match topic {
                 Topic::First { .. } => First::from_bytes(bytes).ok()?.package,
                 _ => bytes.clone(),
             };
             packages.insert(Party::new(dm.number()).ok()?, package);
         }
-        (!is_missing).then_some(packages)
+        Some(packages)
     }
 
     /// What all the others dealt to us in that round, if it is there.
-    fn dealt_to_us(&mut self, call: &Call, round: u8) -> Option<BTreeMap<Dm, Vec<u8>>> {
+    fn dealt_to_us(&self, call: &Call, round: u8) -> Option<BTreeMap<Dm, Vec<u8>>> {
         let (batch, me) = (self.number(), self.settings.me);
         let mut sealed = BTreeMap::new();
-        let mut is_missing = false;
         for dm in call.others(me) {
-            let topic = Topic::Dealt { batch, round, dm };
-            match self.heard.get(&topic) {
-                Some(bytes) => {
-                    let mut dealt = Dealt::from_bytes(bytes).ok()?;
-                    sealed.insert(dm, dealt.sealed.remove(&me)?);
-                }
-                None => {
-                    is_missing = true;
-                    self.fetch(topic);
-                }
-            }
+            let bytes = self.heard.get(&Topic::Dealt { batch, round, dm })?;
+            let mut dealt = Dealt::from_bytes(bytes).ok()?;
+            sealed.insert(dm, dealt.sealed.remove(&me)?);
         }
-        (!is_missing).then_some(sealed)
+        Some(sealed)
     }
 
     /// As its leader: the public parts, when we have them.
@@ -444,24 +430,45 @@ impl<W: Work> Member<W> {
         }
     }
 
-    /// What may have been missed, because the store tells a quorum at first.
+    /// What may have been missed, because the store tells a quorum at first. Not often, because most
+    /// of it is only not there yet.
     fn ask_for_batch(&mut self) {
         let wants = self.wants_presignatures();
-        let pause = self.settings.again.saturating_mul(if wants { 1 } else { 16 });
-        let (now, council) = (self.now, self.settings.council);
+        let (now, again) = (self.now, self.settings.again);
         let Some(presigning) = &mut self.presigning else { return };
-        if now < presigning.batch.asked.saturating_add(pause) {
+        let batch = &mut presigning.batch;
+        let pause = again << if wants { batch.asks.min(2) } else { 4 };
+        if now < batch.asked.saturating_add(pause) {
             return;
         }
-        presigning.batch.asked = now;
-        let (batch, unsure) = (presigning.batch.number, presigning.pool.unsure());
+        batch.asks = batch.asks.saturating_add(1);
+        batch.asked = now;
+        self.missing(wants).into_iter().for_each(|topic| self.fetch(topic));
+    }
+
+    fn missing(&self, wants: bool) -> Vec<Topic> {
+        let (batch, council) = (self.number(), self.settings.council);
+        let Some(presigning) = &self.presigning else { return Vec::new() };
         let ahead = u32::try_from(council.size()).unwrap_or(Self::WINDOW);
-        (0..=ahead).for_each(|more| self.fetch(Topic::Call { batch: batch.saturating_add(more) }));
-        unsure.into_iter().for_each(|batch| self.fetch(Topic::Done { batch }));
-        self.fetch(Topic::Done { batch });
-        for dm in council.everyone().filter(|_| wants) {
-            self.fetch(Topic::First { batch, dm });
-            (1..=2).for_each(|round| self.fetch(Topic::Complaint { batch, round, dm }));
+        let calls = (0..=ahead).map(|more| Topic::Call { batch: batch.saturating_add(more) });
+        let mut all: Vec<Topic> = calls.collect();
+        let unsure = presigning.pool.unsure().into_iter();
+        all.extend(unsure.chain([batch]).map(|batch| Topic::Done { batch }));
+        let Some(call) = self.call(batch) else {
+            let firsts = council.everyone().map(|dm| Topic::First { batch, dm });
+            all.extend(firsts.filter(|_| wants));
+            return all;
+        };
+        for dm in call.parties.into_keys() {
+            all.extend(match presigning.batch.part {
+                Part::Began(_) => Some(Topic::First { batch, dm }),
+                Part::Shared(_) => Some(Topic::Dealt { batch, round: 1, dm }),
+                Part::Proven(_) => Some(Topic::Second { batch, dm }),
+                Part::Dealt(_) => Some(Topic::Dealt { batch, round: 2, dm }),
+                _ => None,
+            });
+            all.extend([1, 2].map(|round| Topic::Complaint { batch, round, dm }));
         }
+        all
     }
 }
