@@ -146,7 +146,6 @@ fn presign(
     rng: &mut ChaCha20Rng,
 ) -> (f64, BTreeMap<Party, (Nonces, Vec<u8>)>) {
     let shares = &shares[..5];
-    let parties: BTreeSet<Party> = shares.iter().map(KeyShare::party).collect();
     let first = shares[0].party();
     let mut mine = 0.0;
     let mut note = |party: Party, time: f64| {
@@ -157,8 +156,7 @@ fn presign(
     let (mut packages, mut running, mut dealt) =
         (BTreeMap::new(), Vec::new(), BTreeMap::<Party, BTreeMap<Party, _>>::new());
     for share in shares {
-        let (time, (presign, package)) =
-            timed(|| Presign::start(share, parties.clone(), count, rng).unwrap());
+        let (time, (presign, package)) = timed(|| Presign::start(share, count, rng).unwrap());
         note(share.party(), time);
         packages.insert(share.party(), package);
         running.push((share.party(), presign));

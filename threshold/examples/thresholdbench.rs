@@ -203,13 +203,11 @@ fn presign(
     count: usize,
     rng: &mut ChaCha20Rng,
 ) -> (f64, Vec<ecdsa::Presignatures>) {
-    let parties: std::collections::BTreeSet<Party> =
-        shares[..5].iter().map(KeyShare::party).collect();
     let mut times: ByParty<f64> = ByParty::new();
     let mut note = |party: Party, time: f64| *times.entry(party).or_default() += time;
     let (mut parts, mut packages) = (Vec::new(), ByParty::new());
     for share in &shares[..5] {
-        let start = || ecdsa::Presign::start(share, parties.clone(), count, rng).unwrap();
+        let start = || ecdsa::Presign::start(share, count, rng).unwrap();
         let (time, (part, package)) = timed(count, start);
         note(share.party(), time);
         packages.insert(share.party(), package);

@@ -81,6 +81,20 @@ pub trait KeyShare: fmt::Debug + Send + Sync {
         rng: &mut dyn CryptoRngCore,
     ) -> Result<(Nonces, Vec<u8>), Error>;
 
+    /// Begins to make `count` presignatures with others, for schemes whose nonces cannot be made by
+    /// one party alone; gives our first package for the others.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchStep`] for all other schemes; [`Error::BatchSize`].
+    fn presign(
+        &self,
+        _count: usize,
+        _rng: &mut dyn CryptoRngCore,
+    ) -> Result<(ecdsa::Presign, Vec<u8>), Error> {
+        Err(Error::NoSuchStep)
+    }
+
     /// The last round: one partial signature for each message, in one piece.
     ///
     /// The caller has checked that the messages are to be signed.

@@ -163,6 +163,27 @@ pub(crate) enum NonceKind {
     Ecdsa(Vec<Presignature>),
 }
 
+impl Nonces {
+    /// Presignatures of several batches as one, in this order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BatchSize`] for none at all; [`Error::OtherNonces`] if some are no presignatures;
+    /// [`Error::OtherKey`] if they belong to several keys. All are gone then.
+    pub fn join(parts: Vec<Self>) -> Result<Self, Error> {
+        let key = parts.first().ok_or(Error::BatchSize)?.key;
+        let mut all = Vec::new();
+        for part in parts {
+            if part.key != key {
+                return Err(Error::OtherKey);
+            }
+            let NonceKind::Ecdsa(some) = part.kind else { return Err(Error::OtherNonces) };
+            all.extend(some);
+        }
+        Ok(Self { key, kind: NonceKind::Ecdsa(all) })
+    }
+}
+
 impl fmt::Debug for Nonces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Nonces").field("key", &self.key).finish_non_exhaustive()

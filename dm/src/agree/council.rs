@@ -7,6 +7,9 @@ use std::fmt;
 pub struct Dm(u8);
 
 impl Dm {
+    /// DM 1.
+    pub(super) const FIRST: Self = Self(1);
+
     /// The DM with this number, which counts from 1.
     #[must_use]
     pub fn new(number: u8) -> Option<Self> {

@@ -15,17 +15,17 @@ use super::work::{SignedZone, Work};
 /// More than the proof of a part has, whatever the key's size.
 const MAX_PROOF: usize = 4 * 1024;
 
-fn not_yet<T>(what: impl Into<String>) -> Result<T, Refusal> {
+pub(super) fn not_yet<T>(what: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::NotYet(what.into()))
 }
 
-fn never<T>(what: impl Into<String>) -> Result<T, Refusal> {
+pub(super) fn never<T>(what: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::Never(what.into()))
 }
 
 /// Only for what follows from the value and from what a quorum certified: what this DM has not
 /// heard, its clock and its settings must not make a liar of anybody.
-fn lie<T>(what: impl Into<String>) -> Result<T, Refusal> {
+pub(super) fn lie<T>(what: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::Lie(what.into()))
 }
 
@@ -86,6 +86,12 @@ impl<W: Work> Member<W> {
             }
             Topic::Sigs { serial } => self.judge_sigs(serial, value)?,
             Topic::Signed { serial } => self.judge_signed(serial, value)?,
+            Topic::First { .. }
+            | Topic::Call { .. }
+            | Topic::Dealt { .. }
+            | Topic::Second { .. }
+            | Topic::Complaint { .. }
+            | Topic::Done { .. } => self.judge_presigning(topic, value)?,
         }
         Ok(())
     }
@@ -265,6 +271,10 @@ impl<W: Work> Member<W> {
 
     fn judge_session(&mut self, serial: u32, attempt: u8, value: &[u8]) -> Result<(), Refusal> {
         self.being_signed(serial, attempt)?;
+        let known = (Topic::Session { serial, attempt }, Hash::of(value));
+        if self.passed.contains(&known) {
+            return Ok(());
+        }
         let session = SessionValue::from_bytes(value).or_else(|e| lie(e.to_string()))?;
         let has_share = self.has_share();
         if has_share && session.signers.len() != self.share.group().roster().threshold() {
@@ -285,12 +295,22 @@ impl<W: Work> Member<W> {
         // Checking all points takes long. It is done here for those who sign, not for everybody
         // who could have; and what was parsed is kept for signing. Who has no share of the key cannot.
         if !has_share {
-            return Ok(());
+            self.judge_spent(&session.uses)?;
+        } else {
+            match self.presigning {
+                Some(_) => self.judge_spending(serial, attempt, &session)?,
+                None if !session.uses.is_empty() => return lie("the key needs no presignatures"),
+                None => {}
+            }
+            self.open_session(serial, attempt, &session)
+                .or_else(|error| never(error.to_string()))?;
         }
-        match self.open_session(serial, attempt, &session) {
-            Ok(()) => Ok(()),
-            Err(error) => never(error.to_string()),
         }
+        if let Some(last) = session.uses.last() {
+            self.memory.spent = self.memory.spent.max(last.end());
+        }
+        self.passed.insert(known);
+        Ok(())
     }
 
     /// It is one of those who sign in this attempt. Whether its part is right is seen when they are

@@ -11,6 +11,7 @@ use super::content::{Content, Hash};
 use super::council::Dm;
 use super::decide::Dissent;
 use super::manifest::Manifest;
+use super::presign::{Job, Mark, Presigning};
 use super::rounds::Round;
 use super::settings::Settings;
 use super::signing::Ceremony;
@@ -30,6 +31,8 @@ pub enum Action<Z> {
         /// Its value.
         value: Vec<u8>,
     },
+    /// Run this beside the member, and hand in what it gives ([`Member::handle_computed`]).
+    Compute(Job),
     /// Read the source again, and hand in what it says.
     Poll,
     /// Look for this in the store, and hand it in if it is there.
@@ -52,6 +55,12 @@ pub struct Memory {
     pub voted: Option<Link>,
     /// The highest serial that it agreed to publish.
     pub locked: u32,
+    /// The highest batch of presignatures that it wrote anything for. It takes part in later ones
+    /// only.
+    pub batch: u32,
+    /// The end of the highest presignatures that a session uses for which it voted: it votes for no
+    /// other session that uses one below.
+    pub spent: Mark,
 }
 
 /// Why a value is not voted for.
@@ -96,9 +105,9 @@ pub struct Member<W: Work> {
     pub(super) settings: Settings,
     pub(super) work: W,
     /// Of the key that signs what is being signed, if we have one of it.
-    pub(super) share: Box<dyn KeyShare>,
+    pub(super) share: Arc<dyn KeyShare>,
     /// Of keys that sign at other times.
-    pub(super) other_shares: Vec<Box<dyn KeyShare>>,
+    pub(super) other_shares: Vec<Arc<dyn KeyShare>>,
     pub(super) rng: Box<dyn CryptoRngCore + Send>,
     pub(super) now: u64,
     pub(super) source: Option<Seen>,
@@ -109,6 +118,8 @@ pub struct Member<W: Work> {
     pub(super) round: Round,
     pub(super) heard: BTreeMap<Topic, Vec<u8>>,
     pub(super) ceremony: Option<Ceremony<W::Plan>>,
+    /// With a key that needs presignatures.
+    pub(super) presigning: Option<Presigning>,
     pub(super) culprits: BTreeMap<Dm, String>,
     pub(super) dissent: Vec<Dissent>,
     pub(super) hold: Option<String>,
@@ -146,7 +157,7 @@ impl<W: Work> Member<W> {
         Self {
             settings,
             work,
-            share,
+            share: share.into(),
             other_shares: Vec::new(),
             rng,
             now: 0,
@@ -157,6 +168,7 @@ impl<W: Work> Member<W> {
             round,
             heard: BTreeMap::new(),
             ceremony: None,
+            presigning: None,
             culprits: BTreeMap::new(),
             dissent: Vec::new(),
             hold: None,
@@ -173,7 +185,7 @@ impl<W: Work> Member<W> {
     /// With a share of another key too, which signs before or after a change of keys.
     #[must_use]
     pub fn with_share(mut self, share: Box<dyn KeyShare>) -> Self {
-        self.other_shares.push(share);
+        self.other_shares.push(share.into());
         self
     }
 
@@ -256,7 +268,11 @@ impl<W: Work> Member<W> {
 
     /// This DM, whose signature is verified, wrote there what no honest DM writes.
     pub fn accuse(&mut self, dm: Dm, topic: Topic, what: &str) {
-        self.culprits.insert(dm, format!("serial {}: {what} ({topic})", topic.serial()));
+        let place = match (topic.serial(), topic.batch()) {
+            (Some(serial), _) => format!("serial {serial}"),
+            (None, batch) => format!("batch {}", batch.unwrap_or_default()),
+        };
+        self.culprits.insert(dm, format!("{place}: {what} ({topic})"));
     }
 
     /// The newest signed zone.
@@ -286,18 +302,27 @@ impl<W: Work> Member<W> {
     }
 
     /// Does all that can be done now.
-    fn advance(&mut self) {
+    pub(super) fn advance(&mut self) {
         self.adopt_manifests();
         self.follow_views();
         self.sign_and_commit();
         self.run_round();
+        self.presign();
         self.forget();
     }
 
     /// What is far below the newest manifest is over.
     fn forget(&mut self) {
         let floor = self.chain.tip().link.serial.saturating_sub(8);
-        let is_new = |topic: &Topic| topic.serial() >= floor;
+        let (batch, spent) = self.batch_floors();
+        let is_new = |topic: &Topic| match topic {
+            // The public parts are needed for as long as they may be used.
+            Topic::Done { batch } => *batch >= spent,
+            other => {
+                other.batch().is_some_and(|other| other >= batch)
+                    || other.serial().is_some_and(|serial| serial >= floor)
+            }
+        };
         self.heard.retain(|topic, _| is_new(topic));
         self.sent.retain(is_new);
         self.fetched.retain(|topic, _| is_new(topic));

@@ -23,7 +23,7 @@ pub(super) struct Round {
     /// When the quorum of views was there.
     quorum_at: Option<u64>,
     /// When to go on to the next serial.
-    deadline: Option<u64>,
+    pub(super) deadline: Option<u64>,
     /// How many rounds failed since something changed.
     pub(super) failures: u32,
     polled: u64,
@@ -144,7 +144,7 @@ impl<W: Work> Member<W> {
     }
 
     /// How long a round may take.
-    fn patience(&self) -> u64 {
+    pub(super) fn patience(&self) -> u64 {
         self.settings.round << self.round.failures.min(6)
     }
 
@@ -161,7 +161,7 @@ impl<W: Work> Member<W> {
         })
     }
 
-    fn has_unfinished(&self) -> bool {
+    pub(super) fn has_unfinished(&self) -> bool {
         let tip = self.chain.tip();
         tip.manifest.is_some() && !self.chain.has_zone(tip.link.serial)
     }

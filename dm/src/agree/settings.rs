@@ -30,9 +30,19 @@ pub struct Settings {
     pub backdate_seconds: u32,
     /// How far the proposer's clock may differ from ours.
     pub skew_seconds: u32,
+    /// With a P-256 key: how many presignatures to have ahead of need. May differ.
+    pub presignatures: usize,
+    /// How many are made at once.
+    pub batch: u16,
+    /// How long making a batch may take before the next one is begun. Doubled for each failure, up
+    /// to 8 times.
+    pub presign_wait: u64,
 }
 
 impl Settings {
+    /// The most presignatures in a batch: with 20 DMs, one's dealings still fit into a value.
+    pub const MAX_BATCH: u16 = 256;
+
     /// Those of a root zone: as IANA's, 13 days and an hour.
     #[must_use]
     pub fn new(me: Dm, council: Council, first: u32) -> Self {
@@ -48,6 +58,9 @@ impl Settings {
             validity_seconds: 13 * 86_400 + 3_600,
             backdate_seconds: 3_600,
             skew_seconds: 600,
+            presignatures: 256,
+            batch: 128,
+            presign_wait: 60_000,
         }
     }
 }

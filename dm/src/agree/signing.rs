@@ -11,6 +11,7 @@ use super::decide::differing;
 use super::dispute::Dispute;
 use super::manifest::Manifest;
 use super::member::{Action, Member, Refusal};
+use super::presign::{Mark, Presigning, Range};
 use super::topic::Topic;
 use super::values::{
     NoncesValue, SessionValue, SignedValue, SigsValue, retry_from, retry_to_bytes,
@@ -29,11 +30,17 @@ pub(super) struct Ceremony<P> {
     last: Option<Vec<u8>>,
     attempt: u8,
     /// Ours for this attempt and each stage; gone when used, in memory only.
-    nonces: [Option<Nonces>; 2],
+    pub(super) nonces: [Option<Nonces>; 2],
+    /// The attempt for which our presignatures were taken out.
+    pub(super) taken: Option<u8>,
+    /// Presignatures below it were found not to be common to enough signers.
+    pub(super) floor: Mark,
+    /// As the proposer: until when a session may take to be certified.
+    called: Option<u64>,
     /// As whoever combines: who lied or was silent, and how often.
     pub(super) failed: BTreeMap<Dm, usize>,
     /// As whoever combines: until when the parts may come.
-    deadline: Option<u64>,
+    pub(super) deadline: Option<u64>,
     /// What was combined: attempt and stage.
     pub(super) combined: BTreeSet<(u8, u8)>,
     /// The last attempt that failed, if it is to be seen by whom.
@@ -42,6 +49,13 @@ pub(super) struct Ceremony<P> {
     pub(super) disputes: Vec<Dispute>,
     /// By attempt and stage, with the commitments as points, which takes long to make.
     sessions: BTreeMap<(u8, u8), (SessionValue, Session)>,
+}
+
+impl<P> Ceremony<P> {
+    /// Whether a session of this attempt may take presignatures out.
+    pub(super) fn is_to_take(&self, attempt: u8) -> bool {
+        self.attempt == attempt && self.taken != Some(attempt)
+    }
 }
 
 impl<W: Work> Member<W> {
@@ -129,6 +143,9 @@ impl<W: Work> Member<W> {
             last: None,
             attempt: 0,
             nonces: [None, None],
+            taken: None,
+            floor: Mark::default(),
+            called: None,
             failed: BTreeMap::new(),
             deadline: None,
             combined: BTreeSet::new(),
@@ -143,9 +160,14 @@ impl<W: Work> Member<W> {
         if self.work.is_signer(plan, self.share.group()) {
             return true;
         }
-        let is_right = |share: &&mut Box<dyn KeyShare>| self.work.is_signer(plan, share.group());
+        let is_right = |share: &&mut Arc<dyn KeyShare>| self.work.is_signer(plan, share.group());
         let Some(share) = self.other_shares.iter_mut().find(is_right) else { return false };
         std::mem::swap(share, &mut self.share);
+        // What was made for the key of before is of no more use.
+        let presigning = self.presigning.take();
+        if let Some(sealing) = presigning.map(Presigning::into_sealing) {
+            self.presign_with(sealing);
+        }
         true
     }
 
@@ -231,6 +253,9 @@ impl<W: Work> Member<W> {
     fn follow_retries(&mut self, serial: u32) {
         while let Some(bytes) = self.heard.get(&Topic::Retry { serial, attempt: self.attempt() }) {
             let left_out = retry_from(bytes).unwrap_or_default();
+            if self.presigning.is_some() && self.session(serial, self.attempt()).is_none() {
+                self.raise_floor(serial, self.attempt());
+            }
             let Some(ceremony) = &mut self.ceremony else { return };
             // See for ourselves whether somebody lied.
             if !left_out.contains(&self.settings.me) {
@@ -239,6 +264,7 @@ impl<W: Work> Member<W> {
             ceremony.attempt = ceremony.attempt.saturating_add(1);
             ceremony.nonces = [None, None];
             ceremony.deadline = None;
+            ceremony.called = None;
         }
         self.fetch(Topic::Retry { serial, attempt: self.attempt() });
     }
@@ -251,6 +277,9 @@ impl<W: Work> Member<W> {
         let Some(ceremony) = &mut self.ceremony else { return };
         if self.sent.contains(&topic) || self.heard.contains_key(&topic) {
             return;
+        }
+        if self.presigning.is_some() {
+            return self.give_holdings(topic);
         }
         let count = self.work.messages(&ceremony.plan).len();
         let made = self.share.commit(count, &mut *self.rng);
@@ -285,6 +314,7 @@ impl<W: Work> Member<W> {
         if !session.signers.contains_key(&me) {
             return;
         }
+        self.take_presignatures(attempt, &session);
         let has_nonces = |nonces: &[Option<Nonces>; 2]| {
             nonces.get(usize::from(stage)).is_some_and(Option::is_some)
         };
@@ -335,15 +365,22 @@ impl<W: Work> Member<W> {
     fn call_signers(&mut self, serial: u32, attempt: u8) {
         let topic = Topic::Session { serial, attempt };
         if self.sent.contains(&topic) {
-            return;
+            return self.give_session_up(serial);
         }
-        let Some(signers) = self.choose_signers(serial, attempt) else { return };
-        let value = SessionValue { signers };
+        let value = if self.presigning.is_some() {
+            self.choose_spenders(serial, attempt)
+        } else {
+            let signers = self.choose_signers(serial, attempt);
+            signers.map(|signers| SessionValue { signers, uses: Vec::new() })
+        };
+        let Some(value) = value else { return };
         match self.open_session(serial, attempt, &value) {
             Ok(()) => {
                 self.publish(topic, value.to_bytes());
+                let until = self.now.saturating_add(self.settings.share_wait * 2);
                 if let Some(ceremony) = &mut self.ceremony {
                     ceremony.deadline = None;
+                    ceremony.called = Some(until);
                 }
             }
             Err(Error::Caught { party, offence }) => {
@@ -354,6 +391,15 @@ impl<W: Work> Member<W> {
                 }
             }
             Err(error) => self.trouble = Some(format!("serial {serial}: {error}")),
+        }
+    }
+
+    /// A session that uses presignatures may find too few voters: some voted for another that uses
+    /// them, which was not certified. With a new attempt all say anew what is spent.
+    fn give_session_up(&mut self, serial: u32) {
+        let until = self.ceremony.as_ref().and_then(|ceremony| ceremony.called);
+        if self.presigning.is_some() && until.is_some_and(|until| self.now >= until) {
+            self.retry(serial, BTreeSet::new());
         }
     }
 
@@ -401,7 +447,7 @@ impl<W: Work> Member<W> {
         }
     }
 
-    fn retry(&mut self, serial: u32, who: BTreeSet<Dm>) {
+    pub(super) fn retry(&mut self, serial: u32, who: BTreeSet<Dm>) {
         let attempt = self.attempt();
         if let Some(ceremony) = &mut self.ceremony {
             who.iter().for_each(|dm| *ceremony.failed.entry(*dm).or_default() += 1);
@@ -452,6 +498,9 @@ impl<W: Work> Member<W> {
         let never = |error: Error| Refusal::Never(error.to_string());
         let party = Party::new(dm.number()).map_err(never)?;
         let [_, last] = &value.stages;
+        if self.presigning.is_some() {
+            return self.judge_holdings(value);
+        }
         let lie = |error: Error| Refusal::Lie(error.to_string());
         self.share.group().check_commitments(party, last, 1).map_err(lie)
     }
@@ -465,7 +514,9 @@ impl<W: Work> Member<W> {
         attempt: u8,
         value: &SessionValue,
     ) -> Result<(), Error> {
-        let session = self.session_for(serial, attempt, 0, value).ok_or(Error::OtherNonces)?;
+        // What has one presignature is for the ZONEMD only.
+        let stage = u8::from(Range::total(&value.uses) == 1);
+        let session = self.session_for(serial, attempt, stage, value).ok_or(Error::OtherNonces)?;
         self.share.group().combiner(&session).map(|_| ())
     }
 
@@ -503,7 +554,12 @@ impl<W: Work> Member<W> {
             if have != *hash {
                 return None;
             }
-            commitments.insert(Party::new(dm.number()).ok()?, if stage == 0 { zone } else { last });
+            let theirs = match (&self.presigning, stage) {
+                (Some(_), _) => self.spent_commitments(&value.uses, stage)?,
+                (None, 0) => zone,
+                (None, _) => last,
+            };
+            commitments.insert(Party::new(dm.number()).ok()?, theirs);
         }
         let session = Session::new(self.share.group().id(), messages, commitments).ok()?;
         let kept = (value.clone(), session.clone());

@@ -32,6 +32,9 @@ pub struct Status {
     pub culprits: BTreeMap<Dm, String>,
     /// Why nothing is voted for, if so.
     pub held: Option<String>,
+    /// With a P-256 key: how many presignatures there are, how many are wanted, and which batch is
+    /// made next.
+    pub presignatures: Option<(usize, usize, u32)>,
     /// What went wrong last.
     pub trouble: Option<String>,
 }
@@ -55,6 +58,7 @@ impl<W: Work> Member<W> {
             dissent: self.dissent.clone(),
             culprits: self.culprits.clone(),
             held: self.hold.clone().or(held),
+            presignatures: self.presignature_status(),
             trouble: self.trouble.clone(),
         }
     }

@@ -31,12 +31,24 @@ pub enum Topic {
     Sigs { serial: u32 },
     /// The signature over the ZONEMD, and the hash of the signed zone: it can be published.
     Signed { serial: u32 },
+    /// A DM's commitments, for making presignatures. ([`super::Sealing`])
+    First { batch: u32, dm: Dm },
+    /// Who presigns in this batch.
+    Call { batch: u32 },
+    /// What a DM deals in round 1 or 2: sealed to each of the others.
+    Dealt { batch: u32, round: u8, dm: Dm },
+    /// A DM's products, with proofs.
+    Second { batch: u32, dm: Dm },
+    /// That somebody dealt wrongly to this DM.
+    Complaint { batch: u32, round: u8, dm: Dm },
+    /// The public parts of a batch: it can be used.
+    Done { batch: u32 },
 }
 
 impl Topic {
-    /// The zone's serial.
+    /// The zone's serial; `None` if it is about a batch of presignatures.
     #[must_use]
-    pub fn serial(&self) -> u32 {
+    pub fn serial(&self) -> Option<u32> {
         match *self {
             Self::View { serial, .. }
             | Self::Chunk { serial, .. }
@@ -47,7 +59,22 @@ impl Topic {
             | Self::Retry { serial, .. }
             | Self::Proof { serial, .. }
             | Self::Sigs { serial }
-            | Self::Signed { serial } => serial,
+            | Self::Signed { serial } => Some(serial),
+            _ => None,
+        }
+    }
+
+    /// The number of the batch of presignatures, if it is about one.
+    #[must_use]
+    pub fn batch(&self) -> Option<u32> {
+        match *self {
+            Self::First { batch, .. }
+            | Self::Call { batch }
+            | Self::Dealt { batch, .. }
+            | Self::Second { batch, .. }
+            | Self::Complaint { batch, .. }
+            | Self::Done { batch } => Some(batch),
+            _ => None,
         }
     }
 
@@ -58,8 +85,13 @@ impl Topic {
             Self::View { dm, .. }
             | Self::Nonces { dm, .. }
             | Self::Share { dm, .. }
-            | Self::Proof { dm, .. } => dm,
-            other => council.proposer(other.serial()),
+            | Self::Proof { dm, .. }
+            | Self::First { dm, .. }
+            | Self::Dealt { dm, .. }
+            | Self::Second { dm, .. }
+            | Self::Complaint { dm, .. } => dm,
+            // Each has one of the two.
+            other => council.proposer(other.serial().or(other.batch()).unwrap_or_default()),
         }
     }
 }
@@ -84,6 +116,16 @@ impl fmt::Display for Topic {
             }
             Self::Sigs { serial } => write!(f, "{serial}/sigs"),
             Self::Signed { serial } => write!(f, "{serial}/signed"),
+            Self::First { batch, dm } => write!(f, "presign/{batch}/first/{}", dm.number()),
+            Self::Call { batch } => write!(f, "presign/{batch}/call"),
+            Self::Dealt { batch, round, dm } => {
+                write!(f, "presign/{batch}/dealt/{round}/{}", dm.number())
+            }
+            Self::Second { batch, dm } => write!(f, "presign/{batch}/second/{}", dm.number()),
+            Self::Complaint { batch, round, dm } => {
+                write!(f, "presign/{batch}/complaint/{round}/{}", dm.number())
+            }
+            Self::Done { batch } => write!(f, "presign/{batch}/done"),
         }
     }
 }
@@ -98,33 +140,10 @@ impl FromStr for Topic {
 
     fn from_str(text: &str) -> Result<Self, NoTopic> {
         let parts: Vec<&str> = text.split('/').collect();
-        let dm = |text: &str| text.parse().ok().and_then(Dm::new).ok_or(NoTopic);
-        let (serial, rest) = parts.split_first().ok_or(NoTopic)?;
-        let serial = number(serial)?;
-        let topic = match *rest {
-            ["view", who] => Self::View { serial, dm: dm(who)? },
-            ["chunk", index] => Self::Chunk { serial, index: number(index)? },
-            ["manifest"] => Self::Manifest { serial },
-            ["nonces", attempt, who] => {
-                Self::Nonces { serial, attempt: number(attempt)?, dm: dm(who)? }
-            }
-            ["session", attempt] => Self::Session { serial, attempt: number(attempt)? },
-            ["share", attempt, stage, who] => Self::Share {
-                serial,
-                attempt: number(attempt)?,
-                stage: number(stage).ok().filter(|stage| *stage < 2).ok_or(NoTopic)?,
-                dm: dm(who)?,
-            },
-            ["retry", attempt] => Self::Retry { serial, attempt: number(attempt)? },
-            ["proof", attempt, stage, who] => Self::Proof {
-                serial,
-                attempt: number(attempt)?,
-                stage: number(stage).ok().filter(|stage| *stage < 2).ok_or(NoTopic)?,
-                dm: dm(who)?,
-            },
-            ["sigs"] => Self::Sigs { serial },
-            ["signed"] => Self::Signed { serial },
-            _ => return Err(NoTopic),
+        let topic = match parts.as_slice() {
+            ["presign", batch, rest @ ..] => of_batch(number(batch)?, rest)?,
+            [serial, rest @ ..] => of_serial(number(serial)?, rest)?,
+            [] => return Err(NoTopic),
         };
         // One name for one topic: no leading zeros or signs.
         if topic.to_string() == text { Ok(topic) } else { Err(NoTopic) }
@@ -133,4 +152,51 @@ impl FromStr for Topic {
 
 fn number<T: FromStr>(text: &str) -> Result<T, NoTopic> {
     text.parse().map_err(|_| NoTopic)
+}
+
+fn dm(text: &str) -> Result<Dm, NoTopic> {
+    text.parse().ok().and_then(Dm::new).ok_or(NoTopic)
+}
+
+/// One of two.
+fn one_of(text: &str, from: u8) -> Result<u8, NoTopic> {
+    number(text).ok().filter(|it| *it == from || *it == from.saturating_add(1)).ok_or(NoTopic)
+}
+
+fn of_serial(serial: u32, rest: &[&str]) -> Result<Topic, NoTopic> {
+    Ok(match *rest {
+        ["view", who] => Topic::View { serial, dm: dm(who)? },
+        ["chunk", index] => Topic::Chunk { serial, index: number(index)? },
+        ["manifest"] => Topic::Manifest { serial },
+        ["nonces", attempt, who] => {
+            Topic::Nonces { serial, attempt: number(attempt)?, dm: dm(who)? }
+        }
+        ["session", attempt] => Topic::Session { serial, attempt: number(attempt)? },
+        ["share", attempt, stage, who] => {
+            let (attempt, stage) = (number(attempt)?, one_of(stage, 0)?);
+            Topic::Share { serial, attempt, stage, dm: dm(who)? }
+        }
+        ["retry", attempt] => Topic::Retry { serial, attempt: number(attempt)? },
+        ["proof", attempt, stage, who] => {
+            let (attempt, stage) = (number(attempt)?, one_of(stage, 0)?);
+            Topic::Proof { serial, attempt, stage, dm: dm(who)? }
+        }
+        ["sigs"] => Topic::Sigs { serial },
+        ["signed"] => Topic::Signed { serial },
+        _ => return Err(NoTopic),
+    })
+}
+
+fn of_batch(batch: u32, rest: &[&str]) -> Result<Topic, NoTopic> {
+    Ok(match *rest {
+        ["first", who] => Topic::First { batch, dm: dm(who)? },
+        ["call"] => Topic::Call { batch },
+        ["dealt", round, who] => Topic::Dealt { batch, round: one_of(round, 1)?, dm: dm(who)? },
+        ["second", who] => Topic::Second { batch, dm: dm(who)? },
+        ["complaint", round, who] => {
+            Topic::Complaint { batch, round: one_of(round, 1)?, dm: dm(who)? }
+        }
+        ["done"] => Topic::Done { batch },
+        _ => return Err(NoTopic),
+    })
 }

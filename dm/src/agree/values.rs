@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::codec::{Malformed, Reader, Writer};
 use super::content::Hash;
 use super::council::Dm;
+use super::presign::Range;
 
 const NONCES: &[u8] = b"bftkv dm nonces 1";
 const SESSION: &[u8] = b"bftkv dm session 1";
@@ -35,23 +36,38 @@ impl NoncesValue {
     }
 }
 
-/// Who signs, by the hashes of their [`NoncesValue`]s.
+/// Who signs, and with what: written by the proposer, and certified before anybody signs.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct SessionValue {
-    pub(super) signers: BTreeMap<Dm, Hash>,
+#[allow(clippy::exhaustive_structs, reason = "what stands in the bytes")]
+pub struct SessionValue {
+    /// The signers, by the hashes of what they gave under [`super::Topic::Nonces`].
+    pub signers: BTreeMap<Dm, Hash>,
+    /// With a P-256 key: the presignatures, in ascending order, one for each message and one for
+    /// the ZONEMD. Only that one if the zone's signatures are certified already.
+    pub uses: Vec<Range>,
 }
 
 impl SessionValue {
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    /// As bytes, in one form.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Writer::beginning(SESSION);
         out.count(self.signers.len());
         for (dm, hash) in &self.signers {
             out.u8(dm.number()).raw(&hash.0);
         }
+        if !self.uses.is_empty() {
+            out.count(self.uses.len());
+            self.uses.iter().for_each(|range| range.write(&mut out));
+        }
         out.finish()
     }
 
-    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+    /// From bytes.
+    ///
+    /// # Errors
+    /// They are not the one form of a session: its writer's fault.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut from = Reader::new(bytes, SESSION, "session")?;
         let mut signers = BTreeMap::new();
         for _ in 0..from.count()? {
@@ -61,9 +77,23 @@ impl SessionValue {
             }
             signers.insert(dm, Hash(from.array()?));
         }
+        let uses = if from.is_empty() { Vec::new() } else { read_uses(&mut from)? };
         from.end()?;
-        Ok(Self { signers })
+        Ok(Self { signers, uses })
     }
+}
+
+fn read_uses(from: &mut Reader<'_>) -> Result<Vec<Range>, Malformed> {
+    let mut uses: Vec<Range> = Vec::new();
+    let count = from.count()?;
+    for _ in 0..count {
+        let range = Range::read(from)?;
+        if uses.last().is_some_and(|last| last.end() > range.start()) {
+            return Err(from.malformed());
+        }
+        uses.push(range);
+    }
+    if uses.is_empty() { Err(from.malformed()) } else { Ok(uses) }
 }
 
 /// The signatures of a zone, in the order of its plan.

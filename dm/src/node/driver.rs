@@ -12,7 +12,7 @@ use bftkv::{CertifiedEntry, NodeId, Policy, Value, Variable};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::interval;
 
-use crate::agree::{Action, Council, Dm, Hash, Link, Member, Memory, Refusal, Status, Topic};
+use crate::agree::{Action, Council, Dm, Hash, Link, Mark, Member, Memory, Refusal, Status, Topic};
 
 use super::board::{Board, Waits, persist};
 use super::kept::{Committed, replace};
@@ -42,6 +42,8 @@ pub struct Driver {
     done: AtomicU32,
     /// The highest serial that we wrote anything for.
     newest: AtomicU32,
+    /// The highest batch of presignatures that we wrote anything for.
+    batch: AtomicU32,
     /// Why the source could not be read when it was last tried.
     blind: Mutex<Option<String>>,
     /// Why the last value that we wrote was not certified.
@@ -74,6 +76,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_secs(5);
 /// What is so many serials below the newest that we write for is not tried again.
 const LEFT_BEHIND: u32 = 64;
+/// The same of batches of presignatures: so far below, nobody votes for anything.
+const BATCHES_LEFT_BEHIND: u32 = 8;
 
 impl Driver {
     /// Puts it together. `writers` are the certificates with which the DMs write, `memory` is the
@@ -103,6 +107,7 @@ impl Driver {
             told: Condvar::new(),
             done: AtomicU32::new(0),
             newest: AtomicU32::new(0),
+            batch: AtomicU32::new(0),
             blind: Mutex::new(None),
             unwritten: Mutex::new(None),
             reading: AtomicBool::new(false),
@@ -123,13 +128,23 @@ impl Driver {
         let (body, sum) = bytes.split_last_chunk::<32>().ok_or_else(damaged)?;
         let (serial, rest) = body.split_first_chunk().ok_or_else(damaged)?;
         let (hash, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
-        let locked: &[u8; 4] = rest.try_into().map_err(|_| damaged())?;
+        let (locked, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
+        // Before there were presignatures it ended here.
+        let (batch, spent) = if rest.is_empty() {
+            (0, Mark::default())
+        } else {
+            let (batch, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
+            let (of, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
+            let index: &[u8; 2] = rest.try_into().map_err(|_| damaged())?;
+            let spent = Mark { batch: u32::from_be_bytes(*of), index: u16::from_be_bytes(*index) };
+            (u32::from_be_bytes(*batch), spent)
+        };
         if Hash::of(body).0 != *sum {
             return Err(damaged());
         }
         let link = Link { serial: u32::from_be_bytes(*serial), hash: Hash(*hash) };
         let voted = (link.serial > 0).then_some(link);
-        Ok(Memory { voted, locked: u32::from_be_bytes(*locked) })
+        Ok(Memory { voted, locked: u32::from_be_bytes(*locked), batch, spent })
     }
 
     /// The zone of this serial is there already, kept from before.
@@ -205,6 +220,14 @@ impl Driver {
                 tracing::debug!(%topic, "to be written");
                 tokio::spawn(Arc::clone(self).write(topic, value));
             }
+            Action::Compute(job) => {
+                let this = Arc::clone(self);
+                tokio::task::spawn_blocking(move || {
+                    let computed = job.run();
+                    this.lock().handle_computed(computed, now());
+                    this.awake.notify_one();
+                });
+            }
             Action::Poll => self.read(source),
             Action::Fetch(topic) => {
                 tokio::spawn(Arc::clone(self).fetch(topic));
@@ -254,11 +277,21 @@ impl Driver {
         let Ok(wrapped) = Value::new(value.clone()) else {
             return tracing::error!(%topic, "too large for the store");
         };
-        let serial = topic.serial();
-        self.newest.fetch_max(serial, Ordering::Relaxed);
-        let is_over = || {
-            serial <= self.done.load(Ordering::Relaxed)
-                || serial.saturating_add(LEFT_BEHIND) < self.newest.load(Ordering::Relaxed)
+        match (topic.serial(), topic.batch()) {
+            (Some(serial), _) => _ = self.newest.fetch_max(serial, Ordering::Relaxed),
+            (None, batch) => {
+                self.batch.fetch_max(batch.unwrap_or_default(), Ordering::Relaxed);
+            }
+        }
+        let is_over = || match (topic.serial(), topic.batch()) {
+            (Some(serial), _) => {
+                serial <= self.done.load(Ordering::Relaxed)
+                    || serial.saturating_add(LEFT_BEHIND) < self.newest.load(Ordering::Relaxed)
+            }
+            (None, batch) => {
+                let behind = batch.unwrap_or_default().saturating_add(BATCHES_LEFT_BEHIND);
+                behind < self.batch.load(Ordering::Relaxed)
+            }
         };
         let failed = |error: String| {
             tracing::debug!(%topic, error, "not certified yet");
@@ -377,12 +410,57 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn remember(path: &Path, memory: &Memory) -> io::Result<()> {
     let voted = memory.voted.unwrap_or(Link { serial: 0, hash: Hash([0; 32]) });
-    let body =
-        [&voted.serial.to_be_bytes()[..], &voted.hash.0, &memory.locked.to_be_bytes()].concat();
+    let Memory { locked, batch, spent, .. } = *memory;
+    let [serial, locked, batch, of] =
+        [voted.serial, locked, batch, spent.batch].map(u32::to_be_bytes);
+    let index = spent.index.to_be_bytes();
+    let body = [&serial[..], &voted.hash.0, &locked, &batch, &of, &index].concat();
     replace(path, &[&body, &Hash::of(&body).0])
 }
 
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_memory_comes_back_as_it_was_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("votes");
+        assert_eq!(Driver::recall(&path).unwrap(), Memory::default());
+        let voted = Some(Link { serial: 7, hash: Hash([3; 32]) });
+        let spent = Mark { batch: 0x0102_0304, index: 0x0506 };
+        let memory = Memory { voted, locked: 6, batch: 9, spent };
+        for memory in [memory, Memory { voted: None, ..memory }, Memory::default()] {
+            remember(&path, &memory).unwrap();
+            assert_eq!(Driver::recall(&path).unwrap(), memory);
+            let bytes = fs::read(&path).unwrap();
+            for length in 0..bytes.len() {
+                fs::write(&path, &bytes[..length]).unwrap();
+                assert!(Driver::recall(&path).is_err(), "{length}");
+            }
+            for at in 0..bytes.len() {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= 1;
+                fs::write(&path, &bytes).unwrap();
+                assert!(Driver::recall(&path).is_err(), "{at}");
+            }
+        }
+    }
+
+    /// As it was written before there were presignatures.
+    #[test]
+    fn an_older_memory_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("votes");
+        let body = [&7u32.to_be_bytes()[..], &[3; 32], &6u32.to_be_bytes()].concat();
+        replace(&path, &[&body, &Hash::of(&body).0]).unwrap();
+        let voted = Some(Link { serial: 7, hash: Hash([3; 32]) });
+        let expected = Memory { voted, locked: 6, ..Memory::default() };
+        assert_eq!(Driver::recall(&path).unwrap(), expected);
+    }
 }

@@ -4,6 +4,7 @@ mod board;
 mod content;
 mod driver;
 mod kept;
+mod letters;
 mod publisher;
 mod sources;
 mod steps;
@@ -17,13 +18,14 @@ pub use board::{Board, Boarding};
 pub use content::{content_of, zone_of};
 pub use driver::Driver;
 pub use kept::{Committed, keep_zone, kept_zone, replace};
+pub use letters::Letters;
 pub use publisher::Publisher;
 pub use sources::{FileSource, PrimarySource, Source};
 pub use transfer::{Primary, read_tsig_key};
 pub use work::{Signed, ZonePlan, ZoneWork};
 pub use zone_keys::keys_in_manifest;
 
-use bftkv_threshold::{Error, KeyShare as _, Roster, SecretBytes, ed25519};
+use bftkv_threshold::{Error, KeyShare, Roster, Scheme, SecretBytes, ecdsa, ed25519};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
@@ -37,11 +39,22 @@ pub fn generator() -> Result<ChaCha20Rng, getrandom::Error> {
     Ok(ChaCha20Rng::from_seed(seed))
 }
 
-/// An Ed25519 key in shares for DMs 1 to n of which k sign, dealt in this process: for trying out.
+/// A key in shares for DMs 1 to n of which k sign, dealt in this process: for trying out.
 ///
 /// # Errors
-/// There can be no such key.
-pub fn deal(n: u8, k: usize, rng: &mut ChaCha20Rng) -> Result<Vec<SecretBytes>, Error> {
-    let shares = ed25519::deal(&Roster::first(n, k)?, rng)?;
-    Ok(shares.iter().map(|share| share.to_secret_bytes()).collect())
+/// There can be no such key; or it is RSA, for which safe primes are needed.
+pub fn deal(
+    scheme: Scheme,
+    (n, k): (u8, usize),
+    rng: &mut ChaCha20Rng,
+) -> Result<Vec<SecretBytes>, Error> {
+    fn secrets<S: KeyShare>(shares: Vec<S>) -> Vec<SecretBytes> {
+        shares.iter().map(KeyShare::to_secret_bytes).collect()
+    }
+    let roster = Roster::first(n, k)?;
+    match scheme {
+        Scheme::Ed25519 => Ok(secrets(ed25519::deal(&roster, rng)?)),
+        Scheme::EcdsaP256 => Ok(secrets(ecdsa::deal(&roster, rng)?)),
+        _ => Err(Error::NoSuchStep),
+    }
 }

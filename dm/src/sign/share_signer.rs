@@ -236,10 +236,9 @@ fn presign(
     count: usize,
     rng: &mut dyn CryptoRngCore,
 ) -> Result<BTreeMap<Party, (Nonces, Vec<u8>)>, Failure> {
-    let parties: BTreeSet<Party> = shares.iter().map(KeyShare::party).collect();
     let (mut packages, mut running) = (BTreeMap::new(), Vec::new());
     for share in shares {
-        let (presign, package) = Presign::start(share, parties.clone(), count, rng)?;
+        let (presign, package) = Presign::start(share, count, rng)?;
         packages.insert(share.party(), package);
         running.push((share.party(), presign));
     }

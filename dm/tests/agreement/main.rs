@@ -11,7 +11,9 @@
 )]
 
 mod keys;
+mod presigning;
 mod roll;
+mod sealing;
 mod work;
 mod world;
 
@@ -36,13 +38,21 @@ fn story(n: u8, seed: u64) {
 
 fn story_with(scheme: Scheme, n: u8, seed: u64) {
     let b = usize::from((n - 1) / 3);
-    let k = b + 1 + usize::try_from(seed).unwrap() % (usize::from(n) - 2 * b);
+    let k = match scheme {
+        // As few as can be, because 2k-1 presign.
+        Scheme::EcdsaP256 => b + 1,
+        _ => b + 1 + usize::try_from(seed).unwrap() % (usize::from(n) - 2 * b),
+    };
     let mut world = World::with(scheme, n, k.max(2), seed);
     for _ in 0..b {
         let who = dm(1 + u8::try_from(world.below(u64::from(n))).unwrap());
-        let which = usize::try_from(world.below(Fault::ALL.len() as u64)).unwrap();
+        let mut faults = Fault::ALL.to_vec();
+        if scheme == Scheme::EcdsaP256 {
+            faults.extend(Fault::PRESIGNING);
+        }
+        let which = usize::try_from(world.below(faults.len() as u64)).unwrap();
         let at = 200 + world.below(8_000);
-        let fault = match Fault::ALL[which] {
+        let fault = match faults[which] {
             Fault::Crash(_) => Fault::Crash(at),
             Fault::Restart(_) => Fault::Restart(at),
             Fault::BadDisk(_) => Fault::BadDisk(at),
@@ -69,7 +79,8 @@ fn story_with(scheme: Scheme, n: u8, seed: u64) {
         }
         start += world.below(6_000);
     }
-    let is_right = world.run_until(&content, 120_000);
+    let patience = if scheme == Scheme::EcdsaP256 { 600_000 } else { 120_000 };
+    let is_right = world.run_until(&content, patience);
     world.check();
     assert!(is_right, "seed {seed}, n {n}: not right in time{}", world.explain());
     world.run(3_000);

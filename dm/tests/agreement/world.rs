@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bftkv_dm::agree::{
-    Action, Change, Content, Council, Dm, Hash, Manifest, Member, Memory, Settings, SignedZone,
-    Topic,
+    Action, Change, Computed, Content, Council, Dm, Hash, Manifest, Mark, Member, Memory, Range,
+    SessionValue, Settings, SignedZone, Topic,
 };
 use bftkv_threshold::{
-    KeyShare, Roster, Scheme, SecretBytes, ed25519, group_key_from_bytes, key_share_from_bytes, rsa,
+    KeyShare, Roster, Scheme, SecretBytes, ecdsa, ed25519, group_key_from_bytes,
+    key_share_from_bytes, rsa,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+use super::sealing::Letters;
 use super::work::{Texts, Zone, key, keys_of};
 
 /// What is wrong with a DM.
@@ -47,6 +49,18 @@ pub enum Fault {
     EarlyKey,
     /// It signs other bytes than those of the manifest, and calls them the zone's.
     WrongSigs,
+    /// For presignatures, it deals wrong shares to somebody in this round.
+    WrongDealing(u8),
+    /// It deals something that its receiver cannot open.
+    Garbage,
+    /// It deals nothing.
+    NoDealing,
+    /// Its products are wrong.
+    WrongSecond,
+    /// It complains about a dealing that is right.
+    FalseComplaint,
+    /// It proposes presignatures that were used before.
+    SpentTwice,
 }
 
 impl Fault {
@@ -62,6 +76,17 @@ impl Fault {
         Self::OtherSerial,
         Self::WrongSigs,
         Self::BadDisk(0),
+    ];
+
+    /// What can be wrong with presignatures.
+    pub const PRESIGNING: [Self; 7] = [
+        Self::WrongDealing(1),
+        Self::WrongDealing(2),
+        Self::Garbage,
+        Self::NoDealing,
+        Self::WrongSecond,
+        Self::FalseComplaint,
+        Self::SpentTwice,
     ];
 
     pub fn is_lie(self) -> bool {
@@ -81,6 +106,8 @@ struct Put {
 
 enum Event {
     Certified(Dm, Topic, Vec<u8>),
+    /// What a DM computed that was started as often as this.
+    Computed(Dm, u32, Computed),
     Source(Dm),
 }
 
@@ -97,6 +124,9 @@ pub struct World {
     pub sources: BTreeMap<Dm, Vec<(u64, u32, Content)>>,
     /// Why a DM last refused a value.
     pub refusals: BTreeMap<(Topic, Dm), (u64, String)>,
+    /// How often each was started.
+    starts: BTreeMap<Dm, u32>,
+    letters: BTreeMap<Dm, Arc<Letters>>,
     scheme: Scheme,
     shares: Vec<SecretBytes>,
     /// Of a key that signs from `roll` on, in milliseconds after the start; and who has none of it.
@@ -120,6 +150,7 @@ fn deal(scheme: Scheme, roster: &Roster, rng: &mut ChaCha20Rng) -> Vec<SecretByt
     }
     match scheme {
         Scheme::Ed25519 => secrets(ed25519::deal(roster, rng).unwrap()),
+        Scheme::EcdsaP256 => secrets(ecdsa::deal(roster, rng).unwrap()),
         Scheme::Rsa => {
             // The smallest that there are.
             let all = include_str!("../../../threshold/tests/data/safe-primes.txt");
@@ -159,6 +190,8 @@ impl World {
             certified: BTreeMap::new(),
             sources: BTreeMap::new(),
             refusals: BTreeMap::new(),
+            starts: BTreeMap::new(),
+            letters: council.everyone().map(|dm| (dm, Arc::new(Letters::of(dm)))).collect(),
             scheme,
             shares,
             new_shares: Vec::new(),
@@ -204,6 +237,10 @@ impl World {
             round: 3_000,
             share_wait: 1_500,
             again: 200,
+            // Few, because they are dear.
+            presignatures: 5,
+            batch: 5,
+            presign_wait: 4_000,
             ..Settings::new(dm, self.council, FIRST)
         };
         let place = usize::from(dm.number()) - 1;
@@ -224,6 +261,8 @@ impl World {
         if let Some(share) = new_share.filter(|_| !self.without_new.contains(&dm)) {
             member = member.with_share(share);
         }
+        member.presign_with(Arc::<Letters>::clone(&self.letters[&dm]));
+        *self.starts.entry(dm).or_default() += 1;
         // Half of them have kept their last zone, the others fetch all.
         if self.below(2) == 0
             && let Some((serial, zone)) = self.zones[&dm].last_key_value()
@@ -325,6 +364,13 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Source(dm) => self.source(dm),
+            Event::Computed(dm, start, computed) => {
+                let is_same = self.starts[&dm] == start;
+                if let Some(member) = self.members.get_mut(&dm).filter(|_| is_same) {
+                    member.handle_computed(computed, self.now);
+                    self.drain(dm);
+                }
+            }
             Event::Certified(dm, topic, value) => {
                 if let Some(member) = self.members.get_mut(&dm) {
                     member.handle_certified(topic, value, self.now);
@@ -350,6 +396,11 @@ impl World {
                 Action::Commit { manifest, zone } => {
                     assert_eq!(zone.serial, manifest.serial);
                     self.zones.get_mut(&dm).unwrap().insert(zone.serial, zone);
+                }
+                Action::Compute(job) => {
+                    self.letters[&dm].lie(self.faults[&dm]);
+                    let (at, start) = (self.now + self.delay(dm), self.starts[&dm]);
+                    self.push(at, Event::Computed(dm, start, job.run()));
                 }
                 Action::Publish { topic, value } => self.write(dm, topic, value),
                 other => panic!("{other:?}"),
@@ -417,8 +468,32 @@ impl World {
                 put(dm, Topic::View { serial: serial + 100_000, dm }, value.clone());
                 put(dm, topic, value);
             }
-            _ => put(dm, topic, value),
+            _ => {
+                for (topic, value) in self.bend_presigning(dm, topic, value) {
+                    self.puts.push(Put { claimed: dm, topic, value, next });
+                }
+            }
         }
+    }
+
+    /// What a DM writes that lies about presignatures, or what an honest one does.
+    fn bend_presigning(&self, dm: Dm, topic: Topic, mut value: Vec<u8>) -> Vec<(Topic, Vec<u8>)> {
+        match (self.faults[&dm], topic) {
+            (Fault::NoDealing, Topic::Dealt { .. }) => return Vec::new(),
+            // Of the first opening's challenge.
+            (Fault::WrongSecond, Topic::Second { .. }) => value[2 + 33 + 9] ^= 1,
+            (Fault::FalseComplaint, Topic::Second { batch, .. }) => {
+                let topic = Topic::Complaint { batch, round: 1, dm };
+                return self.letters[&dm].complaint().map(|it| (topic, it)).into_iter().collect();
+            }
+            (Fault::SpentTwice, Topic::Session { .. }) => {
+                let uses = used_before(&self.certified, &value);
+                let session = SessionValue::from_bytes(&value).unwrap();
+                value = SessionValue { uses, ..session }.to_bytes();
+            }
+            _ => {}
+        }
+        vec![(topic, value)]
     }
 
     /// Every DM votes; a liar for everything.
@@ -437,12 +512,17 @@ impl World {
             } else {
                 // As the real writer, it tries again for a while.
                 put.next = self.now + 100 + self.below(100);
-                let is_over = put.topic.serial() + 3 < self.newest();
+                let is_over = put.topic.serial().is_some_and(|serial| serial + 3 < self.newest())
+                    || put.topic.batch().is_some_and(|batch| batch + 8 < self.newest_batch());
                 if !is_over && self.count < 400_000 {
                     self.puts.push(put);
                 }
             }
         }
+    }
+
+    fn newest_batch(&self) -> u32 {
+        self.certified.keys().filter_map(Topic::batch).max().unwrap_or(0)
     }
 
     fn newest(&self) -> u32 {
@@ -471,7 +551,7 @@ impl World {
         };
         if voted {
             self.voted.insert((dm, put.topic), hash);
-            self.check_disk(dm, put.topic);
+            self.check_disk(dm, put);
         }
         self.drain(dm);
         voted
@@ -490,11 +570,13 @@ impl World {
     }
 
     /// A vote that leaves is one that a restart remembers.
-    fn check_disk(&self, dm: Dm, topic: Topic) {
-        let disk = self.disks[&dm];
+    fn check_disk(&self, dm: Dm, put: &Put) {
+        let (disk, topic) = (self.disks[&dm], put.topic);
         let is_there = match topic {
             Topic::Manifest { serial } => disk.voted.is_some_and(|voted| voted.serial >= serial),
             Topic::Signed { serial } => disk.locked >= serial,
+            Topic::Session { .. } => end_of(&put.value) <= disk.spent,
+            Topic::First { batch, dm: of } if of == dm => disk.batch >= batch,
             _ => true,
         };
         assert!(is_there, "seed {}: {dm} votes for {topic}, with {disk:?} on disk", self.seed);
@@ -503,11 +585,26 @@ impl World {
     fn certify(&mut self, topic: Topic, value: Vec<u8>) {
         let before = self.certified.insert(topic, value.clone());
         assert!(before.is_none_or(|before| before == value), "seed {}: {topic}", self.seed);
+        if let Topic::Session { .. } = topic {
+            self.check_spent(topic, &value);
+        }
         for dm in self.council.everyone() {
             // Some are told later only when they ask.
             if self.below(5) > 0 {
                 let at = self.now + self.delay(dm);
                 self.push(at, Event::Certified(dm, topic, value.clone()));
+            }
+        }
+    }
+
+    /// No presignature is used in two sessions.
+    fn check_spent(&self, topic: Topic, value: &[u8]) {
+        let uses = uses_of(value);
+        for (other, value) in self.certified.iter().filter(|(other, _)| **other != topic) {
+            if let Topic::Session { .. } = other {
+                let overlap = |a: &Range, b: &Range| a.start() < b.end() && b.start() < a.end();
+                let both = uses_of(value).into_iter().find(|b| uses.iter().any(|a| overlap(a, b)));
+                assert_eq!(both, None, "seed {}: in {topic} and {other}", self.seed);
             }
         }
     }
@@ -548,4 +645,26 @@ impl World {
         }
         assert_eq!(at, *below, "seed {}: {serial} does not follow from {below}", self.seed);
     }
+}
+
+fn uses_of(session: &[u8]) -> Vec<Range> {
+    SessionValue::from_bytes(session).unwrap().uses
+}
+
+fn end_of(session: &[u8]) -> Mark {
+    uses_of(session).last().map(Range::end).unwrap_or_default()
+}
+
+/// As many presignatures as this session needs, from the beginning of another one that was certified,
+/// if there is one.
+fn used_before(certified: &BTreeMap<Topic, Vec<u8>>, session: &[u8]) -> Vec<Range> {
+    let uses = uses_of(session);
+    let need: u16 = uses.iter().map(|range| range.count).sum();
+    let others = certified.iter().filter(|(topic, _)| matches!(topic, Topic::Session { .. }));
+    let other = others.map(|(_, value)| uses_of(value)).rfind(|other| !other.is_empty());
+    let Some(before) = other else { return uses };
+    let first = Range { count: need.min(before[0].count), ..before[0] };
+    let left = need - first.count;
+    let last = Range { batch: first.batch + 1, first: 0, count: left };
+    if left == 0 { vec![first] } else { vec![first, last] }
 }

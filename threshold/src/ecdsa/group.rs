@@ -26,7 +26,7 @@ pub(super) const SCALAR: usize = 32;
 
 /// H, the second base of commitments. Nobody knows its logarithm to the first one, because it is a
 /// hash. Source: RFC 9380, P256_XMD:SHA-256_SSWU_RO_.
-fn second() -> Point {
+pub(super) fn second() -> Point {
     static SECOND: OnceLock<Point> = OnceLock::new();
     *SECOND.get_or_init(|| {
         let made = NistP256::hash_from_bytes::<ExpandMsgXmd<Sha256>>(
@@ -117,6 +117,35 @@ pub(super) fn read_scalar(reader: &mut Reader<'_>) -> Result<Scalar, Error> {
     Option::from(Scalar::from_repr(bytes.into())).ok_or(reader.malformed())
 }
 
+/// The sum of these points, each times its scalar. Everything here is public, so the time may tell
+/// it. Source: E. Straus, *Addition chains of vectors* (1964), with windows of four bits: the
+/// doublings are done once for all.
+pub(super) fn sum_of_products(terms: &[(Point, Scalar)]) -> Point {
+    let multiples = |(point, scalar): &(Point, Scalar)| {
+        let mut all = [Point::IDENTITY; 16];
+        let mut last = Point::IDENTITY;
+        for place in all.iter_mut().skip(1) {
+            last += point;
+            *place = last;
+        }
+        (all, <[u8; SCALAR]>::from(scalar.to_bytes()))
+    };
+    let terms: Vec<([Point; 16], [u8; SCALAR])> = terms.iter().map(multiples).collect();
+    let mut sum = Point::IDENTITY;
+    for byte in 0..SCALAR {
+        for shift in [4u32, 0] {
+            sum = sum.double().double().double().double();
+            for (multiples, scalar) in &terms {
+                let digit = scalar.get(byte).map_or(0, |byte| byte.wrapping_shr(shift) & 0xf);
+                if digit > 0 {
+                    sum += multiples.get(usize::from(digit)).unwrap_or(&Point::IDENTITY);
+                }
+            }
+        }
+    }
+    sum
+}
+
 fn number(party: Party) -> Scalar {
     Scalar::from(u64::from(party.number()))
 }
@@ -180,6 +209,23 @@ pub(super) fn add_commitments(sum: &mut [Point], more: &[Point], factor: &Scalar
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sums_of_products_are_right() {
+        use rand_chacha::rand_core::SeedableRng;
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(3);
+        let small = [Scalar::ZERO, Scalar::ONE, -Scalar::ONE, Scalar::from(16u64)];
+        for count in 0..6 {
+            let mut term = |place: usize| {
+                let scalar = small.get(place).copied().unwrap_or_else(|| random(&mut rng));
+                (times_base(&random(&mut rng)), scalar)
+            };
+            let terms: Vec<_> = (0..count).map(&mut term).collect();
+            let expected = terms.iter().fold(Point::IDENTITY, |sum, (p, s)| sum + *p * s);
+            assert_eq!(sum_of_products(&terms), expected);
+        }
+        assert_eq!(sum_of_products(&[(Point::IDENTITY, random(&mut rng))]), Point::IDENTITY);
+    }
 
     #[test]
     fn the_bases_differ_and_are_no_identity() {

@@ -1,11 +1,13 @@
 //! Making presignatures together.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
+use sha2::{Digest, Sha256};
+
 use super::group::{
-    Pair, Point, Polynomial, Scalar, add_commitments, coefficient, evaluate, random, read_point,
-    times_base, write_point,
+    Pair, Point, Polynomial, Scalar, coefficient, evaluate, random, read_point, reduce,
+    sum_of_products, times_base, write_point,
 };
 use super::key::ByParty;
 use super::presignature::{Presignature, Presignatures, PublicPart};
@@ -21,14 +23,14 @@ const FIRST: [u8; 2] = [13, 0xd1];
 const SECOND: [u8; 2] = [13, 0xd2];
 
 /// What the parties' parts have in common.
-struct Common<'a> {
-    share: &'a EcdsaShare,
+struct Common {
+    share: EcdsaShare,
     /// Who presigns.
     roster: Roster,
     count: usize,
 }
 
-impl Common<'_> {
+impl Common {
     fn own(&self) -> Party {
         self.share.party()
     }
@@ -58,16 +60,17 @@ impl Common<'_> {
         given: &ByParty<SecretBytes>,
         own: &[[Polynomial; 2]],
         committed: &dyn Fn(Party, usize) -> Option<[&'c [Point]; 2]>,
+        transcript: &[u8; 32],
     ) -> Result<ByParty<Vec<[Pair; 2]>>, Error> {
         check_complete(&self.roster, Some(self.own()), given)?;
         let mut received = BTreeMap::new();
         for (party, bytes) in given.iter().filter(|(party, _)| **party != self.own()) {
             let pairs = read_of(*party, read_pairs(bytes, self.count))?;
-            for (place, pair) in pairs.iter().enumerate() {
-                let committed = committed(*party, place).ok_or(Error::Inconsistent)?;
-                if !fits(pair, committed, self.own()) {
-                    return Err(Error::Caught { party: *party, offence: Offence::WrongDealing });
-                }
+            let committed = (0..self.count).map(|place| committed(*party, place));
+            let committed: Option<Vec<_>> = committed.collect();
+            let committed = committed.ok_or(Error::Inconsistent)?;
+            if !all_fit(&pairs, &committed, self.own(), &Mixing::new(transcript, bytes)) {
+                return Err(Error::Caught { party: *party, offence: Offence::WrongDealing });
             }
             received.insert(*party, pairs);
         }
@@ -88,6 +91,38 @@ fn read_pairs(bytes: &[u8], count: usize) -> Result<Vec<[Pair; 2]>, Error> {
 fn fits(pair: &[Pair; 2], committed: [&[Point]; 2], at: Party) -> bool {
     let mut both = pair.iter().zip(committed);
     both.all(|(pair, commitments)| pair.commit() == evaluate(commitments, at))
+}
+
+/// Factors that nobody knows before the commitments and the shares are fixed.
+struct Mixing(Sha256);
+
+impl Mixing {
+    fn new(transcript: &[u8; 32], shares: &[u8]) -> Self {
+        let hash = Sha256::new_with_prefix(b"bftkv threshold ECDSA mixing 1");
+        Self(hash.chain_update(transcript).chain_update(shares))
+    }
+
+    /// Of 128 bits.
+    fn factor(&self, place: usize) -> Scalar {
+        let place = u64::try_from(place).unwrap_or(u64::MAX).to_be_bytes();
+        let mut hash: [u8; 32] = self.0.clone().chain_update(place).finalize().into();
+        hash.iter_mut().take(16).for_each(|byte| *byte = 0);
+        reduce(hash)
+    }
+}
+
+/// Whether all fit, by one equation: a random combination of right ones is right, and one with a
+/// wrong one in it is wrong but for a chance of 2^-128. Source: M. Bellare, J. Garay and T. Rabin,
+/// *Fast batch verification* (EUROCRYPT 1998), the small exponents test.
+fn all_fit(pairs: &[[Pair; 2]], committed: &[[&[Point]; 2]], at: Party, mixing: &Mixing) -> bool {
+    let each = pairs.iter().flatten().zip(committed.iter().flatten()).enumerate();
+    let (mut sum, mut terms) = (Pair::ZERO, Vec::new());
+    for (place, (pair, commitments)) in each {
+        let factor = mixing.factor(place);
+        sum = sum.plus(pair, &factor);
+        terms.push((evaluate(commitments, at), factor));
+    }
+    pairs.len() == committed.len() && sum.commit() == sum_of_products(&terms)
 }
 
 fn read_points(reader: &mut Reader<'_>, k: usize) -> Result<Vec<Point>, Error> {
@@ -203,17 +238,19 @@ pub fn second_dealing_is_right(
 ///   PresignDealt::finish(shares)  -> Presignatures; all compare their transcript
 /// ```
 ///
-/// All of the parties that presign must take part; if one is absent or caught, the rest starts
-/// again without it, as long as 2k-1 are left.
-pub struct Presign<'a> {
-    common: Common<'a>,
+/// Those whose first packages are handed to [`Presign::deal`] presign together, and all of them
+/// must take part to the end. If one is absent or caught, the rest starts again without it, as long
+/// as 2k-1 are left. Each part has a copy of the share, wiped when it is dropped.
+pub struct Presign {
+    share: EcdsaShare,
+    count: usize,
     polynomials: Vec<[Polynomial; 2]>,
     package: Vec<u8>,
 }
 
 /// A party that has dealt shares of κ and λ.
-pub struct PresignShared<'a> {
-    common: Common<'a>,
+pub struct PresignShared {
+    common: Common,
     polynomials: Vec<[Polynomial; 2]>,
     packages: ByParty<First>,
     transcript: [u8; 32],
@@ -224,8 +261,8 @@ pub struct PresignShared<'a> {
 type Sums = Vec<[Vec<Point>; 2]>;
 
 /// A party that has proven its κ_i·G and products.
-pub struct PresignProven<'a> {
-    common: Common<'a>,
+pub struct PresignProven {
+    common: Common,
     /// Of the products.
     polynomials: Vec<[Polynomial; 2]>,
     /// Our λ_i.
@@ -236,8 +273,8 @@ pub struct PresignProven<'a> {
 }
 
 /// A party that has dealt shares of its products.
-pub struct PresignDealt<'a> {
-    common: Common<'a>,
+pub struct PresignDealt {
+    common: Common,
     polynomials: Vec<[Polynomial; 2]>,
     lambdas: Vec<Pair>,
     sums: Sums,
@@ -247,10 +284,10 @@ pub struct PresignDealt<'a> {
 
 macro_rules! redacted {
     ($($name:ident),*) => {$(
-        impl fmt::Debug for $name<'_> {
+        impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 let mut out = f.debug_struct(stringify!($name));
-                out.field("party", &self.common.own()).finish_non_exhaustive()
+                out.field("party", &self.party()).finish_non_exhaustive()
             }
         }
     )*};
@@ -258,31 +295,21 @@ macro_rules! redacted {
 
 redacted!(Presign, PresignShared, PresignProven, PresignDealt);
 
-impl<'a> Presign<'a> {
-    /// Begins to make `count` presignatures with these parties.
+impl Presign {
+    /// Begins to make `count` presignatures.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchParty`] for one without a share, or if we are not among them;
-    /// [`Error::TooFew`]: 2k-1 are needed; [`Error::BatchSize`].
+    /// [`Error::BatchSize`].
     pub fn start(
-        share: &'a EcdsaShare,
-        parties: BTreeSet<Party>,
+        share: &EcdsaShare,
         count: usize,
         rng: &mut dyn CryptoRngCore,
     ) -> Result<(Self, Vec<u8>), Error> {
-        let all = share.public().roster();
-        parties.iter().try_for_each(|party| all.check(*party))?;
-        let need = all.threshold().saturating_mul(2).saturating_sub(1);
-        if parties.len() < need {
-            return Err(Error::TooFew { have: parties.len(), need });
-        }
-        let roster = all.with(parties)?;
-        roster.check(share.party())?;
         if count == 0 || count > MAX_BATCH {
             return Err(Error::BatchSize);
         }
-        let k = roster.threshold();
+        let k = share.public().roster().threshold();
         let polynomials: Vec<[Polynomial; 2]> = (0..count)
             .map(|_| [(); 2].map(|()| Polynomial::new(Pair::random(rng), k, rng)))
             .collect();
@@ -292,25 +319,37 @@ impl<'a> Presign<'a> {
             write_point(&point, &mut out);
         }
         let package = out.finish_public();
-        let common = Common { share, roster, count };
-        Ok((Self { common, polynomials, package: package.clone() }, package))
+        let share = share.copy();
+        Ok((Self { share, count, polynomials, package: package.clone() }, package))
     }
 
-    /// Takes everybody's first packages, our own among them, and deals.
+    fn party(&self) -> Party {
+        self.share.party()
+    }
+
+    /// Takes the first packages of all who presign, our own among them, and deals.
     ///
     /// # Errors
     ///
-    /// [`Error::TooFew`], [`Error::NoSuchParty`], [`Error::OtherNonces`] if our own package is
-    /// another one, [`Error::Caught`]: start again without that party.
+    /// [`Error::NoSuchParty`] for one without a share; [`Error::TooFew`]: 2k-1 are needed;
+    /// [`Error::OtherNonces`] if our own package is missing or another one; [`Error::Caught`]: start
+    /// again without that party.
     pub fn deal(
         self,
         packages: &ByParty<Vec<u8>>,
-    ) -> Result<(PresignShared<'a>, ByParty<SecretBytes>), Error> {
-        let Self { common, polynomials, package } = self;
-        check_complete(&common.roster, None, packages)?;
-        if packages.get(&common.own()) != Some(&package) {
+    ) -> Result<(PresignShared, ByParty<SecretBytes>), Error> {
+        let Self { share, count, polynomials, package } = self;
+        let all = share.public().roster();
+        packages.keys().try_for_each(|party| all.check(*party))?;
+        let need = all.threshold().saturating_mul(2).saturating_sub(1);
+        if packages.len() < need {
+            return Err(Error::TooFew { have: packages.len(), need });
+        }
+        if packages.get(&share.party()) != Some(&package) {
             return Err(Error::OtherNonces);
         }
+        let roster = all.with(packages.keys().copied().collect())?;
+        let common = Common { share, roster, count };
         let mut read = BTreeMap::new();
         for (party, bytes) in packages {
             read.insert(*party, read_of(*party, read_first(bytes, common.count, common.k()))?);
@@ -323,7 +362,11 @@ impl<'a> Presign<'a> {
     }
 }
 
-impl<'a> PresignShared<'a> {
+impl PresignShared {
+    fn party(&self) -> Party {
+        self.common.own()
+    }
+
     /// Takes the shares that were dealt to us, and proves what we make of them.
     ///
     /// # Errors
@@ -334,13 +377,13 @@ impl<'a> PresignShared<'a> {
         self,
         shares: &ByParty<SecretBytes>,
         rng: &mut dyn CryptoRngCore,
-    ) -> Result<(PresignProven<'a>, Vec<u8>), Error> {
+    ) -> Result<(PresignProven, Vec<u8>), Error> {
         let Self { common, polynomials, packages, transcript } = self;
         let committed = |party, place: usize| {
             let [kappa, lambda] = packages.get(&party)?.get(place)?;
             Some([kappa.as_slice(), lambda.as_slice()])
         };
-        let received = common.receive(shares, &polynomials, &committed)?;
+        let received = common.receive(shares, &polynomials, &committed, &transcript)?;
         let sums: Sums =
             (0..common.count).map(|place| sum_up(&packages, place, common.k())).collect();
         let mut out = Writer::default();
@@ -353,7 +396,8 @@ impl<'a> PresignShared<'a> {
                 (kappa.plus(one, &Scalar::ONE), lambda.plus(two, &Scalar::ONE))
             });
             let context = Context { transcript: &transcript, party: common.own(), place };
-            let (second, polynomials) = common.second(context, &kappa, &lambda, rng);
+            let sums = sums.get(place).ok_or(Error::Inconsistent)?;
+            let (second, polynomials) = common.second(context, [&kappa, &lambda], sums, rng)?;
             second.write(&mut out);
             lambdas.push(lambda);
             products.push(polynomials);
@@ -377,50 +421,58 @@ fn sum_up(packages: &ByParty<First>, place: usize, k: usize) -> [Vec<Point>; 2] 
     let mut sums = [(); 2].map(|()| vec![Point::IDENTITY; k]);
     for both in packages.values().filter_map(|all| all.get(place)) {
         for (sum, more) in sums.iter_mut().zip(both) {
-            add_commitments(sum, more, &Scalar::ONE);
+            sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
         }
     }
     sums
 }
 
-impl Common<'_> {
+impl Common {
     /// κ_i·G and the products, with their proofs and the polynomials that share them.
     fn second(
         &self,
         context: Context<'_>,
-        kappa: &Pair,
-        lambda: &Pair,
+        [kappa, lambda]: [&Pair; 2],
+        [of_kappa, of_lambda]: &[Vec<Point>; 2],
         rng: &mut dyn CryptoRngCore,
-    ) -> (Second, [Polynomial; 2]) {
-        let opening = Opening::prove(context, kappa, rng);
-        let mut product = |which, factor: &Pair| {
+    ) -> Result<(Second, [Polynomial; 2]), Error> {
+        // The shares that were dealt to us fit, so these are the commitments to their sums.
+        let (own, key) = (self.own(), self.share.public().check_of(self.own())?);
+        let (of_kappa, of_lambda) = (evaluate(of_kappa, own), evaluate(of_lambda, own));
+        let nonce = times_base(&kappa.value);
+        let opening = Opening::prove(context, kappa, &of_kappa, &nonce, rng);
+        let mut product = |which, factor: &Pair, of_factor: &Point| {
             let product = Pair { value: factor.value * lambda.value, blind: random(rng) };
             let context = of_product(context, which);
-            let proof = Product::prove(context, factor, lambda, &product, rng);
-            (Polynomial::new(product, self.k(), rng), proof)
+            let polynomial = Polynomial::new(product.clone(), self.k(), rng);
+            let commitments = polynomial.commitments();
+            let of_product = commitments.first().ok_or(Error::Inconsistent)?;
+            let points = [of_factor, &of_lambda, of_product];
+            let proof = Product::prove(context, [factor, lambda, &product], points, rng);
+            Ok((polynomial, commitments, proof))
         };
-        let (one, one_proof) = product(0, kappa);
-        let (two, two_proof) = product(1, self.share.secret());
-        let second = Second {
-            nonce: times_base(&kappa.value),
-            opening,
-            products: [one.commitments(), two.commitments()],
-            proofs: [one_proof, two_proof],
-        };
-        (second, [one, two])
+        let (one, of_one, one_proof) = product(0, kappa, &of_kappa)?;
+        let (two, of_two, two_proof) = product(1, self.share.secret(), &key)?;
+        let (products, proofs) = ([of_one, of_two], [one_proof, two_proof]);
+        Ok((Second { nonce, opening, products, proofs }, [one, two]))
     }
 }
 
-impl<'a> PresignProven<'a> {
+impl PresignProven {
+    fn party(&self) -> Party {
+        self.common.own()
+    }
+
     /// Takes everybody's second packages, our own among them, checks all proofs, and deals.
     ///
     /// # Errors
     ///
-    /// As [`Presign::deal`]; [`Error::Caught`] with [`Offence::WrongProof`].
+    /// [`Error::TooFew`], [`Error::NoSuchParty`], [`Error::OtherNonces`]; [`Error::Caught`], also
+    /// with [`Offence::WrongProof`].
     pub fn deal(
         self,
         packages: &ByParty<Vec<u8>>,
-    ) -> Result<(PresignDealt<'a>, ByParty<SecretBytes>), Error> {
+    ) -> Result<(PresignDealt, ByParty<SecretBytes>), Error> {
         let Self { common, polynomials, lambdas, sums, package, transcript: before } = self;
         check_complete(&common.roster, None, packages)?;
         if packages.get(&common.own()) != Some(&package) {
@@ -430,7 +482,10 @@ impl<'a> PresignProven<'a> {
         for (party, bytes) in packages {
             let theirs = read_of(*party, read_second(bytes, common.count, common.k()))?;
             let key = common.share.public().check_of(*party)?;
-            for (place, (second, [kappa, lambda])) in theirs.iter().zip(&sums).enumerate() {
+            // Our own proofs are right.
+            let checked = if *party == common.own() { 0 } else { common.count };
+            let each = theirs.iter().zip(&sums).enumerate().take(checked);
+            for (place, (second, [kappa, lambda])) in each {
                 let context = Context { transcript: &before, party: *party, place };
                 let (kappa, lambda) = (evaluate(kappa, *party), evaluate(lambda, *party));
                 if !second.verify(context, &kappa, &lambda, &key) {
@@ -446,7 +501,11 @@ impl<'a> PresignProven<'a> {
     }
 }
 
-impl PresignDealt<'_> {
+impl PresignDealt {
+    fn party(&self) -> Party {
+        self.common.own()
+    }
+
     /// A hash of everything that was broadcast. All must have the same before one of the
     /// presignatures is used.
     #[must_use]
@@ -465,10 +524,13 @@ impl PresignDealt<'_> {
             let [one, two] = &self.packages.get(&party)?.get(place)?.products;
             Some([one.as_slice(), two.as_slice()])
         };
-        let received = self.common.receive(shares, &self.polynomials, &committed)?;
+        let transcript = &self.transcript;
+        let received = self.common.receive(shares, &self.polynomials, &committed, transcript)?;
+        let parties = self.common.roster.parties();
+        let factors = parties.iter().map(|party| (*party, coefficient(parties, *party))).collect();
         let mut left = VecDeque::with_capacity(self.common.count);
         for (place, (lambda, [_, lambdas])) in self.lambdas.iter().zip(&self.sums).enumerate() {
-            left.push_back(self.presignature(place, lambda, lambdas, &received)?);
+            left.push_back(self.presignature(place, (lambda, lambdas), &received, &factors)?);
         }
         let key = self.common.share.public().id();
         Ok(Presignatures { key, transcript: self.transcript, next: 0, left })
@@ -478,27 +540,31 @@ impl PresignDealt<'_> {
     fn presignature(
         &self,
         place: usize,
-        lambda: &Pair,
-        lambdas: &[Point],
+        (lambda, lambdas): (&Pair, &[Point]),
         received: &ByParty<Vec<[Pair; 2]>>,
+        factors: &ByParty<Scalar>,
     ) -> Result<Presignature, Error> {
-        let parties = self.common.roster.parties();
-        let (mut nonce, mut ours) = (Point::IDENTITY, [Pair::ZERO, Pair::ZERO]);
-        let mut sums = [(); 2].map(|()| vec![Point::IDENTITY; self.common.k()]);
-        for party in parties {
-            let factor = coefficient(parties, *party);
+        let mut ours = [Pair::ZERO, Pair::ZERO];
+        let mut nonce = Vec::new();
+        let mut terms = [(); 2].map(|()| vec![Vec::new(); self.common.k()]);
+        for (party, factor) in factors {
             let theirs = self.packages.get(party).and_then(|all| all.get(place));
             let dealt = received.get(party).and_then(|all| all.get(place));
             let (theirs, dealt) = theirs.zip(dealt).ok_or(Error::Inconsistent)?;
-            nonce += theirs.nonce * factor;
-            for (sum, more) in sums.iter_mut().zip(&theirs.products) {
-                add_commitments(sum, more, &factor);
+            nonce.push((theirs.nonce, *factor));
+            for (terms, product) in terms.iter_mut().zip(&theirs.products) {
+                for (terms, point) in terms.iter_mut().zip(product) {
+                    terms.push((*point, *factor));
+                }
             }
             for (sum, more) in ours.iter_mut().zip(dealt) {
-                *sum = sum.plus(more, &factor);
+                *sum = sum.plus(more, factor);
             }
         }
-        let ([nonce_lambda, key_lambda], [our_nonce_lambda, our_key_lambda]) = (sums, ours);
+        let nonce = sum_of_products(&nonce);
+        let sum = |terms: Vec<Vec<_>>| terms.iter().map(|terms| sum_of_products(terms)).collect();
+        let ([nonce_lambda, key_lambda], [our_nonce_lambda, our_key_lambda]) =
+            (terms.map(sum), ours);
         let public = PublicPart { nonce, lambda: lambdas.to_vec(), nonce_lambda, key_lambda };
         Ok(Presignature {
             public,

@@ -85,6 +85,19 @@ impl Presignatures {
         self.next
     }
 
+    /// The public parts of those that are left, one after the other: what [`Presignatures::take`]
+    /// gives as a session's commitments, in pieces. Everybody who has them can put signatures
+    /// together, also without presignatures of its own.
+    #[must_use]
+    pub fn public(&self) -> Vec<Vec<u8>> {
+        let bytes = |one: &Presignature| {
+            let mut out = Writer::default();
+            one.public.write(&mut out);
+            out.finish_public()
+        };
+        self.left.iter().map(bytes).collect()
+    }
+
     /// How many are left.
     #[must_use]
     pub fn left(&self) -> usize {

@@ -3,7 +3,8 @@
 use sha2::{Digest, Sha256};
 
 use super::group::{
-    Pair, Point, Scalar, random, read_scalar, reduce, times_base, times_second, write_point,
+    Pair, Point, Scalar, random, read_scalar, reduce, second, sum_of_products, times_second,
+    write_point,
 };
 use crate::codec::{Reader, Writer};
 use crate::rand_core::CryptoRngCore;
@@ -42,17 +43,19 @@ impl Opening {
     pub(super) fn prove(
         context: Context<'_>,
         committed: &Pair,
+        commitment: &Point,
+        opened: &Point,
         rng: &mut dyn CryptoRngCore,
     ) -> Self {
         let mask = random(rng);
-        let points = [&committed.commit(), &times_base(&committed.value), &times_second(&mask)];
+        let points = [commitment, opened, &times_second(&mask)];
         let challenge = context.challenge(b"opening", &points);
         Self { challenge, answer: mask + challenge * committed.blind }
     }
 
     pub(super) fn verify(&self, context: Context<'_>, commitment: &Point, opened: &Point) -> bool {
         let blinding = *commitment - opened;
-        let mask = times_second(&self.answer) - blinding * self.challenge;
+        let mask = sum_of_products(&[(second(), self.answer), (blinding, -self.challenge)]);
         context.challenge(b"opening", &[commitment, opened, &mask]) == self.challenge
     }
 
@@ -77,18 +80,16 @@ pub(super) struct Product {
 }
 
 impl Product {
-    /// `product` is the pair of C, whose value must be a·b.
+    /// `product` is the pair of C, whose value must be a·b; with the commitments to all three.
     pub(super) fn prove(
         context: Context<'_>,
-        a: &Pair,
-        b: &Pair,
-        product: &Pair,
+        [a, b, product]: [&Pair; 3],
+        [commit_a, commit_b, commit_c]: [&Point; 3],
         rng: &mut dyn CryptoRngCore,
     ) -> Self {
         let (mask, masked_difference) = (Pair::random(rng), random(rng));
-        let (commit_a, commit_b) = (a.commit(), b.commit());
-        let second = commit_b * mask.value + times_second(&masked_difference);
-        let points = [&commit_a, &commit_b, &product.commit(), &mask.commit(), &second];
+        let second = *commit_b * mask.value + times_second(&masked_difference);
+        let points = [commit_a, commit_b, commit_c, &mask.commit(), &second];
         let challenge = context.challenge(b"product", &points);
         let difference = product.blind - a.value * b.blind;
         Self {
@@ -100,9 +101,11 @@ impl Product {
     }
 
     pub(super) fn verify(&self, context: Context<'_>, a: &Point, b: &Point, c: &Point) -> bool {
-        let first = times_base(&self.value) + times_second(&self.blind) - *a * self.challenge;
-        let second = *b * self.value + times_second(&self.difference) - *c * self.challenge;
-        context.challenge(b"product", &[a, b, c, &first, &second]) == self.challenge
+        let base = Point::GENERATOR;
+        let first = [(base, self.value), (second(), self.blind), (*a, -self.challenge)];
+        let other = [(*b, self.value), (second(), self.difference), (*c, -self.challenge)];
+        let (first, other) = (sum_of_products(&first), sum_of_products(&other));
+        context.challenge(b"product", &[a, b, c, &first, &other]) == self.challenge
     }
 
     pub(super) fn write(&self, out: &mut Writer) {
@@ -126,6 +129,7 @@ mod tests {
     use rand_chacha::ChaCha20Rng;
     use rand_chacha::rand_core::SeedableRng;
 
+    use super::super::group::times_base;
     use super::*;
 
     #[test]
@@ -142,13 +146,14 @@ mod tests {
             Context { place: 1, ..here },
         ];
         let [pa, pb, pc, pw] = [&a, &b, &c, &wrong].map(Pair::commit);
-        let product = Product::prove(here, &a, &b, &c, &mut rng);
+        let product = Product::prove(here, [&a, &b, &c], [&pa, &pb, &pc], &mut rng);
         assert!(product.verify(here, &pa, &pb, &pc));
         assert!(!product.verify(here, &pa, &pb, &pw));
         assert!(!product.verify(here, &pa, &pc, &pb));
-        assert!(!Product::prove(here, &a, &b, &wrong, &mut rng).verify(here, &pa, &pb, &pw));
-        let opening = Opening::prove(here, &a, &mut rng);
+        let lie = Product::prove(here, [&a, &b, &wrong], [&pa, &pb, &pw], &mut rng);
+        assert!(!lie.verify(here, &pa, &pb, &pw));
         let opened = times_base(&a.value);
+        let opening = Opening::prove(here, &a, &pa, &opened, &mut rng);
         assert!(opening.verify(here, &pa, &opened));
         assert!(!opening.verify(here, &pb, &opened));
         assert!(!opening.verify(here, &pa, &times_base(&b.value)));

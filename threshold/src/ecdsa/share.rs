@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::group::{Pair, Polynomial, SCALAR, Scalar, random, read_scalar, times_base};
 use super::key::{EcdsaKey, check_threshold};
+use super::presign::Presign;
 use super::presignature::{Binding, Presignature};
 use crate::codec::{Reader, Writer};
 use crate::rand_core::CryptoRngCore;
@@ -56,6 +57,11 @@ impl EcdsaShare {
         &self.key
     }
 
+    /// Another copy in memory, wiped on its own.
+    pub(super) fn copy(&self) -> Self {
+        Self { key: self.key.clone(), party: self.party, secret: self.secret.clone() }
+    }
+
     pub(super) fn secret(&self) -> &Pair {
         &self.secret
     }
@@ -96,6 +102,14 @@ impl KeyShare for EcdsaShare {
     /// Nonces are made by many ([`super::Presign`]) and taken from [`super::Presignatures`].
     fn commit(&self, _: usize, _: &mut dyn CryptoRngCore) -> Result<(Nonces, Vec<u8>), Error> {
         Err(Error::NoSuchStep)
+    }
+
+    fn presign(
+        &self,
+        count: usize,
+        rng: &mut dyn CryptoRngCore,
+    ) -> Result<(Presign, Vec<u8>), Error> {
+        Presign::start(self, count, rng)
     }
 
     fn sign(&self, nonces: Nonces, session: &Session) -> Result<Vec<u8>, Error> {

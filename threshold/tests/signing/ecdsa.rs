@@ -7,8 +7,8 @@ use bftkv_threshold::ecdsa::{
     first_dealing_is_right, second_dealing_is_right,
 };
 use bftkv_threshold::{
-    Error, GroupKey, KeyShare, Nonces, Offence, Party, Roster, SecretBytes, Session, Step,
-    key_share_from_bytes,
+    Error, GroupKey, KeyShare, MAX_BATCH, Nonces, Offence, Party, Roster, SecretBytes, Session,
+    Step, key_share_from_bytes,
 };
 
 use crate::support::{der, finish, has_openssl, messages, openssl_accepts, party, rng, shapes};
@@ -38,23 +38,22 @@ fn turn(dealt: Vec<(Party, BTreeMap<Party, SecretBytes>)>) -> Sealed {
     by_receiver
 }
 
-fn start<'a>(shares: &[&'a EcdsaShare], count: usize, seed: u64) -> (Vec<Presign<'a>>, Packages) {
-    let parties: BTreeSet<Party> = shares.iter().map(|share| share.party()).collect();
+fn start(shares: &[&EcdsaShare], count: usize, seed: u64) -> (Vec<Presign>, Packages) {
     let mut rng = rng(seed);
     let (mut parts, mut packages) = (Vec::new(), Packages::new());
     for share in shares {
-        let (part, package) = Presign::start(share, parties.clone(), count, &mut rng).unwrap();
+        let (part, package) = share.presign(count, &mut rng).unwrap();
         parts.push(part);
         packages.insert(share.party(), package);
     }
     (parts, packages)
 }
 
-fn shared<'a>(
-    shares: &[&'a EcdsaShare],
+fn shared(
+    shares: &[&EcdsaShare],
     count: usize,
     seed: u64,
-) -> (Vec<PresignShared<'a>>, Sealed, Packages) {
+) -> (Vec<PresignShared>, Sealed, Packages) {
     let (parts, packages) = start(shares, count, seed);
     let (mut waiting, mut dealt) = (Vec::new(), Vec::new());
     for (share, part) in shares.iter().zip(parts) {
@@ -65,11 +64,7 @@ fn shared<'a>(
     (waiting, turn(dealt), packages)
 }
 
-fn proven<'a>(
-    shares: &[&'a EcdsaShare],
-    count: usize,
-    seed: u64,
-) -> (Vec<PresignProven<'a>>, Packages) {
+fn proven(shares: &[&EcdsaShare], count: usize, seed: u64) -> (Vec<PresignProven>, Packages) {
     let (parts, sealed, _) = shared(shares, count, seed);
     let mut rng = rng(seed + 1);
     let (mut waiting, mut packages) = (Vec::new(), Packages::new());
@@ -81,11 +76,7 @@ fn proven<'a>(
     (waiting, packages)
 }
 
-fn dealt<'a>(
-    shares: &[&'a EcdsaShare],
-    count: usize,
-    seed: u64,
-) -> (Vec<PresignDealt<'a>>, Sealed, Packages) {
+fn dealt(shares: &[&EcdsaShare], count: usize, seed: u64) -> (Vec<PresignDealt>, Sealed, Packages) {
     let (parts, packages) = proven(shares, count, seed);
     let (mut waiting, mut dealt) = (Vec::new(), Vec::new());
     for (share, part) in shares.iter().zip(parts) {
@@ -261,8 +252,12 @@ fn a_wrong_package_names_its_sender() {
     assert_eq!(caught(first(&longer)), (3, Offence::Malformed));
     let shorter = |p: &mut Packages| p.get_mut(&party(3)).unwrap().truncate(100);
     assert_eq!(caught(first(&shorter)), (3, Offence::Malformed));
-    let missing = |p: &mut Packages| drop(p.remove(&party(3)));
-    assert_eq!(first(&missing), Err(Error::TooFew { have: 3, need: 4 }));
+    let missing = |p: &mut Packages| drop((p.remove(&party(3)), p.remove(&party(4))));
+    assert_eq!(first(&missing), Err(Error::TooFew { have: 2, need: 3 }));
+    let ours = |p: &mut Packages| drop(p.remove(&party(1)));
+    assert_eq!(first(&ours), Err(Error::OtherNonces));
+    let stranger = |p: &mut Packages| drop(p.insert(party(9), p[&party(2)].clone()));
+    assert_eq!(first(&stranger), Err(Error::NoSuchParty(9)));
     let own = |p: &mut Packages| drop(p.insert(party(1), p[&party(2)].clone()));
     assert_eq!(first(&own), Err(Error::OtherNonces));
 
@@ -336,12 +331,45 @@ fn those_who_are_there_presign_without_the_absent() {
         combiner.add(share.party(), &share.sign(nonces, &session).unwrap()).unwrap();
     }
     done(combiner.step().unwrap());
-    let four = [1, 2, 3, 4].map(party).into();
-    let error = Presign::start(&shares[0], four, 1, &mut rng(1)).unwrap_err();
+    let (parts, packages) = start(&shares.iter().take(4).collect::<Vec<_>>(), 1, 1);
+    let error = parts.into_iter().next().unwrap().deal(&packages).unwrap_err();
     assert_eq!(error, Error::TooFew { have: 4, need: 5 });
-    let strangers = [1, 2, 3, 4, 9].map(party).into();
-    let error = Presign::start(&shares[0], strangers, 1, &mut rng(1)).unwrap_err();
-    assert_eq!(error, Error::NoSuchParty(9));
+    for count in [0, MAX_BATCH + 1] {
+        assert_eq!(shares[0].presign(count, &mut rng(1)).unwrap_err(), Error::BatchSize);
+    }
+}
+
+/// A session may take presignatures of several batches. Their public parts, which everybody can
+/// have, are the commitments.
+#[test]
+fn presignatures_of_two_batches_sign_one_session() {
+    let shares = deal(4, 2);
+    let all: Vec<&EcdsaShare> = shares.iter().collect();
+    let mut batches = [presign(&all, 2, 11), presign(&all, 3, 12)];
+    let key = shares[0].public();
+    let public = [&batches[0][2].public()[1..], &batches[1][3].public()[..2]].concat().concat();
+    let [first, second] = &mut batches;
+    let mut join = |who: usize| {
+        let parts = [first[who].take(1, 1).unwrap(), second[who].take(0, 2).unwrap()];
+        let [(one, bytes), (two, more)] = parts;
+        assert_eq!([bytes, more].concat(), public);
+        Nonces::join(vec![one, two]).unwrap()
+    };
+    let nonces = [join(0), join(1)];
+    let commitments = [1, 2].map(|number| (party(number), public.clone())).into();
+    let session = Session::new(key.id(), messages(3), commitments).unwrap();
+    let mut combiner = key.combiner(&session).unwrap();
+    for (share, nonces) in shares.iter().zip(nonces) {
+        combiner.add(share.party(), &share.sign(nonces, &session).unwrap()).unwrap();
+    }
+    done(combiner.step().unwrap());
+
+    assert_eq!(Nonces::join(vec![]).unwrap_err(), Error::BatchSize);
+    let other = ecdsa::deal(&Roster::first(4, 2).unwrap(), &mut rng(2)).unwrap();
+    let mut theirs = presign(&other.iter().collect::<Vec<_>>(), 1, 13);
+    let (ours, _) = second[2].take(0, 1).unwrap();
+    let (theirs, _) = theirs[0].take(0, 1).unwrap();
+    assert_eq!(Nonces::join(vec![ours, theirs]).unwrap_err(), Error::OtherKey);
 }
 
 #[test]

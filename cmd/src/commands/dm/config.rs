@@ -36,6 +36,10 @@ pub(super) struct DmConfig {
     listen: SocketAddr,
     #[serde(default = "most_percent")]
     most_percent: usize,
+    /// How many presignatures to have ahead of need, with a P-256 key.
+    presign: Option<usize>,
+    /// How many are made at once.
+    presign_batch: Option<u16>,
     source: SourceConfig,
     #[serde(default)]
     allow: Vec<AllowConfig>,
@@ -85,6 +89,7 @@ struct TimingConfig {
     round_ms: Option<u64>,
     share_wait_ms: Option<u64>,
     again_ms: Option<u64>,
+    presign_wait_ms: Option<u64>,
 }
 
 fn one() -> u32 {
@@ -174,8 +179,22 @@ impl DmConfig {
             round: timing.round_ms.unwrap_or(usual.round),
             share_wait: timing.share_wait_ms.unwrap_or(usual.share_wait),
             again: timing.again_ms.unwrap_or(usual.again).max(50),
+            presignatures: self.presign.unwrap_or(usual.presignatures),
+            batch: self.presign_batch()?.unwrap_or(usual.batch),
+            presign_wait: timing.presign_wait_ms.unwrap_or(usual.presign_wait),
             ..usual
         })
+    }
+
+    fn presign_batch(&self) -> Result<Option<u16>, Failure> {
+        let (least, most) = (1, Settings::MAX_BATCH);
+        match self.presign_batch {
+            Some(batch) if !(least..=most).contains(&batch) => {
+                let text = format!("`presign_batch` is {batch}");
+                Err(Failure::failed(text).hint(format!("between {least} and {most}")))
+            }
+            other => Ok(other),
+        }
     }
 
     /// The home of the node in the store.

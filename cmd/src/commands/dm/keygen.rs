@@ -150,13 +150,13 @@ pub(crate) fn run(args: &KeygenArgs, context: &Context) -> Result<Exit, Failure>
 
 /// More than half, so that two sets of signers always share one; with P-256 as few as can be,
 /// because 2k-1 have to presign.
-fn usual_threshold(n: usize, scheme: Scheme) -> usize {
+pub(super) fn usual_threshold(n: usize, scheme: Scheme) -> usize {
     let faults = n.saturating_sub(1) / 3;
     if scheme == Scheme::EcdsaP256 { faults.saturating_add(1).max(2) } else { n / 2 + 1 }
 }
 
 /// With more, the fault of a few would stop all.
-fn check_p256(scheme: Scheme, roster: &Roster) -> Result<(), Failure> {
+pub(super) fn check_p256(scheme: Scheme, roster: &Roster) -> Result<(), Failure> {
     let needed = roster.threshold().saturating_mul(2).saturating_sub(1);
     let alive = roster.size().saturating_sub(roster.faults());
     if scheme != Scheme::EcdsaP256 || needed <= alive {
@@ -221,7 +221,7 @@ fn take_primes(lines: &mut Lines) -> Result<SafePrimes, Error> {
     SafePrimes::from_be_bytes(&p, &q)
 }
 
-fn scheme_of(text: &str) -> Result<Scheme, String> {
+pub(super) fn scheme_of(text: &str) -> Result<Scheme, String> {
     match text.to_ascii_lowercase().as_str() {
         "8" | "rsa" | "rsasha256" => Ok(Scheme::Rsa),
         "13" | "p256" | "ecdsap256sha256" => Ok(Scheme::EcdsaP256),

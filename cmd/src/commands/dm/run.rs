@@ -1,5 +1,6 @@
 //! `bftkv dm run`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bftkv::protocol::Sign as _;
-use bftkv::{Client, Home, Node, RunningNode};
+use bftkv::{Client, Home, Node, NodeId, RunningNode};
 use bftkv_dm::agree::{Council, Dm, Member};
 use bftkv_dm::keys::ShareFile;
 use bftkv_dm::node::{
-    Committed, Driver, Publisher, ZoneWork, content_of, generator, kept_zone, replace,
+    Committed, Driver, Letters, Publisher, ZoneWork, content_of, generator, kept_zone, replace,
 };
 use bftkv_dm::publish::{Desk, Notifier, Responder, Server, ServerLimits};
 use bftkv_dm::sign::{Checked, Dnskey, Role};
@@ -24,6 +25,7 @@ use tokio::task::JoinSet;
 
 use super::config::DmConfig;
 use super::control::{self, Ask};
+use super::keygen::check_p256;
 use super::status::DmStatus;
 use super::{KeyOf, low, now, read_shares};
 use crate::context::Context;
@@ -128,7 +130,7 @@ fn check_share(config: &DmConfig, path: &Path, share: &ShareFile) -> Result<(), 
         );
         return Err(Failure::failed(text).hint("there must be one share for each DM"));
     }
-    Ok(())
+    check_p256(share.share().group().scheme(), share.share().group().roster())
 }
 
 /// A DM that runs.
@@ -165,7 +167,9 @@ impl Master {
         check_writer(config, writer, me)?;
         let client = Arc::new(Client::open(writer).await?);
         let (sender, committed) = mpsc::unbounded_channel();
-        let writers = config.writers()?.into_iter().collect();
+        let writers: BTreeMap<NodeId, Dm> = config.writers()?.into_iter().collect();
+        let keyring = node.certificates().keyring().clone();
+        member.presign_with(Arc::new(Letters::new((me, writer.key()), keyring, &writers)));
         let word = config.zone_word()?;
         let votes = config.state(VOTES);
         let driver = Driver::new(member, writers, council, word, client, votes, sender);

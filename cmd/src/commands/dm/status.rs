@@ -83,7 +83,17 @@ pub(super) struct DmStatus {
     held: Option<String>,
     held_zone: Option<String>,
     trouble: Option<String>,
+    /// With a P-256 key.
+    presignatures: Option<Presigned>,
     secondaries: BTreeMap<String, String>,
+}
+
+/// How many presignatures there are, how many are wanted, and the next batch of them.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Presigned {
+    have: usize,
+    wanted: usize,
+    batch: u32,
 }
 
 /// Who saw something else for a delegation than was agreed on.
@@ -141,6 +151,11 @@ impl DmStatus {
             held: status.held,
             held_zone: publisher.held(),
             trouble: status.trouble,
+            presignatures: status.presignatures.map(|(have, wanted, batch)| Presigned {
+                have,
+                wanted,
+                batch,
+            }),
             secondaries: secondaries.collect(),
         }
     }
@@ -171,6 +186,9 @@ impl fmt::Display for DmStatus {
             if self.views.len() < self.quorum {
                 writeln!(f, "  waiting for {}", list(&self.missing))?;
             }
+        }
+        if let Some(Presigned { have, wanted, batch }) = &self.presignatures {
+            writeln!(f, "presignatures: {have} of {wanted}; the next batch is {batch}")?;
         }
         if let Some(error) = &self.store_error {
             writeln!(f, "store: {error}")?;

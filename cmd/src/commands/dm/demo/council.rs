@@ -9,17 +9,19 @@ use std::time::Duration;
 use bftkv::protocol::Sign as _;
 use bftkv::{Client, Home, Node, NodeId, RunningNode};
 use bftkv_dm::agree::{Content, Council, Dm, Member, Memory, Settings};
-use bftkv_dm::node::{Driver, Publisher, Source, ZoneWork, deal, generator};
+use bftkv_dm::node::{Driver, Letters, Publisher, Source, ZoneWork, deal, generator};
 use bftkv_dm::publish::{Access, Desk, Notifier, Prefix, Responder, Rule, Server, ServerLimits};
 use bftkv_dm::sign::{BatchSigner as _, Dnskey, KeySet, Role, ShareSigner, Terms};
+use bftkv_dm::threshold::ecdsa::Presign;
 use bftkv_dm::threshold::rand_core::CryptoRngCore;
 use bftkv_dm::threshold::{
-    Error, GroupKey, KeyShare, Nonces, Party, SecretBytes, Session, key_share_from_bytes,
+    Error, GroupKey, KeyShare, Nonces, Party, Scheme, SecretBytes, Session, key_share_from_bytes,
 };
 use bftkv_dm::zone::Name;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::super::keygen::usual_threshold;
 use super::super::{low, now};
 use crate::failure::Failure;
 use crate::free_ports::free_ports;
@@ -28,8 +30,10 @@ use crate::web::{self, Plan, Web};
 
 /// How many there are.
 pub(super) const DMS: u8 = 7;
-/// How many sign.
-pub(super) const SIGNERS: usize = 4;
+/// How many sign: more than half; with P-256 as few as can be, because twice as many presign.
+pub(super) fn signers(scheme: Scheme) -> usize {
+    usual_threshold(usize::from(DMS), scheme)
+}
 
 /// By their numbers.
 pub(super) type Masters = BTreeMap<Dm, Master>;
@@ -84,6 +88,14 @@ impl KeyShare for Lying {
         self.share.commit(messages, rng)
     }
 
+    fn presign(
+        &self,
+        count: usize,
+        rng: &mut dyn CryptoRngCore,
+    ) -> Result<(Presign, Vec<u8>), Error> {
+        self.share.presign(count, rng)
+    }
+
     fn sign(&self, nonces: Nonces, session: &Session) -> Result<Vec<u8>, Error> {
         let mut signed = self.share.sign(nonces, session)?;
         if self.lies.load(Ordering::Relaxed)
@@ -122,11 +134,14 @@ pub(super) struct Master {
 impl Master {
     async fn start(
         dm: Dm,
-        (member, lies): (Member<ZoneWork>, Arc<AtomicBool>),
+        (mut member, lies): (Member<ZoneWork>, Arc<AtomicBool>),
         writers: &BTreeMap<NodeId, Dm>,
         (node, folder): (Node, &Path),
     ) -> Result<Self, Failure> {
-        let client = Arc::new(Client::open(&Home::open(folder.join(writer(dm)))?).await?);
+        let home = Home::open(folder.join(writer(dm)))?;
+        let keyring = node.certificates().keyring().clone();
+        member.presign_with(Arc::new(Letters::new((dm, home.key()), keyring, writers)));
+        let client = Arc::new(Client::open(&home).await?);
         let file = |what: &str| folder.join(format!("{what}-{}", dm.number()));
         let (sender, committed) = mpsc::unbounded_channel();
         let (writers, word) = (writers.clone(), "root".to_owned());
@@ -178,6 +193,9 @@ fn member(
         round: 90_000,
         share_wait: 60_000,
         again: 500,
+        // Enough for a zone of a few names.
+        presignatures: 32,
+        batch: 32,
         ..Settings::new(dm, council()?, first)
     };
     let lies = Arc::new(AtomicBool::new(false));
@@ -189,7 +207,11 @@ fn member(
 }
 
 /// Makes the homes and keys below this folder, and starts the DMs.
-pub(super) async fn assemble(folder: &Path, first: u32) -> Result<Masters, Failure> {
+pub(super) async fn assemble(
+    folder: &Path,
+    first: u32,
+    scheme: Scheme,
+) -> Result<Masters, Failure> {
     let dms: Vec<Dm> = (1..=DMS).filter_map(Dm::new).collect();
     let ports = free_ports(dms.len(), None)?;
     let mut plans: Vec<Plan> = dms
@@ -205,7 +227,7 @@ pub(super) async fn assemble(folder: &Path, first: u32) -> Result<Masters, Failu
         writers.insert(Home::open(folder.join(writer(*dm)))?.key().id().clone(), *dm);
         nodes.push(Node::open(&Home::open(folder.join(format!("n{}", dm.number())))?)?);
     }
-    let (work, shares) = keys()?;
+    let (work, shares) = keys(scheme)?;
     let mut masters = BTreeMap::new();
     for ((dm, node), share) in dms.iter().zip(nodes).zip(&shares) {
         let member = member(*dm, &work, share, first)?;
@@ -232,10 +254,11 @@ impl Keys {
 
 type Shares = Vec<SecretBytes>;
 
-fn keys() -> Result<(Keys, Shares), Failure> {
+fn keys(scheme: Scheme) -> Result<(Keys, Shares), Failure> {
     let mut rng = generator().map_err(Failure::failed)?;
-    let ksk = deal(DMS, SIGNERS, &mut rng).map_err(Failure::failed)?;
-    let zsk = deal(DMS, SIGNERS, &mut rng).map_err(Failure::failed)?;
+    let shape = (DMS, signers(scheme));
+    let ksk = deal(scheme, shape, &mut rng).map_err(Failure::failed)?;
+    let zsk = deal(scheme, shape, &mut rng).map_err(Failure::failed)?;
     let fresh = || generator().map_err(Failure::failed);
     let mut signer = ShareSigner::new(&ksk, fresh()?).map_err(Failure::failed)?;
     let zone_key = ShareSigner::new(&zsk, fresh()?).map_err(Failure::failed)?;

@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 use bftkv_dm::agree::{Content, Dm, Status};
 use bftkv_dm::node::content_of;
 use bftkv_dm::sample;
+use bftkv_dm::threshold::Scheme;
 use bftkv_dm::zone::{Limits, Name, Zone};
 use clap::Args;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use self::council::{DMS, Masters, SIGNERS, assemble, dead, liar};
+use self::council::{DMS, Masters, assemble, dead, liar, signers};
+use super::keygen::scheme_of;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -26,7 +28,7 @@ use crate::stop::Stop;
 
 /// Show seven distribution masters in this process that publish one root zone.
 ///
-/// Seven DMs with a key of which four sign agree on the shipped root zone, sign it and serve it on
+/// Seven DMs with a key of which four sign (P-256: three) agree on the shipped root zone, sign it and serve it on
 /// loopback. Then one is stopped and another lies: it shows a forged DS record, and what it signs
 /// is wrong if it is asked to sign. The next real update is published all the same, and it is told
 /// who lied. Nothing needs to be installed. With two processors it takes about half a minute.
@@ -35,6 +37,7 @@ use crate::stop::Stop;
 ///
 ///   bftkv dm demo --out root.signed
 ///   bftkv dm demo --small --serve
+///   bftkv dm demo --small --algorithm p256
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct DemoArgs {
@@ -49,6 +52,11 @@ pub(crate) struct DemoArgs {
     /// A zone of a few names instead of the whole root zone.
     #[arg(long)]
     small: bool,
+
+    /// ed25519 (15), or p256 (13) with --small: the DMs make presignatures first, which takes as
+    /// long as the rest.
+    #[arg(long, value_name = "NAME", default_value = "ed25519", value_parser = scheme_of)]
+    algorithm: Scheme,
 }
 
 /// How long a zone may take. The machine may be busy.
@@ -79,19 +87,34 @@ pub(crate) fn run(args: &DemoArgs, context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// With which algorithm.
+fn checked(args: &DemoArgs) -> Result<Scheme, Failure> {
+    match args.algorithm {
+        Scheme::EcdsaP256 if !args.small => {
+            Err(Failure::usage("seven DMs would presign for the whole root zone for very long")
+                .hint("with --algorithm p256, add --small"))
+        }
+        Scheme::Rsa => Err(Failure::usage("an RSA key needs safe primes, which take long to find")
+            .hint("--algorithm ed25519 or p256")),
+        scheme => Ok(scheme),
+    }
+}
+
 fn say(output: Output, text: impl Display) -> Result<(), Failure> {
     if output.is_json() { Ok(()) } else { output::raw(format!("{text}\n").as_bytes()) }
 }
 
 async fn tell(args: &DemoArgs, output: Output) -> Result<(), Failure> {
+    let scheme = checked(args)?;
     let mut stop = Stop::listen(false)?;
     let folder = tempfile::tempdir().map_err(Failure::failed)?;
     let begun = Instant::now();
     let first = first_zone(args)?;
-    let key =
-        format!("Keys: {DMS} DMs certify each other; an Ed25519 key is dealt, {SIGNERS} sign.");
+    let name = if scheme == Scheme::EcdsaP256 { "a P-256" } else { "an Ed25519" };
+    let signers = signers(scheme);
+    let key = format!("Keys: {DMS} DMs certify each other; {name} key is dealt, {signers} sign.");
     say(output, key)?;
-    let mut masters = assemble(folder.path(), first.serial()).await?;
+    let mut masters = assemble(folder.path(), first.serial(), scheme).await?;
     let told = tokio::select! {
         told = story(args, output, &first, &mut masters) => told,
         () = stop.wait() => Err(Failure::failed("interrupted")),

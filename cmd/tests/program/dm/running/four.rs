@@ -56,3 +56,31 @@ fn four_masters_publish_with_one_killed_and_come_back() {
     let liars = &masters.status(proposer)["liars"];
     assert_eq!(*liars, serde_json::json!({}), "who was killed is no liar");
 }
+
+/// They presign before they sign. After a restart nobody has presignatures any more, and new ones are
+/// made.
+#[test]
+fn four_masters_with_a_p256_key_presign_and_publish() {
+    let mut masters = Masters::with_p256(DMS, 2);
+    masters.show_next(&[]);
+    masters.start_all();
+    let first = masters.wait_for(&ALL);
+    assert!(first.to_string().contains(" RRSIG SOA 13 "), "{first}");
+    masters.wait_for_status(1, |status| {
+        let ours = &status["presignatures"];
+        ours["have"].as_u64() >= ours["wanted"].as_u64()
+    });
+    masters.show_next(&[]);
+    let second = masters.wait_for(&ALL);
+    assert!(second.serial() > first.serial());
+
+    ALL.iter().for_each(|dm| masters.kill(*dm));
+    masters.start_all();
+    masters.show_next(&[]);
+    let third = masters.wait_for(&ALL);
+    assert!(third.serial() > second.serial());
+    assert_eq!(kept(&third), kept(&first), "what did not change keeps its signatures");
+    for dm in ALL {
+        assert_eq!(masters.status(dm)["liars"], serde_json::json!({}), "{dm}");
+    }
+}
