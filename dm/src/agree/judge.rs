@@ -294,9 +294,7 @@ impl<W: Work> Member<W> {
         }
         // Checking all points takes long. It is done here for those who sign, not for everybody
         // who could have; and what was parsed is kept for signing. Who has no share of the key cannot.
-        if !has_share {
-            self.judge_spent(&session.uses)?;
-        } else {
+        if has_share {
             match self.presigning {
                 Some(_) => self.judge_spending(serial, attempt, &session)?,
                 None if !session.uses.is_empty() => return lie("the key needs no presignatures"),
@@ -304,7 +302,8 @@ impl<W: Work> Member<W> {
             }
             self.open_session(serial, attempt, &session)
                 .or_else(|error| never(error.to_string()))?;
-        }
+        } else {
+            self.judge_spent(&session.uses)?;
         }
         if let Some(last) = session.uses.last() {
             self.memory.spent = self.memory.spent.max(last.end());
