@@ -70,3 +70,20 @@ fn a_dm_without_a_share_of_the_key_votes_and_does_not_sign() {
         assert_eq!(world.members[&who].status().culprits.len(), 0);
     }
 }
+
+/// Presignatures belong to one key: after the change they are made anew. Who has no share of the new key votes
+/// for sessions of it all the same, by its mark.
+#[test]
+fn presignatures_are_made_anew_for_another_key() {
+    let mut world = World::with(Scheme::EcdsaP256, 4, 2, 7);
+    let poor = Dm::new(1).unwrap();
+    world.without_new.insert(poor);
+    let mut world = world.with_roll(2, ROLL);
+    publish(&mut world, 0..11);
+    let keys = keys(&world);
+    assert!(keys[0] == 0 && keys.last() == Some(&1), "{keys:?}");
+    for who in world.honest() {
+        let status = world.members[&who].status();
+        assert_eq!(status.culprits.len(), 0, "{who}: {:?}", status.culprits);
+    }
+}
