@@ -104,7 +104,7 @@ pub use store::{Batch, Marks, Slot, Store, StoreError, VariableState};
 pub use tally::Tally;
 pub use time_answer::{SignedTime, TimeStatement};
 pub use timestamp::Timestamp;
-pub use tree_memory::TreeMemory;
+pub use tree_memory::{LendTrees, TreeMemory, verify_in_tree};
 pub use validity::{Invalid, certified_bytes, verify_certified, verify_writer};
 pub use value::Value;
 pub use variable::Variable;

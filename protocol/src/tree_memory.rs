@@ -7,28 +7,26 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::batch_signature::Placed;
 use crate::merkle::{Hash, Place};
 use crate::{NodeId, Purpose, SignatureBytes, Verify, VerifyError};
 
-/// What [`Verify::verify`] says, with fewer hashes for many signatures under one root.
-///
-/// The answer is the one that it is without a memory: nothing is kept but what leads to a root whose packet
-/// was found good, and a path that differs anywhere from what is kept is walked to its end.
+/// Trees whose root was verified, so many at most; the one that was used longest ago goes first. A full batch
+/// takes 17 KB and as much as its packet is long.
 #[derive(Debug)]
 pub struct TreeMemory {
     most: NonZeroUsize,
-    trees: Mutex<Trees>,
-}
-
-/// Trees by the end of their packets, which is as good as random where packets are honest. Two that
-/// end alike push each other out: that makes work, and nothing else.
-#[derive(Debug, Default)]
-struct Trees {
+    /// By the end of their packets, which is as good as random where packets are honest. Two that end
+    /// alike push each other out: that makes work, and nothing else.
     known: BTreeMap<Hash, Tree>,
     uses: u64,
+}
+
+/// Lends a memory to one after the other. Whoever shares it among threads locks it.
+pub trait LendTrees {
+    /// Lends it for this.
+    fn lend<T>(&self, work: impl FnOnce(&mut TreeMemory) -> T) -> T;
 }
 
 /// What is known below one root.
@@ -54,52 +52,47 @@ struct Way {
     root: Option<Hash>,
 }
 
-impl TreeMemory {
-    /// A memory of so many trees at most. A full batch takes 17 KB and as much as its packet is long.
-    #[must_use]
-    pub fn new(most: NonZeroUsize) -> Self {
-        Self { most, trees: Mutex::default() }
+/// What [`Verify::verify`] of `keys` says, with fewer hashes for many signatures under one root. `is_known` tells
+/// whether the signer's certificate is still known.
+///
+/// The answer is the one that it is without a memory: nothing is kept but what leads to a root whose packet
+/// was found good, and a path that differs anywhere from what is kept is walked to its end.
+///
+/// # Errors
+/// As [`Verify::verify`].
+pub fn verify_in_tree(
+    trees: &impl LendTrees,
+    keys: &dyn Verify,
+    is_known: impl FnOnce(&NodeId) -> bool,
+    (signer, purpose): (&NodeId, Purpose),
+    message: &[u8],
+    signature: &SignatureBytes,
+) -> Result<(), VerifyError> {
+    if !signature.is_batched() {
+        return keys.verify_packet(signer, purpose, message, signature);
     }
-
-    /// As [`Verify::verify`] of `keys`; `is_known` tells whether the signer's certificate is still known.
-    ///
-    /// # Errors
-    /// As [`Verify::verify`].
-    pub fn verify(
-        &self,
-        keys: &dyn Verify,
-        is_known: impl FnOnce(&NodeId) -> bool,
-        signer: &NodeId,
-        purpose: Purpose,
-        message: &[u8],
-        signature: &SignatureBytes,
-    ) -> Result<(), VerifyError> {
-        if !signature.is_batched() {
-            return keys.verify_packet(signer, purpose, message, signature);
-        }
-        let bad =
-            |reason: &str| VerifyError::Bad { signer: signer.clone(), reason: reason.to_owned() };
-        let placed = Placed::of(signature, purpose, message).map_err(bad)?;
-        let way = self.trees().way(signer, &placed).ok_or_else(|| bad(WRONG_LENGTH))?;
-        let Some(root) = way.root else {
-            let forgotten = || VerifyError::UnknownCertificate(signer.clone());
-            return is_known(signer).then_some(()).ok_or_else(forgotten);
-        };
-        let one = placed.detached(&root).map_err(bad)?;
-        keys.verify_packet(signer, one.purpose, &one.message, &one.packet)?;
-        self.trees().keep(signer, &placed, way.nodes, self.most);
-        Ok(())
-    }
-
-    /// Each use leaves the trees whole, so a panic elsewhere left nothing half-done.
-    fn trees(&self) -> MutexGuard<'_, Trees> {
-        self.trees.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    let bad = |reason: &str| VerifyError::Bad { signer: signer.clone(), reason: reason.to_owned() };
+    let placed = Placed::of(signature, purpose, message).map_err(bad)?;
+    let way = trees.lend(|trees| trees.way(signer, &placed)).ok_or_else(|| bad(WRONG_LENGTH))?;
+    let Some(root) = way.root else {
+        let forgotten = || VerifyError::UnknownCertificate(signer.clone());
+        return is_known(signer).then_some(()).ok_or_else(forgotten);
+    };
+    let one = placed.detached(&root).map_err(bad)?;
+    keys.verify_packet(signer, one.purpose, &one.message, &one.packet)?;
+    trees.lend(|trees| trees.keep(signer, &placed, &way.nodes));
+    Ok(())
 }
 
 const WRONG_LENGTH: &str = "its path has the wrong length";
 
-impl Trees {
+impl TreeMemory {
+    /// A memory of so many trees at most.
+    #[must_use]
+    pub fn new(most: NonZeroUsize) -> Self {
+        Self { most, known: BTreeMap::new(), uses: 0 }
+    }
+
     /// Walks until something known is met, or to the root. `None` if the path has not its length.
     fn way(&mut self, signer: &NodeId, placed: &Placed<'_>) -> Option<Way> {
         self.uses = self.uses.saturating_add(1);
@@ -116,18 +109,12 @@ impl Trees {
     }
 
     /// Keeps what led to a root that was verified.
-    fn keep(
-        &mut self,
-        signer: &NodeId,
-        placed: &Placed<'_>,
-        nodes: Vec<(Place, Hash)>,
-        most: NonZeroUsize,
-    ) {
+    fn keep(&mut self, signer: &NodeId, placed: &Placed<'_>, nodes: &[(Place, Hash)]) {
         let name = name(placed.packet);
         let is_there = self.known.get(&name).is_some_and(|tree| tree.is_of(signer, placed));
         if !is_there {
             self.known.remove(&name);
-            while self.known.len() >= most.get() {
+            while self.known.len() >= self.most.get() {
                 let oldest = self.known.iter().min_by_key(|(_, tree)| tree.used);
                 let Some(oldest) = oldest.map(|(name, _)| *name) else { break };
                 self.known.remove(&oldest);
@@ -135,7 +122,7 @@ impl Trees {
         }
         let used = self.uses;
         let tree = self.known.entry(name).or_insert_with(|| Tree::new(signer, placed, used));
-        tree.keep(&nodes);
+        tree.keep(nodes);
     }
 }
 
@@ -255,7 +242,7 @@ mod tests {
         let leaves: Vec<Hash> = (0..256_u32).map(|n| leaf(&n.to_be_bytes())).collect();
         let (_, paths) = tree(&leaves);
         let signer = NodeId::from_bytes(&[1; 20]).unwrap();
-        let (mut trees, most) = (Trees::default(), NonZeroUsize::MIN);
+        let mut trees = TreeMemory::new(NonZeroUsize::MIN);
         let mut hashes = 0;
         for (index, (leaf, path)) in leaves.iter().zip(&paths).enumerate() {
             let placed = placed(index, *leaf, path, leaves.len());
@@ -264,7 +251,7 @@ mod tests {
             hashes += way.nodes.len() / 2;
             assert_eq!(way.root.is_some(), index == 0);
             if way.root.is_some() {
-                trees.keep(&signer, &placed, way.nodes, most);
+                trees.keep(&signer, &placed, &way.nodes);
             }
         }
         assert_eq!(hashes, 255);
@@ -275,13 +262,13 @@ mod tests {
         let leaves: Vec<Hash> = (0..2_u32).map(|n| leaf(&n.to_be_bytes())).collect();
         let (_, paths) = tree(&leaves);
         let signer = NodeId::from_bytes(&[1; 20]).unwrap();
-        let (mut trees, most) = (Trees::default(), NonZeroUsize::new(3).unwrap());
+        let mut trees = TreeMemory::new(NonZeroUsize::new(3).unwrap());
         for number in 0..20_u8 {
             let packet = [number; 40];
             let placed = Placed { packet: &packet, ..placed(0, leaves[0], &paths[0], 2) };
             let way = trees.way(&signer, &placed).unwrap();
             assert!(way.root.is_some(), "nothing is known of another packet");
-            trees.keep(&signer, &placed, way.nodes, most);
+            trees.keep(&signer, &placed, &way.nodes);
             assert!(trees.known.len() <= 3);
             assert!(trees.way(&signer, &placed).unwrap().root.is_none(), "the newest stays");
         }

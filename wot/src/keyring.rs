@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::time::{Duration, SystemTime};
 
 use bftkv_protocol::{
-    Address, CertificateBytes, NodeId, Purpose, Sign, SignError, SignatureBytes, TreeMemory,
-    Verify, VerifyError,
+    Address, CertificateBytes, LendTrees, NodeId, Purpose, Sign, SignError, SignatureBytes,
+    TreeMemory, Verify, VerifyError, verify_in_tree,
 };
 use lru::LruCache;
 use sequoia_openpgp::{Fingerprint, KeyHandle};
@@ -105,8 +105,18 @@ struct Inner {
     adding: Mutex<()>,
     parsed: Mutex<LruCache<NodeId, Arc<Certificate>>>,
     signatures: SignatureCache,
-    trees: TreeMemory,
+    trees: Trees,
     graph: Mutex<Option<KnownGraph>>,
+}
+
+/// Trees of batched signatures, for all threads.
+struct Trees(Mutex<TreeMemory>);
+
+impl LendTrees for Trees {
+    /// Each use leaves the trees whole, so a panic elsewhere left nothing half-done.
+    fn lend<T>(&self, work: impl FnOnce(&mut TreeMemory) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// A graph with what it was built from, and when.
@@ -126,7 +136,7 @@ impl Keyring {
     pub fn new(options: KeyringOptions) -> Self {
         let parsed = Mutex::new(LruCache::new(options.parsed));
         let signatures = SignatureCache::new(options.signatures);
-        let trees = TreeMemory::new(options.trees);
+        let trees = Trees(Mutex::new(TreeMemory::new(options.trees)));
         let (state, adding, graph) = (RwLock::default(), Mutex::default(), Mutex::default());
         let inner = Inner { options, state, adding, parsed, signatures, trees, graph };
         Self { inner: Arc::new(inner) }
@@ -495,7 +505,8 @@ impl Verify for Keyring {
         signature: &SignatureBytes,
     ) -> Result<(), VerifyError> {
         let is_known = |signer: &NodeId| self.contains(signer);
-        self.inner.trees.verify(self, is_known, signer, purpose, message, signature)
+        let by = (signer, purpose);
+        verify_in_tree(&self.inner.trees, self, is_known, by, message, signature)
     }
 
     fn packet_made_by(&self, _: &NodeId, signature: &SignatureBytes) -> Option<NodeId> {

@@ -1,15 +1,31 @@
 //! With a memory of trees every signature is judged as it is without one.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::num::NonZeroUsize;
 
 use bftkv_protocol::{
-    NodeId, Purpose, SignatureBytes, TreeMemory, ValueDigest, Verify, VerifyError, sign_batch,
+    LendTrees, NodeId, Purpose, SignatureBytes, TreeMemory, ValueDigest, Verify, VerifyError,
+    sign_batch, verify_in_tree,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 
 use crate::fixtures::{ALICE, BOB, CAROL, entry, sign, variable};
+
+/// A memory that one thread lends.
+struct Memory(RefCell<TreeMemory>);
+
+impl LendTrees for Memory {
+    fn lend<T>(&self, work: impl FnOnce(&mut TreeMemory) -> T) -> T {
+        work(&mut self.0.borrow_mut())
+    }
+}
+
+impl Memory {
+    fn new(most: usize) -> Self {
+        Self(RefCell::new(TreeMemory::new(NonZeroUsize::new(most).unwrap())))
+    }
+}
 
 fn message(batch: u8, n: usize) -> Vec<u8> {
     let mut made = entry(ALICE, 1, "v");
@@ -141,9 +157,9 @@ fn is_known(signer: &NodeId) -> bool {
     *signer != CAROL.id()
 }
 
-fn judged_alike(memory: &TreeMemory, asked: &Asked) -> TestCaseResult {
+fn judged_alike(memory: &Memory, asked: &Asked) -> TestCaseResult {
     let (signer, purpose, message, signature) = asked;
-    let with = memory.verify(&Packets, is_known, signer, *purpose, message, signature);
+    let with = verify_in_tree(memory, &Packets, is_known, (signer, *purpose), message, signature);
     prop_assert_eq!(with, Packets.verify(signer, *purpose, message, signature));
     Ok(())
 }
@@ -162,7 +178,7 @@ proptest! {
     ) {
         let numbered = sizes.iter().zip(0_u8..);
         let batches: Vec<_> = numbered.map(|(size, number)| batch(number, *size)).collect();
-        let memory = TreeMemory::new(NonZeroUsize::new(most).unwrap());
+        let memory = Memory::new(most);
         for (batch, leaf, tampering) in questions {
             judged_alike(&memory, &asked(&Question { batch, leaf, tampering }, &batches))?;
         }
@@ -179,9 +195,16 @@ proptest! {
 #[test]
 fn no_bit_can_be_changed_although_all_is_known() {
     let own = batch(0, 11);
-    let memory = TreeMemory::new(NonZeroUsize::MIN);
+    let memory = Memory::new(1);
     let judge = |message: &[u8], signature: &SignatureBytes| {
-        memory.verify(&Packets, is_known, &ALICE.id(), Purpose::Entry, message, signature)
+        verify_in_tree(
+            &memory,
+            &Packets,
+            is_known,
+            (&ALICE.id(), Purpose::Entry),
+            message,
+            signature,
+        )
     };
     assert!(own.iter().all(|(message, signature)| judge(message, signature).is_ok()));
     for (message, signature) in &own {
@@ -218,10 +241,16 @@ impl Verify for Asking {
 
 #[test]
 fn nothing_is_believed_before_the_root_is_and_then_the_keys_are_asked_once() {
-    let (own, memory, asking) =
-        (batch(0, 64), TreeMemory::new(NonZeroUsize::MIN), Asking::default());
+    let (own, memory, asking) = (batch(0, 64), Memory::new(1), Asking::default());
     let judge = |known: bool, (message, signature): &(Vec<u8>, SignatureBytes)| {
-        memory.verify(&asking, |_| known, &ALICE.id(), Purpose::Entry, message, signature)
+        verify_in_tree(
+            &memory,
+            &asking,
+            |_| known,
+            (&ALICE.id(), Purpose::Entry),
+            message,
+            signature,
+        )
     };
     assert!(own.iter().all(|one| judge(true, one).is_err()));
     assert_eq!(asking.times.get(), 64);
@@ -259,9 +288,9 @@ fn a_known_tree_is_of_one_purpose_and_realm() {
             let bytes = [&[0x42, index, 1], beside, packet.as_bytes()].concat();
             SignatureBytes::new(bytes).unwrap()
         };
-        let memory = TreeMemory::new(NonZeroUsize::MIN);
+        let memory = Memory::new(1);
         let judge = |purpose, message: &[u8], signature: &SignatureBytes| {
-            memory.verify(&Packets, is_known, &ALICE.id(), purpose, message, signature)
+            verify_in_tree(&memory, &Packets, is_known, (&ALICE.id(), purpose), message, signature)
         };
         assert_eq!(judge(Purpose::Entry, &own, &signature(0, &leaves[1])), Ok(()));
         assert!(judge(purpose, &other, &signature(1, &leaves[0])).is_err(), "{purpose:?}");

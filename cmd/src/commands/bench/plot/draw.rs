@@ -101,13 +101,13 @@ where
     X::CoordDescType: ValueFormatter<f64> + Ranged<ValueType = f64>,
     Y::CoordDescType: ValueFormatter<f64> + Ranged<ValueType = f64>,
 {
+    let on_x = if chart.across.is_logarithmic { short } else { whole };
     let mut builder = ChartBuilder::on(place);
     builder.caption(&chart.title, (FONT, 15)).margin(10);
     builder.x_label_area_size(40).y_label_area_size(60);
     let mut drawn = builder.build_cartesian_2d(across, up)?;
     let mut mesh = drawn.configure_mesh();
     mesh.x_desc(chart.across.label).y_desc(chart.up.label);
-    let on_x = if chart.across.is_logarithmic { short } else { whole };
     mesh.x_label_formatter(&on_x).y_label_formatter(&short);
     mesh.label_style((FONT, 12)).axis_desc_style((FONT, 13)).x_labels(7).y_labels(7);
     mesh.light_line_style(WHITE).draw()?;

@@ -26,7 +26,7 @@ pub(super) use self::recorded::Series;
 /// client on the smallest cluster. Everything goes into one JSON file, which is written anew after
 /// every cluster: stop whenever you like, and plot what is there. All lists can be shorter.
 ///
-/// All of it takes about twenty minutes. Run it on a machine that has nothing else to do.
+/// All of it takes about twelve minutes. Run it on a machine that has nothing else to do.
 ///
 /// Examples:
 ///
@@ -86,7 +86,7 @@ enum Messages {
 pub(super) fn run(args: &SeriesArgs, context: &Context) -> Result<Exit, Failure> {
     let cells = cells(args);
     let mut series = Series::begin(args.seconds);
-    // A place that cannot be written is not found out after twenty minutes.
+    // A place that cannot be written is not found out at the end.
     series.write(&args.file)?;
     let mut progress = Progress::new("clusters", cells.len());
     for (number, cell) in cells.iter().enumerate() {
