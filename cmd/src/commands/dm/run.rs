@@ -97,7 +97,8 @@ fn open_shares(
     let mut shares: Vec<ShareFile> = Vec::new();
     for path in config.shares() {
         // Not together: they are of several keys.
-        let opened = read_shares(&[path.clone()], (Some(&apex), Role::Zsk), key, context)?;
+        let opened =
+            read_shares(std::slice::from_ref(&path), (Some(&apex), Role::Zsk), key, context)?;
         for share in opened {
             check_share(config, &path, &share)?;
             if shares.iter().any(|known| known.share().group().id() == share.share().group().id()) {
