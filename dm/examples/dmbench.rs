@@ -24,7 +24,7 @@
     reason = "a measurement, not a library"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
