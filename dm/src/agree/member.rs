@@ -32,7 +32,7 @@ pub enum Action<Z> {
         value: Vec<u8>,
     },
     /// Run this beside the member, and hand in what it gives ([`Member::handle_computed`]).
-    Compute(Job),
+    Compute(Box<Job>),
     /// Read the source again, and hand in what it says.
     Poll,
     /// Look for this in the store, and hand it in if it is there.

@@ -107,7 +107,7 @@ struct Put {
 enum Event {
     Certified(Dm, Topic, Vec<u8>),
     /// What a DM computed that was started as often as this.
-    Computed(Dm, u32, Computed),
+    Computed(Dm, u32, Box<Computed>),
     Source(Dm),
 }
 
@@ -367,7 +367,7 @@ impl World {
             Event::Computed(dm, start, computed) => {
                 let is_same = self.starts[&dm] == start;
                 if let Some(member) = self.members.get_mut(&dm).filter(|_| is_same) {
-                    member.handle_computed(computed, self.now);
+                    member.handle_computed(*computed, self.now);
                     self.drain(dm);
                 }
             }
@@ -400,7 +400,7 @@ impl World {
                 Action::Compute(job) => {
                     self.letters[&dm].lie(self.faults[&dm]);
                     let (at, start) = (self.now + self.delay(dm), self.starts[&dm]);
-                    self.push(at, Event::Computed(dm, start, job.run()));
+                    self.push(at, Event::Computed(dm, start, Box::new(job.run())));
                 }
                 Action::Publish { topic, value } => self.write(dm, topic, value),
                 other => panic!("{other:?}"),

@@ -300,7 +300,7 @@ impl<W: Work> Member<W> {
         presigning.batch.part = Part::Away;
         let (sealing, shape) = (Arc::clone(&presigning.sealing), presigning.shape);
         let desk = Desk { sealing, shape, batch: presigning.batch.number, me };
-        self.act(Action::Compute(Job { desk, step }));
+        self.act(Action::Compute(Box::new(Job { desk, step })));
     }
 
     /// As its leader: names those who presign.
