@@ -9,6 +9,9 @@ pub struct Opened {
     pub sender: NodeId,
     /// What was signed.
     pub plaintext: Vec<u8>,
+    /// Whether everybody who knows the sender opens it alike: it is not encrypted, and not signed for
+    /// somebody. Only such a message proves to others what its sender said.
+    pub is_for_anybody: bool,
 }
 
 /// A message that was decrypted but whose signer's certificate is not known here. Nothing in it

@@ -37,7 +37,7 @@ impl Seal for NoSeal {
         let bad = || SealError::Bad("too short".to_owned());
         let (sender, plaintext) = sealed.split_at_checked(ID_BYTES).ok_or_else(bad)?;
         let sender = NodeId::from_bytes(sender).map_err(|_| bad())?;
-        Ok(Opened { sender, plaintext: plaintext.to_vec() })
+        Ok(Opened { sender, plaintext: plaintext.to_vec(), is_for_anybody: false })
     }
 
     fn open_from(

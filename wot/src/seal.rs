@@ -194,13 +194,15 @@ struct Decrypted {
 impl Decrypted {
     /// Whoever was sent a message must not be able to pass it on as one for somebody else.
     fn check_recipient(&self, own: &NodeId) -> Result<(), SealError> {
-        let named: Vec<&Fingerprint> = self.signature.intended_recipients().collect();
-        let for_us = named.iter().any(|id| id.as_bytes() == own.as_bytes());
-        let for_anybody = named.is_empty() && !self.encrypted;
-        if for_us || for_anybody {
+        let mut named = self.signature.intended_recipients();
+        if self.is_for_anybody() || named.any(|id| id.as_bytes() == own.as_bytes()) {
             return Ok(());
         }
         Err(SealError::Bad("it was signed for another recipient".to_owned()))
+    }
+
+    fn is_for_anybody(&self) -> bool {
+        !self.encrypted && self.signature.intended_recipients().next().is_none()
     }
 
     fn maker(&self) -> Result<Fingerprint, SealError> {
@@ -232,7 +234,8 @@ impl Decrypted {
     }
 
     fn opened(self, certificate: &Certificate) -> Opened {
-        Opened { sender: certificate.id().clone(), plaintext: self.plaintext }
+        let is_for_anybody = self.is_for_anybody();
+        Opened { sender: certificate.id().clone(), plaintext: self.plaintext, is_for_anybody }
     }
 }
 

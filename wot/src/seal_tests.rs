@@ -21,7 +21,8 @@ fn a_message_reaches_all_its_recipients_and_nobody_else() {
     let (n1, n2) = pair();
     let n3 = sealer("gnupg-ed25519/n3");
     let sealed = n1.seal(&[n2.id().clone(), n1.id().clone()], b"hello").unwrap();
-    let opened = Opened { sender: n1.id().clone(), plaintext: b"hello".to_vec() };
+    let (sender, plaintext) = (n1.id().clone(), b"hello".to_vec());
+    let opened = Opened { sender, plaintext, is_for_anybody: false };
     assert_eq!(n2.open(&sealed, LIMIT), Ok(opened.clone()));
     assert_eq!(n1.open(&sealed, LIMIT), Ok(opened));
     assert!(matches!(n3.open(&sealed, LIMIT), Err(SealError::Bad(_))));
@@ -41,7 +42,12 @@ fn rsa_keys_and_empty_and_large_messages_work() {
 fn with_no_recipients_a_message_is_signed_only() {
     let (n1, n2) = pair();
     let sealed = n1.seal(&[], b"to anybody").unwrap();
-    assert_eq!(n2.open(&sealed, LIMIT).unwrap().plaintext, b"to anybody");
+    let opened = n2.open(&sealed, LIMIT).unwrap();
+    assert_eq!((opened.plaintext.as_slice(), opened.is_for_anybody), (&b"to anybody"[..], true));
+    // Signed only, but for somebody: others do not open it.
+    let named = n1.write_signed_only_for(n2.id(), b"to you");
+    assert!(!n2.open(&named, LIMIT).unwrap().is_for_anybody);
+    n1.open(&named, LIMIT).unwrap_err();
 }
 
 #[test]

@@ -132,6 +132,10 @@ impl Plan {
         let stranger = || Error::NoMember(opened.sender.to_string());
         let party = self.party(&opened.sender).ok_or_else(stranger)?;
         let wrong = |why| Error::Wrong(party, why);
+        // Else nobody else could judge a complaint about it, and whoever complains would look like a liar.
+        if !opened.is_for_anybody {
+            return Err(wrong("sent something that not everybody can open"));
+        }
         let text = String::from_utf8(opened.plaintext).map(Zeroizing::new);
         let text = text.map_err(|_| wrong("sent something that is no text"))?;
         let read = Text::read(&text, title, names).map_err(|_| wrong("sent another message"))?;

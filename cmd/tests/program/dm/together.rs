@@ -184,6 +184,12 @@ fn whoever_deals_a_wrong_share_is_convicted_by_what_it_signed() {
     // The third deals another share to the first than it told.
     let wrong = three.seal().seal(&[], bent(&opened(&one, &dealing)).as_bytes()).unwrap();
     let to = [one.seal().id().clone()];
+    // First so that only the first opens it. Its complaint would look forged to the others; there is none.
+    let hidden = three.seal().seal(&to, bent(&opened(&one, &dealing)).as_bytes()).unwrap();
+    std::fs::write(&file, three.seal().seal(&to, &hidden).unwrap()).unwrap();
+    let said = folder.dm("one", "together finish /keys-one --no-passphrase").expect(1).stderr;
+    assert!(said.contains("dm-3 sent something that not everybody can open"), "{said}");
+    assert!(!folder.path("keys-one/dm-1-about-dm-3.complaint").exists());
     std::fs::write(&file, three.seal().seal(&to, &wrong).unwrap()).unwrap();
 
     let said = folder.dm("one", "together finish /keys-one --no-passphrase").expect(1).stderr;

@@ -125,7 +125,7 @@ impl Seal for FakeSeal {
             let told = NotValidNow { sender, reason, plaintext };
             return Err(SealError::NotValidNow(Box::new(told)));
         }
-        Ok(Opened { sender: packet.signer, plaintext })
+        Ok(Opened { sender: packet.signer, plaintext, is_for_anybody: false })
     }
 
     fn open_from(
@@ -138,6 +138,7 @@ impl Seal for FakeSeal {
         if packet.signer.as_bytes() != certificate.as_bytes() {
             return Err(SealError::Bad("signed by another certificate".to_owned()));
         }
-        Ok(Opened { sender: packet.signer, plaintext: packet.plaintext.into_vec() })
+        let plaintext = packet.plaintext.into_vec();
+        Ok(Opened { sender: packet.signer, plaintext, is_for_anybody: false })
     }
 }
