@@ -252,7 +252,8 @@ fn a_batch_that_was_killed_is_resumed() {
     let resumed = || {
         let report = cluster.at("u1", &["--json", "put", "--batch", text(&file), "--resume"]);
         let report = report.expect(0).json();
-        ["written", "kept", "failed"].map(|what| report[what].as_u64().unwrap() as usize)
+        ["written", "kept", "failed"]
+            .map(|what| usize::try_from(report[what].as_u64().unwrap()).unwrap())
     };
     let [written, kept, failed] = resumed();
     assert!(written > 0 && kept > 0, "it was killed in the middle: {written} and {kept}");

@@ -300,7 +300,9 @@ fn hash(number: u8) -> EntryHash {
 /// Reserves all of these; the hash of each is its place.
 fn reserve_many(log: &WriterLog, wanted: &[(&str, u64)]) -> Result<Vec<Outcome>, ReserveError<()>> {
     let wanted: Vec<_> = wanted.iter().map(|(variable, t)| (name(variable), at(*t))).collect();
-    let sign = |places: &[usize]| Ok(places.iter().map(|place| hash(*place as u8)).collect());
+    let sign = |places: &[usize]| {
+        Ok(places.iter().map(|place| hash(u8::try_from(*place).unwrap())).collect())
+    };
     log.reserve_many(&wanted, sign)
 }
 

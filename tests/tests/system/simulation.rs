@@ -66,7 +66,7 @@ fn nothing_is_violated_in_five_thousand_seeds_of_every_shape() {
     });
     println!("{all} seeds: {counts:?}");
     assert!(counts.written > 1000 && counts.read > 1000 && counts.unknown > 0, "{counts:?}");
-    assert!(counts.shared > 300 && counts.together > 1000, "{counts:?}");
+    assert!(counts.shared > 100 && counts.together > 1000, "{counts:?}");
 }
 
 /// Seeds in which a made-up signer had the key of the one who closes the run, so that a false

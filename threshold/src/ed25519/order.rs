@@ -118,7 +118,7 @@ mod tests {
         assert!(!are_of_prime_order(&[&[0xff; 32]], &[odd]));
         assert_eq!(any_point(&[1; 31]), None);
         let points = points(300);
-        let bytes: Vec<u8> = (0..300u16).map(|n| (n * 7 % 256) as u8).collect();
+        let bytes: Vec<u8> = (0..300u16).map(|n| u8::try_from(n * 7 % 256).unwrap()).collect();
         for (bit, sum) in sums(&points, bytes.iter().copied()).iter().enumerate() {
             let chosen = points.iter().zip(&bytes).filter(|(_, byte)| *byte >> bit & 1 == 1);
             assert_eq!(*sum, chosen.map(|(point, _)| point).sum());

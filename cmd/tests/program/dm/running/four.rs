@@ -65,7 +65,7 @@ fn four_masters_with_a_p256_key_presign_and_publish() {
     masters.show_next(&[]);
     masters.start_all();
     let first = masters.wait_for(&ALL);
-    assert!(first.to_string().contains(" RRSIG SOA 13 "), "{first}");
+    assert!(first.to_string().contains("\tRRSIG\tSOA 13 "), "{first}");
     masters.wait_for_status(1, |status| {
         let ours = &status["presignatures"];
         ours["have"].as_u64() >= ours["wanted"].as_u64()
