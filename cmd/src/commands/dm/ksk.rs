@@ -79,7 +79,8 @@ pub(crate) struct KskSignArgs {
     #[arg(long, value_name = "KEY", requires = "zsk_roll")]
     new_zsk: Option<PathBuf>,
 
-    /// The first day on which the ZSK that comes signs.
+    /// The first day on which the ZSK that comes signs; distribution masters switch as soon as it is
+    /// safe, which may be the day before.
     #[arg(long, value_name = "DAY", requires = "new_zsk")]
     zsk_roll: Option<String>,
 
