@@ -165,7 +165,9 @@ impl<W: Work> Member<W> {
         std::mem::swap(share, &mut self.share);
         // What was made for the key of before is of no more use.
         let presigning = self.presigning.take();
-        if let Some(sealing) = presigning.map(Presigning::into_sealing) {
+        if let Some((sealing, last)) = presigning.map(Presigning::into_sealing) {
+            // What is still being computed for that batch must not be taken for the new key's.
+            self.memory.batch = self.memory.batch.max(last);
             self.presign_with(sealing);
         }
         true

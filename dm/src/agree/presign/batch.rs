@@ -18,6 +18,8 @@ pub(in crate::agree) struct Presigning {
     pub(super) shape: Shape,
     pub(super) pool: Pool,
     pub(super) batch: Batch,
+    /// The first batch for this key. Whatever comes late of one below is for another.
+    pub(super) since: u32,
     /// How many batches failed since one was made.
     pub(super) failures: u32,
     /// How often each DM was silent, or was part of a quarrel; halved by each batch that is made.
@@ -31,13 +33,15 @@ impl Presigning {
             shape,
             pool: Pool::default(),
             batch: Batch::new(number),
+            since: number,
             failures: 0,
             absent: BTreeMap::new(),
         }
     }
 
-    pub(in crate::agree) fn into_sealing(self) -> Arc<dyn Sealing> {
-        self.sealing
+    /// What another key can use of it, and the number of its last batch.
+    pub(in crate::agree) fn into_sealing(self) -> (Arc<dyn Sealing>, u32) {
+        (self.sealing, self.batch.number)
     }
 
     /// Goes on to this batch. What was made for the one before is gone.

@@ -45,6 +45,7 @@ impl<W: Work> Member<W> {
         let Some(presigning) = &mut self.presigning else { return };
         let is_current = presigning.batch.number == batch;
         let (part, topic, value) = match result {
+            Ok(Outcome::Finished(_)) if batch < presigning.since => return,
             // Whoever is late with the last step still holds them.
             Ok(Outcome::Finished(presignatures)) => {
                 presigning.pool.hold(batch, presignatures);
