@@ -8,8 +8,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 /// Signals that make the system write a core dump. (SIGSEGV does too; but the runtime takes the first one, and goes
-/// on if no address is to blame.)
-const DEADLY: [(&str, i32); 2] = [("ABRT", 6), ("QUIT", 3)];
+/// on if no address is to blame. SIGQUIT does; but whatever a shell runs in the background ignores it.)
+const DEADLY: [(&str, i32); 2] = [("ABRT", 6), ("TRAP", 5)];
 
 /// Runs a shell's line with no limit to core dumps, in this folder.
 fn unlimited(line: &str, folder: &Path) -> Child {
