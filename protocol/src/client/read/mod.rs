@@ -31,7 +31,9 @@ pub struct ReadOptions {
     pub at: Option<Timestamp>,
     /// What the read promises.
     pub consistency: Consistency,
-    /// Whether the entry must come with a verified collective signature, to be shown to others.
+    /// Whether the entry must come with a verified collective signature, to be shown to others. Without it, what
+    /// b+1 members agree on is given as the first of them showed it, with a collective signature that may be
+    /// anything.
     pub proof: bool,
     /// Nodes that were cut out on proof: they are not asked.
     pub cut: BTreeSet<NodeId>,
