@@ -51,14 +51,13 @@ impl<W: Work> Member<W> {
         attempt: u8,
         stage: u8,
     ) -> Option<Result<Vec<Vec<u8>>, BTreeSet<Dm>>> {
-        if !self.silent_in(serial, attempt, stage).is_empty() {
+        let was_combined = self.ceremony.as_ref()?.combined.contains(&(attempt, stage));
+        if was_combined || !self.silent_in(serial, attempt, stage).is_empty() {
             return None;
         }
         let session = self.threshold_session(serial, attempt, stage)?;
         let mut combiner = self.share.group().combiner(&session).ok()?;
-        if !self.ceremony.as_mut()?.combined.insert((attempt, stage)) {
-            return None;
-        }
+        self.ceremony.as_mut()?.combined.insert((attempt, stage));
         for party in session.commitments().keys() {
             let dm = Dm::new(party.number())?;
             let share = self.heard.get(&Topic::Share { serial, attempt, stage, dm })?;

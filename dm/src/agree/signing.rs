@@ -296,8 +296,12 @@ impl<W: Work> Member<W> {
     }
 
     fn find_last_message(&mut self, serial: u32) {
+        // The signatures are thousands: they are read only while the message is not known.
+        if self.stage() == 1 {
+            return;
+        }
         let Some(sigs) = self.sigs(serial) else { return };
-        let Some(ceremony) = self.ceremony.as_mut().filter(|c| c.last.is_none()) else { return };
+        let Some(ceremony) = &mut self.ceremony else { return };
         match self.work.digest_message(&ceremony.plan, &sigs) {
             Ok(message) => {
                 ceremony.last = Some(message);

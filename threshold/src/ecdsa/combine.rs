@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::group::{Pair, Point, Scalar, add_commitments, coefficient, evaluate, invert};
+use super::group::{Pair, Point, Scalar, add_commitments, coefficient, evaluate, invert_all};
 use super::key::EcdsaKey;
-use super::presignature::{Binding, PublicPart};
+use super::presignature::{Binding, Commitments, PublicPart};
 use crate::codec::Reader;
 use crate::{Combiner, Error, GroupKey, Offence, Party, Session, Step};
 
@@ -34,12 +34,13 @@ impl fmt::Debug for EcdsaCombiner {
 }
 
 /// Commitments to the polynomials of ν = h·λ + r·xλ and μ = κλ + δ·λ.
-fn expected(public: &PublicPart, binding: &Binding) -> [Vec<Point>; 2] {
-    let mut upper = vec![Point::IDENTITY; public.lambda.len()];
-    add_commitments(&mut upper, &public.lambda, &binding.hash);
-    add_commitments(&mut upper, &public.key_lambda, &binding.r);
-    let mut lower = public.nonce_lambda.clone();
-    add_commitments(&mut lower, &public.lambda, &binding.shift);
+fn expected(commitments: Commitments, binding: &Binding) -> [Vec<Point>; 2] {
+    let Commitments { lambda, nonce_lambda, key_lambda } = commitments;
+    let mut upper = vec![Point::IDENTITY; lambda.len()];
+    add_commitments(&mut upper, &lambda, &binding.hash);
+    add_commitments(&mut upper, &key_lambda, &binding.r);
+    let mut lower = nonce_lambda;
+    add_commitments(&mut lower, &lambda, &binding.shift);
     [upper, lower]
 }
 
@@ -49,7 +50,7 @@ impl EcdsaCombiner {
         session: &Session,
         presignatures: Vec<PublicPart>,
     ) -> Result<Self, Error> {
-        let bindings = Binding::all(session, presignatures.iter().map(|one| &one.nonce))?;
+        let bindings = Binding::all(session, presignatures.iter())?;
         Ok(Self {
             key,
             messages: session.messages().to_vec(),
@@ -70,16 +71,36 @@ impl EcdsaCombiner {
         Ok(all)
     }
 
-    /// s = ν/μ, interpolated from these parties; nothing if it does not verify.
-    fn combine(&self, number: usize, parties: &BTreeSet<Party>) -> Option<Vec<u8>> {
-        let (mut upper, mut lower) = (Scalar::ZERO, Scalar::ZERO);
-        for party in parties {
-            let [nu, mu] = self.partials.get(party)?.get(number)?;
-            let factor = coefficient(parties, *party);
-            upper += nu.value * factor;
-            lower += mu.value * factor;
+    /// For each message that has none yet: its signature s = ν/μ, interpolated from these parties;
+    /// nothing if that does not verify.
+    fn combine(&self, parties: &BTreeSet<Party>) -> Vec<(usize, Option<Vec<u8>>)> {
+        let factors: Vec<_> =
+            parties.iter().map(|party| (*party, coefficient(parties, *party))).collect();
+        let open = self.signatures.iter().enumerate().filter(|(_, done)| done.is_none());
+        let sums = open.map(|(number, _)| (number, self.sums(number, &factors)));
+        let (numbers, sums): (Vec<usize>, Vec<[Scalar; 2]>) = sums.unzip();
+        let lower: Vec<Scalar> = sums.iter().map(|[_, lower]| *lower).collect();
+        let quotients = sums.iter().zip(invert_all(&lower));
+        let quotients = quotients.map(|([upper, _], inverse)| inverse.map(|it| it * upper));
+        let signature = |(number, s): (usize, Option<Scalar>)| {
+            (number, s.and_then(|s| self.signature(number, &s)))
+        };
+        numbers.into_iter().zip(quotients).map(signature).collect()
+    }
+
+    /// ν and μ.
+    fn sums(&self, number: usize, factors: &[(Party, Scalar)]) -> [Scalar; 2] {
+        let mut sums = [Scalar::ZERO; 2];
+        for (party, factor) in factors {
+            let partial = self.partials.get(party).and_then(|all| all.get(number));
+            for (sum, pair) in sums.iter_mut().zip(partial.into_iter().flatten()) {
+                *sum += pair.value * factor;
+            }
         }
-        let s = upper * invert(&lower)?;
+        sums
+    }
+
+    fn signature(&self, number: usize, s: &Scalar) -> Option<Vec<u8>> {
         let r = &self.presignatures.get(number)?.1.r;
         let signature = [r.to_bytes(), s.to_bytes()].concat();
         let right = self.key.verify(self.messages.get(number)?, &signature);
@@ -91,7 +112,9 @@ impl EcdsaCombiner {
         let Some((public, binding)) = self.presignatures.get(number) else {
             return BTreeSet::new();
         };
-        let expected = expected(public, binding);
+        // Those who presigned have certified points; if they are none, nobody here lied.
+        let Ok(commitments) = public.commitments() else { return BTreeSet::new() };
+        let expected = expected(commitments, binding);
         let is_right = |party: &Party| {
             let partial = self.partials.get(party).and_then(|all| all.get(number));
             partial.is_some_and(|partial| {
@@ -140,11 +163,7 @@ impl Combiner for EcdsaCombiner {
                 return Ok(Step::Wait { more: k.saturating_sub(parties.len()) });
             }
             let mut liars = BTreeSet::new();
-            for number in 0..self.messages.len() {
-                if self.signatures.get(number).is_some_and(Option::is_some) {
-                    continue;
-                }
-                let signature = self.combine(number, &parties);
+            for (number, signature) in self.combine(&parties) {
                 if signature.is_none() {
                     liars.extend(self.liars(number, &parties));
                 }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use p256::elliptic_curve::group::{Group, GroupEncoding};
 use p256::elliptic_curve::hash2curve::{ExpandMsgXmd, GroupDigest};
-use p256::elliptic_curve::ops::{Invert, Reduce};
+use p256::elliptic_curve::ops::{BatchInvert, Invert, Reduce};
 use p256::elliptic_curve::{Field, PrimeField};
 use p256::{NistP256, ProjectivePoint};
 use sha2::Sha256;
@@ -40,6 +40,34 @@ pub(super) fn second() -> Point {
 
 pub(super) fn times_base(scalar: &Scalar) -> Point {
     Point::GENERATOR * scalar
+}
+
+/// As [`times_base`] for a public scalar: the time may tell it. Source: E. Brickell, D. Gordon, K.
+/// McCurley and D. Wilson, *Fast exponentiation with precomputation* (EUROCRYPT 1992): every
+/// digit·16^i·G is there, so that additions are all that is left.
+pub(super) fn times_base_public(scalar: &Scalar) -> Point {
+    static DIGITS: OnceLock<Vec<[Point; 16]>> = OnceLock::new();
+    let digits = DIGITS.get_or_init(|| {
+        let places = std::iter::successors(Some(Point::GENERATOR), |base| {
+            Some(base.double().double().double().double())
+        });
+        places.take(SCALAR.wrapping_mul(2)).map(|base| multiples(&base)).collect()
+    });
+    let bytes = scalar.to_bytes();
+    let nibbles = bytes.iter().rev().flat_map(|byte| [byte & 0xf, byte.wrapping_shr(4)]);
+    let each = nibbles.zip(digits).filter_map(|(digit, all)| all.get(usize::from(digit)));
+    each.fold(Point::IDENTITY, |sum, point| sum + point)
+}
+
+/// 0 to 15 times the point.
+fn multiples(point: &Point) -> [Point; 16] {
+    let mut all = [Point::IDENTITY; 16];
+    let mut last = Point::IDENTITY;
+    for place in all.iter_mut().skip(1) {
+        last += point;
+        *place = last;
+    }
+    all
 }
 
 pub(super) fn times_second(scalar: &Scalar) -> Point {
@@ -95,6 +123,16 @@ pub(super) fn invert(scalar: &Scalar) -> Option<Scalar> {
     Option::from(Invert::invert(scalar))
 }
 
+/// The inverse of each that has one.
+pub(super) fn invert_all(scalars: &[Scalar]) -> Vec<Option<Scalar>> {
+    let together: Option<Vec<Scalar>> = Scalar::batch_invert(scalars).into();
+    match together {
+        Some(inverses) => inverses.into_iter().map(Some).collect(),
+        // One of them is 0.
+        None => scalars.iter().map(invert).collect(),
+    }
+}
+
 /// A hash as a scalar.
 pub(super) fn reduce(hash: [u8; 32]) -> Scalar {
     <Scalar as Reduce<p256::U256>>::reduce_bytes(&hash.into())
@@ -121,16 +159,10 @@ pub(super) fn read_scalar(reader: &mut Reader<'_>) -> Result<Scalar, Error> {
 /// it. Source: E. Straus, *Addition chains of vectors* (1964), with windows of four bits: the
 /// doublings are done once for all.
 pub(super) fn sum_of_products(terms: &[(Point, Scalar)]) -> Point {
-    let multiples = |(point, scalar): &(Point, Scalar)| {
-        let mut all = [Point::IDENTITY; 16];
-        let mut last = Point::IDENTITY;
-        for place in all.iter_mut().skip(1) {
-            last += point;
-            *place = last;
-        }
-        (all, <[u8; SCALAR]>::from(scalar.to_bytes()))
+    let prepare = |(point, scalar): &(Point, Scalar)| {
+        (multiples(point), <[u8; SCALAR]>::from(scalar.to_bytes()))
     };
-    let terms: Vec<([Point; 16], [u8; SCALAR])> = terms.iter().map(multiples).collect();
+    let terms: Vec<([Point; 16], [u8; SCALAR])> = terms.iter().map(prepare).collect();
     let mut sum = Point::IDENTITY;
     for byte in 0..SCALAR {
         for shift in [4u32, 0] {
@@ -225,6 +257,32 @@ mod tests {
             assert_eq!(sum_of_products(&terms), expected);
         }
         assert_eq!(sum_of_products(&[(Point::IDENTITY, random(&mut rng))]), Point::IDENTITY);
+    }
+
+    #[test]
+    fn multiples_of_the_base_are_the_librarys() {
+        use rand_chacha::rand_core::SeedableRng;
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(4);
+        let small = [Scalar::ZERO, Scalar::ONE, -Scalar::ONE, Scalar::from(16u64)];
+        let scalars = small.into_iter().chain((0..20).map(|_| random(&mut rng)));
+        for scalar in scalars {
+            assert_eq!(times_base_public(&scalar), times_base(&scalar));
+        }
+    }
+
+    #[test]
+    fn inverses_are_found_beside_one_that_is_missing() {
+        let [two, three] = [2u64, 3].map(Scalar::from);
+        for scalars in
+            [vec![two, three], vec![two, Scalar::ZERO, three], vec![Scalar::ZERO], vec![]]
+        {
+            let inverses = invert_all(&scalars);
+            assert_eq!(inverses.len(), scalars.len());
+            for (scalar, inverse) in scalars.iter().zip(&inverses) {
+                assert_eq!(inverse.is_none(), *scalar == Scalar::ZERO);
+                assert!(inverse.is_none_or(|inverse| inverse * scalar == Scalar::ONE));
+            }
+        }
     }
 
     #[test]

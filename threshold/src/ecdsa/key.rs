@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use p256::ecdsa::signature::Verifier;
-use p256::ecdsa::{Signature, VerifyingKey};
+use p256::elliptic_curve::sec1::ToEncodedPoint;
+use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 
 use super::combine::EcdsaCombiner;
 use super::group::{Point, evaluate, read_point, write_point};
@@ -24,7 +24,8 @@ pub struct EcdsaKey(Arc<Public>);
 struct Public {
     roster: Roster,
     commitments: Vec<Point>,
-    verifying: VerifyingKey,
+    /// SEC 1, not compressed: 4, x and y.
+    verifying: Vec<u8>,
     id: KeyId,
 }
 
@@ -50,8 +51,10 @@ impl EcdsaKey {
     pub(super) fn new(roster: Roster, commitments: Vec<Point>) -> Result<Self, Error> {
         check_threshold(&roster)?;
         let first = commitments.first().ok_or(Error::Inconsistent)?;
-        let verifying = VerifyingKey::from_affine(first.to_affine());
-        let verifying = verifying.map_err(|_| Error::Inconsistent)?;
+        if *first == Point::IDENTITY {
+            return Err(Error::Inconsistent);
+        }
+        let verifying = first.to_affine().to_encoded_point(false).as_bytes().to_vec();
         let mut public = Public { roster, commitments, verifying, id: KeyId([0; 32]) };
         public.id = KeyId::of(&public.body());
         Ok(Self(Arc::new(public)))
@@ -83,8 +86,7 @@ impl EcdsaKey {
     /// The public key as DNSKEY records hold it: x and y, 32 bytes each. RFC 6605 section 4.
     #[must_use]
     pub fn verifying_key(&self) -> Vec<u8> {
-        let encoded = self.0.verifying.to_encoded_point(false);
-        encoded.as_bytes().get(1..).unwrap_or_default().to_vec()
+        self.0.verifying.get(1..).unwrap_or_default().to_vec()
     }
 
     /// x_i·G.
@@ -142,14 +144,16 @@ impl GroupKey for EcdsaKey {
     }
 
     fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        let signature = Signature::from_slice(signature);
-        signature.is_ok_and(|signature| self.0.verifying.verify(message, &signature).is_ok())
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.0.verifying);
+        key.verify(message, signature).is_ok()
     }
 
     fn check_commitments(&self, party: Party, bytes: &[u8], messages: usize) -> Result<(), Error> {
         self.0.roster.check(party)?;
         let read = PublicPart::read_all(bytes, self.0.roster.threshold(), messages);
-        read.map(|_| ()).map_err(|_| Error::Caught { party, offence: Offence::Malformed })
+        let checked =
+            read.and_then(|all| all.iter().try_for_each(|one| one.commitments().map(drop)));
+        checked.map_err(|_| Error::Caught { party, offence: Offence::Malformed })
     }
 
     fn combiner(&self, session: &Session) -> Result<Box<dyn Combiner>, Error> {

@@ -10,7 +10,7 @@ use super::group::{
     sum_of_products, times_base, write_point,
 };
 use super::key::ByParty;
-use super::presignature::{Presignature, Presignatures, PublicPart};
+use super::presignature::{Commitments, Presignature, Presignatures, PublicPart};
 use super::proof::{Context, Opening, Product};
 use super::share::EcdsaShare;
 use crate::codec::{Reader, Writer};
@@ -565,9 +565,9 @@ impl PresignDealt {
         let sum = |terms: Vec<Vec<_>>| terms.iter().map(|terms| sum_of_products(terms)).collect();
         let ([nonce_lambda, key_lambda], [our_nonce_lambda, our_key_lambda]) =
             (terms.map(sum), ours);
-        let public = PublicPart { nonce, lambda: lambdas.to_vec(), nonce_lambda, key_lambda };
+        let commitments = Commitments { lambda: lambdas.to_vec(), nonce_lambda, key_lambda };
         Ok(Presignature {
-            public,
+            public: PublicPart::new(nonce, &commitments),
             lambda: lambda.clone(),
             nonce_lambda: our_nonce_lambda,
             key_lambda: our_key_lambda,

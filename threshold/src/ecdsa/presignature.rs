@@ -6,40 +6,71 @@ use std::fmt;
 use p256::elliptic_curve::point::AffineCoordinates;
 use sha2::{Digest, Sha256};
 
-use super::group::{Pair, Point, Scalar, read_point, reduce, times_base, write_point};
+use super::group::{
+    POINT, Pair, Point, Scalar, read_point, reduce, times_base_public, write_point,
+};
 use crate::codec::{Reader, Writer};
 use crate::session::NonceKind;
 use crate::{Error, KeyId, Nonces, Session};
 
 /// The public part of a presignature: R = κ·G, and commitments to the polynomials that share λ,
-/// κλ and xλ.
+/// κλ and xλ. The commitments stay encoded, because only a dispute needs them as points.
 #[derive(Clone)]
 pub(super) struct PublicPart {
-    pub(super) nonce: Point,
+    nonce: Point,
+    encoded: Vec<u8>,
+    k: usize,
+}
+
+/// What a dispute is judged by: for each of λ, κλ and xλ, k commitments.
+pub(super) struct Commitments {
     pub(super) lambda: Vec<Point>,
     pub(super) nonce_lambda: Vec<Point>,
     pub(super) key_lambda: Vec<Point>,
 }
 
 impl PublicPart {
-    pub(super) fn write(&self, out: &mut Writer) {
-        write_point(&self.nonce, out);
-        for point in self.lambda.iter().chain(&self.nonce_lambda).chain(&self.key_lambda) {
-            write_point(point, out);
-        }
+    pub(super) fn new(nonce: Point, commitments: &Commitments) -> Self {
+        let Commitments { lambda, nonce_lambda, key_lambda } = commitments;
+        let mut out = Writer::default();
+        write_point(&nonce, &mut out);
+        let points = lambda.iter().chain(nonce_lambda).chain(key_lambda);
+        points.for_each(|point| write_point(point, &mut out));
+        Self { nonce, encoded: out.finish_public(), k: lambda.len() }
     }
 
-    fn read(reader: &mut Reader<'_>, k: usize) -> Result<Self, Error> {
-        let nonce = read_point(reader)?;
-        let mut points = || (0..k).map(|_| read_point(reader)).collect::<Result<Vec<_>, _>>();
-        Ok(Self { nonce, lambda: points()?, nonce_lambda: points()?, key_lambda: points()? })
+    /// R.
+    pub(super) fn nonce(&self) -> &Point {
+        &self.nonce
     }
 
+    /// R and the commitments, [`POINT`] bytes each.
+    pub(super) fn encoded(&self) -> &[u8] {
+        &self.encoded
+    }
+
+    /// # Errors
+    ///
+    /// [`Error::Malformed`]: nobody who presigned has certified this.
+    pub(super) fn commitments(&self) -> Result<Commitments, Error> {
+        let mut reader = Reader::new(&self.encoded, "presignatures");
+        read_point(&mut reader)?;
+        let mut points =
+            || (0..self.k).map(|_| read_point(&mut reader)).collect::<Result<Vec<_>, _>>();
+        Ok(Commitments { lambda: points()?, nonce_lambda: points()?, key_lambda: points()? })
+    }
+
+    /// Reads R of each; whether the rest are points is not looked at before they are needed.
     pub(super) fn read_all(bytes: &[u8], k: usize, count: usize) -> Result<Vec<Self>, Error> {
-        let mut reader = Reader::new(bytes, "presignatures");
-        let all = (0..count).map(|_| Self::read(&mut reader, k)).collect::<Result<_, _>>()?;
-        reader.end()?;
-        Ok(all)
+        let size = k.saturating_mul(3).saturating_add(1).saturating_mul(POINT);
+        if bytes.len() != size.saturating_mul(count) {
+            return Err(Error::Malformed("presignatures"));
+        }
+        let read = |encoded: &[u8]| {
+            let nonce = read_point(&mut Reader::new(encoded, "presignatures"))?;
+            Ok(Self { nonce, encoded: encoded.to_vec(), k })
+        };
+        bytes.chunks(size).map(read).collect()
     }
 }
 
@@ -90,12 +121,7 @@ impl Presignatures {
     /// together, also without presignatures of its own.
     #[must_use]
     pub fn public(&self) -> Vec<Vec<u8>> {
-        let bytes = |one: &Presignature| {
-            let mut out = Writer::default();
-            one.public.write(&mut out);
-            out.finish_public()
-        };
-        self.left.iter().map(bytes).collect()
+        self.left.iter().map(|one| one.public.encoded().to_vec()).collect()
     }
 
     /// How many are left.
@@ -121,9 +147,8 @@ impl Presignatures {
         self.left.drain(..skip);
         let taken: Vec<Presignature> = self.left.drain(..messages).collect();
         self.next = first.saturating_add(messages);
-        let mut out = Writer::default();
-        taken.iter().for_each(|presignature| presignature.public.write(&mut out));
-        Ok((Nonces { key: self.key, kind: NonceKind::Ecdsa(taken) }, out.finish_public()))
+        let public = taken.iter().flat_map(|one| one.public.encoded()).copied().collect();
+        Ok((Nonces { key: self.key, kind: NonceKind::Ecdsa(taken) }, public))
     }
 }
 
@@ -148,17 +173,18 @@ impl Binding {
         session: &[u8; 32],
         number: usize,
         message: &[u8],
-        nonce: &Point,
+        public: &PublicPart,
     ) -> Result<Self, Error> {
         let mut out = Writer::default();
         out.bytes(b"bftkv threshold ECDSA shift 1");
         out.bytes(session);
         out.length_u32(number);
-        write_point(nonce, &mut out);
-        out.bytes(&Sha256::digest(message));
+        out.bytes(public.encoded().get(..POINT).unwrap_or_default());
+        let digest = Sha256::digest(message);
+        out.bytes(&digest);
         let shift = reduce(Sha256::digest(&*out.finish()).into());
-        let hash = reduce(Sha256::digest(message).into());
-        let moved = (*nonce + times_base(&shift)).to_affine();
+        let hash = reduce(digest.into());
+        let moved = (*public.nonce() + times_base_public(&shift)).to_affine();
         let r = reduce(moved.x().into());
         if hash == Scalar::ZERO || r == Scalar::ZERO {
             return Err(Error::Malformed("message"));
@@ -169,12 +195,12 @@ impl Binding {
     /// One for each message of the session.
     pub(super) fn all<'a>(
         session: &Session,
-        nonces: impl Iterator<Item = &'a Point>,
+        presignatures: impl Iterator<Item = &'a PublicPart>,
     ) -> Result<Vec<Self>, Error> {
         let hash = session.hash();
-        let messages = session.messages().iter().zip(nonces).enumerate();
+        let messages = session.messages().iter().zip(presignatures).enumerate();
         messages
-            .map(|(number, (message, nonce))| Self::new(&hash, number, message, nonce))
+            .map(|(number, (message, public))| Self::new(&hash, number, message, public))
             .collect()
     }
 }

@@ -122,12 +122,11 @@ impl KeyShare for EcdsaShare {
             return Err(Error::BatchSize);
         }
         let agreed = self.key.agreed(session)?;
-        let mut public = Writer::default();
-        ours.iter().for_each(|presignature| presignature.public.write(&mut public));
-        if !session.commitments().contains_key(&self.party) || public.finish_public() != agreed {
+        let public = ours.iter().flat_map(|one| one.public.encoded());
+        if !session.commitments().contains_key(&self.party) || !public.eq(agreed) {
             return Err(Error::OtherNonces);
         }
-        let bindings = Binding::all(session, ours.iter().map(|one| &one.public.nonce))?;
+        let bindings = Binding::all(session, ours.iter().map(|one| &one.public))?;
         let mut out = Writer::default();
         for (presignature, binding) in ours.iter().zip(&bindings) {
             partial(presignature, binding).iter().for_each(|pair| pair.write(&mut out));

@@ -49,7 +49,7 @@ impl<W: Work> Member<W> {
     /// the ZONEMD; only that one if the others are signed.
     fn need(&self) -> Option<usize> {
         let ceremony = self.ceremony.as_ref().filter(|_| self.has_unfinished())?;
-        if self.sigs(ceremony.serial).is_some() {
+        if self.heard.contains_key(&Topic::Sigs { serial: ceremony.serial }) {
             return Some(1);
         }
         Some(self.work.messages(&ceremony.plan).len().saturating_add(1))
