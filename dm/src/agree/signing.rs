@@ -247,6 +247,13 @@ impl<W: Work> Member<W> {
         self.ceremony.as_ref().map_or(0, |ceremony| ceremony.attempt)
     }
 
+    /// How long a signer may take now. A large zone may take any machine longer than was thought, so
+    /// each attempt and each round that failed doubles it.
+    pub(super) fn share_patience(&self) -> u64 {
+        let failures = self.round.failures.saturating_add(u32::from(self.attempt()));
+        self.settings.share_wait << failures.min(6)
+    }
+
     /// Stage 0 until the zone's signatures are certified.
     fn stage(&self) -> u8 {
         u8::from(self.ceremony.as_ref().is_some_and(|ceremony| ceremony.last.is_some()))
@@ -343,7 +350,7 @@ impl<W: Work> Member<W> {
         if self.session(serial, attempt).is_none() {
             return self.call_signers(serial, attempt);
         }
-        let (stage, wait) = (self.stage(), self.now + self.settings.share_wait);
+        let (stage, wait) = (self.stage(), self.now + self.share_patience());
         let Some(ceremony) = &mut self.ceremony else { return };
         let deadline = *ceremony.deadline.get_or_insert(wait);
         let is_done = self.sent.contains(&match stage {
@@ -383,7 +390,7 @@ impl<W: Work> Member<W> {
         match self.open_session(serial, attempt, &value) {
             Ok(()) => {
                 self.publish(topic, value.to_bytes());
-                let until = self.now.saturating_add(self.settings.share_wait * 2);
+                let until = self.now.saturating_add(self.share_patience() * 2);
                 if let Some(ceremony) = &mut self.ceremony {
                     ceremony.deadline = None;
                     ceremony.called = Some(until);
@@ -422,7 +429,7 @@ impl<W: Work> Member<W> {
                 None => self.fetch(Topic::Nonces { serial, attempt, dm }),
             }
         }
-        let wait = self.now + self.settings.share_wait;
+        let wait = self.now + self.share_patience();
         let ceremony = self.ceremony.as_mut()?;
         let until = *ceremony.deadline.get_or_insert(wait);
         if !ceremony.proofs_are_there(self.now >= until) {

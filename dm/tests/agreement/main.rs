@@ -182,6 +182,22 @@ fn with_fewer_than_a_quorum_nothing_is_published() {
     }
 }
 
+/// A large zone on a small machine: signing takes longer than a signer and a round are given at first. Nobody
+/// is named for it.
+#[test]
+fn signing_may_take_longer_than_was_thought() {
+    for (n, k, share_time) in [(4, 2, 2_000), (4, 3, 8_000), (7, 4, 20_000)] {
+        let mut world = World::new(n, k, 3);
+        world.share_time = share_time;
+        for who in world.council.everyone() {
+            world.show(who, 0, FIRST, root());
+        }
+        assert!(world.run_until(&root(), 300_000), "{share_time} ms{}", world.explain());
+        world.check();
+        assert_eq!(named_in(&world), BTreeSet::new(), "{share_time} ms");
+    }
+}
+
 /// Whoever writes what no honest DM writes is named by all who were asked to vote for it.
 #[test]
 fn whoever_lies_as_proposer_is_named() {

@@ -133,6 +133,8 @@ pub struct World {
     pub new_shares: Vec<SecretBytes>,
     pub roll: Option<u64>,
     pub without_new: BTreeSet<Dm>,
+    /// How many milliseconds a signer needs for its partial signatures.
+    pub share_time: u64,
     /// What each DM has on disk.
     disks: BTreeMap<Dm, Memory>,
     voted: BTreeMap<(Dm, Topic), Hash>,
@@ -197,6 +199,7 @@ impl World {
             new_shares: Vec::new(),
             roll: None,
             without_new: BTreeSet::new(),
+            share_time: 0,
             disks: council.everyone().map(|dm| (dm, Memory::default())).collect(),
             voted: BTreeMap::new(),
             votes: BTreeMap::new(),
@@ -409,7 +412,8 @@ impl World {
     }
 
     fn write(&mut self, dm: Dm, topic: Topic, value: Vec<u8>) {
-        let next = self.now + self.delay(dm);
+        let work = if let Topic::Share { .. } = topic { self.share_time } else { 0 };
+        let next = self.now + work + self.delay(dm);
         let mut put = |claimed, topic, value| self.puts.push(Put { claimed, topic, value, next });
         match (self.faults[&dm], topic) {
             (Fault::ForgedManifest, Topic::Manifest { .. }) => {

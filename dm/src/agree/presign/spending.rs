@@ -115,7 +115,7 @@ impl<W: Work> Member<W> {
             self.fetch(Topic::Nonces { serial, attempt, dm });
         }
         let (mut claims, need) = (self.claims(serial, attempt), self.need()?);
-        let until = self.now.saturating_add(self.settings.share_wait);
+        let until = self.now.saturating_add(self.share_patience());
         let ceremony = self.ceremony.as_mut()?;
         if claims.len() < k {
             ceremony.deadline = None;

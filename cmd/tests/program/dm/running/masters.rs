@@ -98,6 +98,11 @@ impl Masters {
         masters
     }
 
+    /// The same with an RSA key. To find its primes takes a while.
+    pub(crate) fn with_rsa(n: usize, k: usize) -> Self {
+        Self::with("rsa", n, (k, k))
+    }
+
     /// So many holders of the KSK sign its sets.
     fn with(algorithm: &str, n: usize, (k, holders): (usize, usize)) -> Self {
         let (count, threshold) = (n.to_string(), k.to_string());
