@@ -15,10 +15,12 @@ use bftkv_wot::{OwnKey, QuorumCertificates};
 use tokio::sync::mpsc;
 
 use super::GetOptions;
+use super::convoys::Convoys;
 use super::lanes::Lanes;
 use super::notes::Notes;
 use super::own::OwnEntries;
 use super::pace::Pace;
+use super::puts::Booking;
 use crate::config::{ClientConfig, RealmConfig};
 use crate::peers::{Heard, Patience, Peers};
 use crate::record_file::RecordFile;
@@ -41,6 +43,7 @@ pub(super) struct Inner {
     pub(super) file: RecordFile,
     pub(super) began: Instant,
     pub(super) pace: Pace,
+    pub(super) convoys: Convoys<Booking>,
     pub(super) lanes: Lanes,
     pub(super) notes: Notes,
     pub(super) own: OwnEntries,

@@ -4,26 +4,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bftkv_protocol::client::{
-    ClientError, Found, Lost, Many, ManyAction, Options, Problem, Read, Reserve, Single, Write,
-    Written,
+    ClientError, Found, Lost, Many, ManyAction, Problem, Read, Reserve, Single, Written,
 };
 use bftkv_protocol::{
-    Configurations, Entry, EntryId, MAX_PARTS, NodeId, Response, Sign, SignedEntry, Value, Variable,
+    Configurations, Entry, EntryId, MAX_PARTS, NodeId, Response, SignedEntry, Value, Variable,
 };
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use super::drive::{perform_aside, send};
 use super::inner::Inner;
-use super::pace::Work;
+use super::puts::{Room, Wanted};
 use super::{Client, GetOptions, PutOptions};
 use crate::Error;
-
-/// How many bytes of values are under way at once, or a single larger one.
-const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// What happened.
 enum Event {
@@ -35,7 +31,7 @@ enum Event {
 }
 
 /// What came of one of many operations.
-type Each<T> = Result<T, ClientError>;
+pub(super) type Each<T> = Result<T, ClientError>;
 
 impl Client {
     /// Writes many values. Each is written as [`Client::put`] writes it: it is atomic on its own, and has
@@ -56,13 +52,8 @@ impl Client {
         let mut results = Vec::with_capacity(entries.len());
         let mut entries = entries.into_iter().peekable();
         while entries.peek().is_some() {
-            let (mut group, mut names, mut bytes) = (Vec::new(), BTreeSet::new(), 0_usize);
-            let mut fits = |(variable, value): &(Variable, Value)| {
-                bytes = bytes.saturating_add(value.as_bytes().len());
-                let is_first = names.is_empty();
-                let has_room = names.len() < MAX_PARTS && bytes <= MAX_BYTES;
-                names.insert(variable.clone()) && (is_first || has_room)
-            };
+            let (mut group, mut room) = (Vec::new(), Room::default());
+            let mut fits = |(variable, value): &(Variable, Value)| room.takes(variable, value);
             while let Some(entry) = entries.next_if(&mut fits) {
                 group.push(entry);
             }
@@ -111,49 +102,17 @@ impl Client {
         put: PutOptions,
     ) -> Result<Vec<Each<Written>>, Error> {
         let inner = &self.inner;
-        let names: BTreeSet<Variable> = group.iter().map(|(name, _)| name.clone()).collect();
-        let look = {
-            let inner = Arc::clone(inner);
-            move || inner.leftovers_of(&names)
+        let (owner, deadline) = (inner.owner()?, inner.deadline(put.deadline));
+        let wanted = |(variable, value)| {
+            let owner = owner.clone();
+            Wanted { variable, value, is_final: put.once, owner, deadline }
         };
-        let mut leftovers: BTreeMap<Variable, Vec<EntryId>> = BTreeMap::new();
-        for attempt in tokio::task::spawn_blocking(look).await.unwrap_or_default() {
-            leftovers.entry(attempt.variable.clone()).or_default().push(attempt);
-        }
-        let options = Options {
-            me: inner.key.id().clone(),
-            owner: inner.owner()?,
-            deadline: inner.deadline(put.deadline),
-            round_timeout: inner.settings.round(),
-            backoff: inner.settings.backoff(),
-            seed: Inner::seed(),
-            cut: inner.cut(),
-            hedge: inner.pace.hedge(Work::Keep, Instant::now()),
-            leftovers: Vec::new(),
-            last: None,
-        };
-        let (known, now) = (inner.configurations()?, inner.now());
-        let began: Vec<_> =
-            group.iter().map(|(name, _)| (name.clone(), inner.own.last(name))).collect();
-        let writes = group.into_iter().zip(&began).zip(0_u64..).map(
-            |(((variable, value), (_, last)), number)| {
-                let leftovers = leftovers.remove(&variable).unwrap_or_default();
-                let options = Options {
-                    last: last.filter(|_| leftovers.is_empty()),
-                    leftovers,
-                    seed: options.seed.wrapping_add(number),
-                    ..options.clone()
-                };
-                Write::start(now, Arc::clone(&known), variable, value, put.once, options)
-            },
-        );
-        let mut many = Many::start(writes.collect());
-        drive(&mut many, inner).await;
-        let results: Vec<_> = many.into_operations().into_iter().map(Write::into_result).collect();
-        for ((variable, last), result) in began.iter().zip(&results) {
-            inner.own.note(variable, *last, result.as_ref().ok().map(|written| written.timestamp));
-        }
-        Ok(results)
+        let group: Vec<Wanted> = group.into_iter().map(wanted).collect();
+        let mut results = BTreeMap::new();
+        let told =
+            |index: usize, result: &Each<Written>| drop(results.insert(index, result.clone()));
+        inner.put_together(group, told).await?;
+        Ok(results.into_values().collect())
     }
 
     async fn try_to_get(
@@ -167,7 +126,7 @@ impl Client {
         let start =
             |name: &Variable| Read::start(now, Arc::clone(&known), name.clone(), options.clone());
         let mut many = Many::start(group.iter().map(start).collect());
-        drive(&mut many, inner).await;
+        drive_many(&mut many, inner, |_| ()).await;
         Ok(many.into_operations().into_iter().map(Read::into_result).collect())
     }
 }
@@ -177,7 +136,7 @@ fn may_help<T>(result: &Each<T>) -> bool {
 }
 
 /// What came of an operation that was tried again by itself.
-fn alone<T>(result: Result<T, Error>) -> Each<T> {
+pub(super) fn alone<T>(result: Result<T, Error>) -> Each<T> {
     result.map_err(|error| match error {
         Error::Operation(operation) => operation,
         error => {
@@ -186,13 +145,18 @@ fn alone<T>(result: Result<T, Error>) -> Each<T> {
     })
 }
 
-/// Runs the machines to their end.
-async fn drive<M: Single + Send>(many: &mut Many<M>, inner: &Arc<Inner>) {
+/// Runs the machines to their end; `look` sees them after each step.
+pub(super) async fn drive_many<M: Single + Send>(
+    many: &mut Many<M>,
+    inner: &Arc<Inner>,
+    mut look: impl FnMut(&Many<M>),
+) {
     let (sender, mut events) = mpsc::unbounded_channel();
     loop {
         while let Some(action) = many.poll() {
             perform(action, inner, &sender);
         }
+        look(many);
         if many.is_over() {
             return;
         }

@@ -1,5 +1,6 @@
 //! The client: put, get, history, join.
 
+mod convoys;
 mod drive;
 mod inner;
 mod lanes;
@@ -9,6 +10,7 @@ mod notes;
 mod own;
 mod pace;
 mod passwords;
+mod puts;
 mod refresh;
 mod registration;
 mod renewal;
@@ -19,14 +21,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
-use bftkv_protocol::client::{
-    Consistency, Found, ListVersions, Options, Problem, Read, Write, Written,
-};
+use bftkv_protocol::client::{Consistency, Found, ListVersions, Problem, Read, Written};
 use bftkv_protocol::{Answer, Configuration, NodeId, Response, Sign, Timestamp, Value, Variable};
 use bftkv_storage::WriterLog;
 use bftkv_transport::{ClientLimits, Transport};
 use bftkv_wot::OwnKey;
 
+use self::convoys::Convoys;
 use self::drive::drive;
 use self::inner::Inner;
 use self::lanes::Lanes;
@@ -35,8 +36,9 @@ pub(crate) use self::refresh::known_configurations;
 
 pub use self::members::{ChangeFailure, ChangeProgress, MemberStatus, Place};
 use self::own::OwnEntries;
-use self::pace::{Pace, Work};
+use self::pace::Pace;
 pub use self::passwords::{Opened, PasswordOptions, PutProtected};
+use self::puts::Wanted;
 pub use self::registration::Registered;
 pub use self::renewal::Renewal;
 pub use self::repair::RepairStatus;
@@ -165,6 +167,7 @@ impl Client {
             file,
             began: Instant::now(),
             pace: Pace::beginning_with(Inner::seed()),
+            convoys: Convoys::default(),
             lanes: Lanes::default(),
             notes: Notes::default(),
             own: OwnEntries::default(),
@@ -266,27 +269,8 @@ impl Client {
         deadline: Duration,
     ) -> Result<Written, Error> {
         let inner = &self.inner;
-        let leftovers = inner.leftovers(variable).await;
-        let last = inner.own.last(variable).filter(|_| leftovers.is_empty());
-        let options = Options {
-            me: inner.key.id().clone(),
-            owner: inner.owner_of(variable)?,
-            deadline,
-            round_timeout: inner.settings.round(),
-            backoff: inner.settings.backoff(),
-            seed: Inner::seed(),
-            cut: inner.cut(),
-            hedge: inner.pace.hedge(Work::Keep, Instant::now()),
-            leftovers,
-            last,
-        };
-        let known = inner.configurations()?;
-        let mut write =
-            Write::start(inner.now(), known, variable.clone(), value, is_final, options);
-        drive(&mut write, inner).await;
-        let result = write.into_result();
-        inner.own.note(variable, last, result.as_ref().ok().map(|written| written.timestamp));
-        Ok(result?)
+        let (owner, variable) = (inner.owner_of(variable)?, variable.clone());
+        inner.put(Wanted { variable, value, is_final, owner, deadline }).await
     }
 
     /// Reads `variable`.
