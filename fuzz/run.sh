@@ -3,10 +3,10 @@
 #
 #   fuzz/run.sh SECONDS [TARGET...]
 #
-# Needs a C++ compiler and cargo-fuzz (`cargo install --debug --locked cargo-fuzz`); no nightly
-# Rust, because no sanitizer is used: our own code has no `unsafe`. Stops at the first finding,
-# says it, and prints its input, which is also in fuzz/artifacts. New inputs stay in fuzz/corpus,
-# which is not committed.
+# With 0 seconds it only builds them. Needs a C++ compiler and cargo-fuzz (`cargo install --debug
+# --locked cargo-fuzz`); no nightly Rust, because no sanitizer is used: our own code has no
+# `unsafe`. Stops at the first finding, says it, and prints its input, which is also in
+# fuzz/artifacts. New inputs stay in fuzz/corpus, which is not committed.
 set -euo pipefail
 cd "$(dirname "$0")"
 seconds=${1:?how many seconds for each target}
@@ -21,6 +21,7 @@ else
     mapfile -t targets < <(cd fuzz_targets && ls | sed 's/\.rs$//')
 fi
 cargo fuzz build "${options[@]}" 2>&1 | tail -3
+if ((seconds == 0)); then exit; fi
 
 # Before redb reads a page it takes the memory that the page's number asks for, and it believes the
 # number. Nothing that lies below redb can refuse it: docs/reliability/storage.md, "Not covered".

@@ -1,10 +1,10 @@
 //! What a client has: certificates, a key, a way to the nodes, and its own memory.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use bftkv_protocol::client::{ReadOptions, Reserve};
+use bftkv_protocol::client::{Convoys, ReadOptions, Reserve};
 use bftkv_protocol::{
     Abandon, Address, Answer, Configuration, Configurations, Entry, EntryId, EquivocationProof,
     Evidence, Group, Identities, NodeId, ProofError, Purpose, Request, Response, Sign, SignedEntry,
@@ -15,7 +15,6 @@ use bftkv_wot::{OwnKey, QuorumCertificates};
 use tokio::sync::mpsc;
 
 use super::GetOptions;
-use super::convoys::Convoys;
 use super::lanes::Lanes;
 use super::notes::Notes;
 use super::own::OwnEntries;
@@ -43,7 +42,7 @@ pub(super) struct Inner {
     pub(super) file: RecordFile,
     pub(super) began: Instant,
     pub(super) pace: Pace,
-    pub(super) convoys: Convoys<Booking>,
+    pub(super) convoys: Mutex<Convoys<Booking>>,
     pub(super) lanes: Lanes,
     pub(super) notes: Notes,
     pub(super) own: OwnEntries,

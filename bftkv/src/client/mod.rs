@@ -1,6 +1,5 @@
 //! The client: put, get, history, join.
 
-mod convoys;
 mod drive;
 mod inner;
 mod lanes;
@@ -18,7 +17,7 @@ mod repair;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use bftkv_protocol::client::{Consistency, Found, ListVersions, Problem, Read, Written};
@@ -27,7 +26,6 @@ use bftkv_storage::WriterLog;
 use bftkv_transport::{ClientLimits, Transport};
 use bftkv_wot::OwnKey;
 
-use self::convoys::Convoys;
 use self::drive::drive;
 use self::inner::Inner;
 use self::lanes::Lanes;
@@ -167,7 +165,7 @@ impl Client {
             file,
             began: Instant::now(),
             pace: Pace::beginning_with(Inner::seed()),
-            convoys: Convoys::default(),
+            convoys: Mutex::default(),
             lanes: Lanes::default(),
             notes: Notes::default(),
             own: OwnEntries::default(),

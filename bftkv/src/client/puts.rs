@@ -1,19 +1,21 @@
 //! One put, alone or with others that come at the same time (docs/adr/0016).
 //!
-//! Which of both is decided in `convoys`, what is then sent in `bftkv_protocol::client`.
+//! There are no decisions in here; they are in `bftkv_protocol::client`: which of both in `Convoys`, what is then sent in
+//! `Write` and `Many`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bftkv_protocol::client::{ClientError, Hedge, Many, Options, Problem, Write, Written};
+use bftkv_protocol::client::{
+    ClientError, Convoys, Due, Hedge, Many, Options, Problem, Write, Written,
+};
 use bftkv_protocol::{
     Address, Configurations, EntryId, MAX_PARTS, NodeId, Sign as _, Timestamp, Value, Variable,
 };
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use super::convoys::Due;
 use super::drive::drive;
 use super::inner::Inner;
 use super::many::{Each, alone, drive_many};
@@ -100,17 +102,18 @@ impl Inner {
         if wanted.value.as_bytes().len() >= LARGE {
             return self.put_alone(wanted).await;
         }
-        if let Some(number) = self.convoys.go_alone() {
+        let alone = self.convoys().go_alone();
+        if let Some(number) = alone {
             let _alone = Alone { inner: Arc::clone(self), number };
             return self.put_alone(wanted).await;
         }
         let (tell, mut told) = oneshot::channel();
-        let (ticket, due) = self.convoys.wait(Booking { wanted, tell });
+        let (ticket, due) = self.convoys().wait(Booking { wanted, tell });
         self.let_go(due);
         let told = match timeout(PATIENCE, &mut told).await {
             Ok(told) => told,
             Err(_) => {
-                if self.convoys.is_waiting(ticket) {
+                if self.convoys().is_waiting(ticket) {
                     self.depart();
                 }
                 told.await
@@ -175,7 +178,7 @@ impl Inner {
     fn depart(self: &Arc<Self>) {
         let mut room = Room::default();
         let fits = |it: &Booking| room.takes(&it.wanted.variable, &it.wanted.value);
-        let Some((number, group)) = self.convoys.depart(fits) else { return };
+        let Some((number, group)) = self.convoys().depart(fits) else { return };
         let inner = Arc::clone(self);
         let (group, tell): (Vec<Wanted>, Vec<_>) =
             group.into_iter().map(|Booking { wanted, tell }| (wanted, Some(tell))).unzip();
@@ -204,7 +207,8 @@ impl Inner {
 
     /// One of that convoy is done.
     fn done(self: &Arc<Self>, number: u64) {
-        self.let_go(self.convoys.done(number));
+        let due = self.convoys().done(number);
+        self.let_go(due);
     }
 
     fn let_go(self: &Arc<Self>, due: Due) {
@@ -215,12 +219,17 @@ impl Inner {
                 let inner = Arc::clone(self);
                 tokio::spawn(async move {
                     sleep(GATHERING).await;
-                    if inner.convoys.is_newest(number) {
+                    if inner.convoys().is_newest(number) {
                         inner.depart();
                     }
                 });
             }
         }
+    }
+
+    fn convoys(&self) -> MutexGuard<'_, Convoys<Booking>> {
+        // Poisoned or not, they are whole: they are changed in single steps.
+        self.convoys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn common(&self) -> Result<Common, Error> {

@@ -15,6 +15,7 @@ mod announcing;
 mod ask;
 mod candidates;
 mod catch_up;
+mod convoys;
 mod error;
 mod hedge;
 mod jitter;
@@ -32,6 +33,7 @@ pub use catch_up::{
     CatchUp, CatchUpAction, CatchUpOptions, MAX_UNCERTIFIED, OldVersions, OldVersionsAction,
     Recovered, Source, absent, kept,
 };
+pub use convoys::{Convoys, Due};
 pub use error::{ClientError, Fault, Phase, Problem};
 pub use hedge::Hedge;
 pub use lanes::{Departure, Lanes};

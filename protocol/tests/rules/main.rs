@@ -18,6 +18,7 @@ mod batch_signatures;
 mod catch_up;
 mod changes;
 mod codec;
+mod convoys;
 mod desk;
 mod digests;
 mod fixtures;
