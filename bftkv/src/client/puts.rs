@@ -13,6 +13,7 @@ use bftkv_protocol::client::{
 use bftkv_protocol::{
     Address, Configurations, EntryId, MAX_PARTS, NodeId, Sign as _, Timestamp, Value, Variable,
 };
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
@@ -212,12 +213,14 @@ impl Inner {
     }
 
     fn let_go(self: &Arc<Self>, due: Due) {
+        // A put may be given up outside of the runtime. Whoever waits goes by itself then, a little later.
+        let Ok(runtime) = Handle::try_current() else { return };
         match due {
             Due::No => {}
             Due::Now => self.depart(),
             Due::Soon(number) => {
                 let inner = Arc::clone(self);
-                tokio::spawn(async move {
+                runtime.spawn(async move {
                     sleep(GATHERING).await;
                     if inner.convoys().is_newest(number) {
                         inner.depart();

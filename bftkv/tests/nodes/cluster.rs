@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
+use std::time::Duration;
+
 use crate::support::Cluster;
 use bftkv::protocol::Configurations;
 use bftkv::{Client, GetOptions, Problem, ProofFile, PutOptions, Value, Variable};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 fn variable(name: &str) -> Variable {
     Variable::new(name.as_bytes()).unwrap()
@@ -58,6 +61,31 @@ async fn four_nodes_put_get_and_go_on_when_one_is_gone() {
     assert!(matches!(problem(&refused), Problem::Sealed(_)), "{refused}");
     for node in nodes {
         node.shutdown().await.unwrap();
+    }
+}
+
+/// Whoever waits for it goes on all the same.
+#[test]
+fn a_put_may_be_given_up_outside_of_the_runtime() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let cluster = Cluster::new(4, &["Alice <alice@example.org>"]);
+    let mut nodes = Vec::new();
+    for i in 0..4 {
+        nodes.push(runtime.block_on(cluster.serve(i)));
+    }
+    let alice = runtime.block_on(cluster.client(4));
+    let (x, y) = (variable("x"), variable("y"));
+    let mut first = Box::pin(alice.put(&x, value("given up"), PutOptions::default()));
+    let mut second = Box::pin(alice.put(&y, value("waits"), PutOptions::default()));
+    runtime.block_on(async {
+        // Each begins; the second waits for the first.
+        timeout(Duration::ZERO, &mut first).await.unwrap_err();
+        timeout(Duration::ZERO, &mut second).await.unwrap_err();
+    });
+    drop(first);
+    runtime.block_on(second).unwrap();
+    for node in nodes {
+        runtime.block_on(node.shutdown()).unwrap();
     }
 }
 

@@ -44,11 +44,16 @@ fn entry_of(apex: &Name, key: &Key, set: &RrSet) -> Result<Option<(SetKey, Vec<u
     let is_soa = key.rtype() == Rtype::SOA;
     let without_serial = if is_soa { Some(set.with_serial(0)?) } else { None };
     let set = without_serial.as_ref().unwrap_or(set);
-    let value = || [&set.ttl().to_be_bytes(), set.raw()].concat();
-    Ok(place_of(key).map(|place| (place, value())))
+    Ok(place_of(key).map(|place| (place, value_of(set))))
 }
 
-fn place_of(key: &Key) -> Option<SetKey> {
+/// What the agreement says of a set.
+pub(super) fn value_of(set: &RrSet) -> Vec<u8> {
+    [&set.ttl().to_be_bytes(), set.raw()].concat()
+}
+
+/// How the agreement names a set.
+pub(super) fn place_of(key: &Key) -> Option<SetKey> {
     let labels: Vec<&[u8]> = key.name().labels().collect();
     SetKey::new(labels.into_iter().rev(), key.rtype().to_int())
 }
@@ -92,7 +97,8 @@ fn key_of(place: &SetKey) -> Result<Key, String> {
     Ok(Key::new(name, Rtype::from_int(place.rtype())))
 }
 
-fn add(builder: &mut ZoneBuilder, place: &SetKey, value: &[u8]) -> Result<(), String> {
+/// The set of which that is said.
+pub(super) fn set_of(place: &SetKey, value: &[u8]) -> Result<(Key, RrSet), String> {
     let wrong = || format!("{place}: malformed");
     let key = key_of(place)?;
     let (ttl, mut rest) = value.split_first_chunk().ok_or_else(wrong)?;
@@ -109,9 +115,14 @@ fn add(builder: &mut ZoneBuilder, place: &SetKey, value: &[u8]) -> Result<(), St
     if set.raw() != value.get(4..).unwrap_or_default() {
         return Err(wrong());
     }
+    Ok((key, set))
+}
+
+fn add(builder: &mut ZoneBuilder, place: &SetKey, value: &[u8]) -> Result<(), String> {
+    let (key, set) = set_of(place, value)?;
     for rdata in set.records() {
         let of = (key.rtype(), Class::IN);
-        let added = builder.add(None, key.name().clone(), of, ttl, rdata);
+        let added = builder.add(None, key.name().clone(), of, set.ttl(), rdata);
         added.map_err(|error| error.to_string())?;
     }
     Ok(())

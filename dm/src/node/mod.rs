@@ -1,6 +1,7 @@
 //! A distribution master in earnest: the agreement over the store, with real zones.
 
 mod board;
+mod child_keys;
 mod content;
 mod driver;
 mod kept;
@@ -15,6 +16,7 @@ mod work;
 mod zone_keys;
 
 pub use board::{Board, Boarding};
+pub use child_keys::{Child, ChildKeys};
 pub use content::{content_of, zone_of};
 pub use driver::Driver;
 pub use kept::{Committed, keep_zone, kept_zone, replace};

@@ -13,7 +13,7 @@ use domain::rdata::{AllRecordData, Soa};
 use domain::tsig::{ClientSequence, Key as Tsig};
 
 use crate::publish::TsigKey;
-use crate::zone::{Limits, Name, Rtype, Zone, ZoneBuilder};
+use crate::zone::{Limits, Name, RrSet, Rtype, Zone, ZoneBuilder};
 
 /// A server that has the zone.
 #[derive(Clone, Debug)]
@@ -65,6 +65,43 @@ impl Primary {
     pub fn serial(&self, apex: &Name) -> Result<u32, String> {
         let fetched = self.ask_serial(apex);
         fetched.map_err(|wrong| format!("SOA of {apex} from {}: {wrong}", self.address))
+    }
+
+    /// The DNSKEY set of a zone that it serves, and the signatures over it. They are not verified.
+    ///
+    /// # Errors
+    /// As [`Primary::transfer`].
+    pub fn keys(&self, apex: &Name) -> Result<(RrSet, RrSet), String> {
+        let fetched = self.ask_keys(apex);
+        fetched.map_err(|wrong| format!("DNSKEY of {apex} from {}: {wrong}", self.address))
+    }
+
+    fn ask_keys(&self, apex: &Name) -> Result<(RrSet, RrSet), Wrong> {
+        let mut talk = self.ask(apex, Rtype::DNSKEY)?;
+        let message = talk.next()?;
+        talk.end()?;
+        let malformed = |_| "a malformed message".to_owned();
+        let (mut ttl, mut keys, mut signatures) = (0, Vec::new(), Vec::new());
+        let records = message.answer().map_err(malformed)?;
+        for record in records.limit_to::<AllRecordData<_, ParsedName<_>>>() {
+            let record = record.map_err(malformed)?;
+            if Name::of(record.owner()) != *apex {
+                continue;
+            }
+            let mut rdata = Vec::new();
+            let composed = record.data().compose_canonical_rdata(&mut rdata);
+            composed.map_err(|_| "a long record".to_owned())?;
+            match record.rtype() {
+                Rtype::DNSKEY => {
+                    ttl = record.ttl().as_secs();
+                    keys.push(rdata);
+                }
+                Rtype::RRSIG => signatures.push(rdata),
+                _ => {}
+            }
+        }
+        let set = |rtype, records| RrSet::new(rtype, ttl, records).map_err(|it| it.to_string());
+        Ok((set(Rtype::DNSKEY, keys)?, set(Rtype::RRSIG, signatures)?))
     }
 
     fn ask_serial(&self, apex: &Name) -> Result<u32, Wrong> {
@@ -121,6 +158,14 @@ impl Primary {
         let asked = question.push((apex.as_domain(), rtype, Class::IN));
         asked.map_err(|_| "no room for the question".to_owned())?;
         let mut request = question.additional();
+        if rtype == Rtype::DNSKEY {
+            // With the signatures.
+            let wanted = request.opt(|opt| {
+                opt.set_dnssec_ok(true);
+                Ok(())
+            });
+            wanted.map_err(|_| "no room for EDNS".to_owned())?;
+        }
         let Some(key) = &self.key else { return Ok((request.finish(), None)) };
         let sequence = ClientSequence::request(key.inner(), &mut request, now());
         let sequence = sequence.map_err(|_| "no room for TSIG".to_owned())?;

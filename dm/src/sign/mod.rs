@@ -33,12 +33,16 @@ mod tests;
 pub use batch::BatchSigner;
 pub use checked::Checked;
 pub use denial::{Denial, MAX_NSEC3_ITERATIONS, Nsec3};
+pub(crate) use dnskey::dnskey_key;
 pub use dnskey::{Dnskey, MAX_DNSKEY_ANSWER, Role, dnskey_answer_bytes};
 pub use domain::base::iana::SecurityAlgorithm;
 pub use error::Error;
 pub use keyset::KeySet;
 pub(crate) use recipe::is_made_at;
 pub use recipe::{Digesting, Recipe, Signing, is_made_by_signer, strip};
+pub(crate) use rrsig::Signature;
+#[cfg(test)]
+pub(crate) use rrsig::Task;
 pub use share_signer::ShareSigner;
 pub use terms::Terms;
 pub use verify::{MAX_PROBLEMS, Problem, Report, verify, verify_with, zone_signer};

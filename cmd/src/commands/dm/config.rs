@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use bftkv::NodeId;
 use bftkv_dm::agree::{Council, Dm, Settings};
-use bftkv_dm::node::{FileSource, Primary, PrimarySource, Source, read_tsig_key};
+use bftkv_dm::node::{Child, ChildKeys, FileSource, Primary, PrimarySource, Source, read_tsig_key};
 use bftkv_dm::publish::{Access, Prefix, Rule, Secondary, TsigKey};
 use bftkv_dm::sign::KeySet;
 use bftkv_dm::zone::Name;
 use serde::Deserialize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{private_folders, read_key_set};
 use crate::failure::Failure;
@@ -66,7 +67,21 @@ struct SourceConfig {
     file: Option<PathBuf>,
     axfr: Option<SocketAddr>,
     key: Option<PathBuf>,
+    /// Delegations whose DS records follow the keys that they show.
+    #[serde(default)]
+    child: Vec<ChildConfig>,
 }
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChildConfig {
+    zone: String,
+    server: SocketAddr,
+    key: Option<PathBuf>,
+}
+
+/// How often the keys of delegated zones are asked for.
+const CHILDREN_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -267,15 +282,29 @@ impl DmConfig {
     /// Where the zone is seen.
     pub(super) fn source(&self) -> Result<Arc<dyn Source>, Failure> {
         let apex = self.apex()?;
-        match (&self.source.file, self.source.axfr) {
-            (Some(path), None) => Ok(Arc::new(FileSource::new(self.at(path), apex))),
+        let source: Arc<dyn Source> = match (&self.source.file, self.source.axfr) {
+            (Some(path), None) => Arc::new(FileSource::new(self.at(path), apex)),
             (None, Some(address)) => {
                 let key = self.key(self.source.key.as_deref())?;
-                Ok(Arc::new(PrimarySource::new(Primary { address, key }, apex)))
+                Arc::new(PrimarySource::new(Primary { address, key }, apex))
             }
-            _ => Err(Failure::failed("`source` needs either `file` or `axfr`")
-                .hint("file = \"PATH\" is a zone file, axfr = \"ADDRESS:PORT\" a server")),
+            _ => {
+                return Err(Failure::failed("`source` needs either `file` or `axfr`")
+                    .hint("file = \"PATH\" is a zone file, axfr = \"ADDRESS:PORT\" a server"));
+            }
+        };
+        let child = |child: &ChildConfig| {
+            let name = child.zone.parse();
+            let name = name.map_err(|error| Failure::failed(format!("`source.child`: {error}")))?;
+            let server = Primary { address: child.server, key: self.key(child.key.as_deref())? };
+            Ok(Child { name, server })
+        };
+        let children: Result<Vec<Child>, Failure> = self.source.child.iter().map(child).collect();
+        let children = children?;
+        if children.is_empty() {
+            return Ok(source);
         }
+        Ok(Arc::new(ChildKeys::new(source, children, CHILDREN_EVERY)))
     }
 
     /// Who may have the zone.

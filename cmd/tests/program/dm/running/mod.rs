@@ -10,6 +10,7 @@
 
 mod campaign;
 mod child;
+mod child_keys;
 #[allow(dead_code, reason = "a part of it is for the judges of zones")]
 #[path = "../../../../../dm/tests/judges/daemons.rs"]
 mod daemons;
