@@ -153,7 +153,12 @@ impl RedbBackend {
     fn error(&self, error: impl Into<redb::Error>) -> StoreError {
         match error.into() {
             redb::Error::Corrupted(reason) => corrupt(self.path.display().to_string(), reason),
-            error @ redb::Error::TableDoesNotExist(_) => {
+            // We make the one table there is, in one form.
+            error @ (redb::Error::TableDoesNotExist(_)
+            | redb::Error::TableTypeMismatch { .. }
+            | redb::Error::TableIsMultimap(_)
+            | redb::Error::TableIsNotMultimap(_)
+            | redb::Error::TypeDefinitionChanged { .. }) => {
                 corrupt(self.path.display().to_string(), error.to_string())
             }
             other => failed(&self.path, &other),

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use crate::common::{ON_DISK, at, config, mark, marks, name, open_sound, put};
-use bftkv_protocol::Store;
+use bftkv_protocol::{Store, StoreError};
 use bftkv_storage::{
     Disk, DiskFile, DiskLock, MemoryBackend, OpenError, OpenMode, RealDisk, RecordStore,
     StorageConfig, StorageKind, open, open_on,
@@ -57,6 +57,28 @@ fn a_folder_or_file_of_something_else_is_left_alone() {
     fs::write(&config.path, "a file").unwrap();
     assert!(open(&config).is_err());
     assert_eq!(fs::read(&config.path).unwrap(), b"a file");
+}
+
+/// A changed byte in the definition of the one table there is. It was taken for an error of the disk.
+#[test]
+fn a_table_of_another_form_is_damage() {
+    let folder = tempdir().unwrap();
+    drop(open_sound(StorageKind::Redb, folder.path()));
+    let config = config(StorageKind::Redb, folder.path());
+    let database = redb::Database::open(config.path.join("data.redb")).unwrap();
+    let change = database.begin_write().unwrap();
+    let ours: redb::TableDefinition<'_, &[u8], &[u8]> = redb::TableDefinition::new("records");
+    assert!(change.delete_table(ours).unwrap());
+    let other: redb::TableDefinition<'_, &[u8], u64> = redb::TableDefinition::new("records");
+    change.open_table(other).unwrap();
+    change.commit().unwrap();
+    drop(database);
+    let found = match open(&config) {
+        Err(OpenError::Store(error)) => error,
+        Err(other) => panic!("{other}"),
+        Ok(store) => store.wait_checked().unwrap_err(),
+    };
+    assert!(matches!(found, StoreError::Corrupt { .. }), "{found:?}");
 }
 
 #[test]
