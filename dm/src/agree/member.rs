@@ -10,8 +10,9 @@ use super::chain::Chain;
 use super::content::{Content, Hash};
 use super::council::Dm;
 use super::decide::Dissent;
+use super::job::{Computed, Job, Outcome};
 use super::manifest::Manifest;
-use super::presign::{Job, Mark, Presigning};
+use super::presign::{Mark, Presigning};
 use super::rounds::Round;
 use super::settings::Settings;
 use super::signing::Ceremony;
@@ -234,6 +235,17 @@ impl<W: Work> Member<W> {
     pub fn handle_certified(&mut self, topic: Topic, value: Vec<u8>, now: u64) {
         self.now = now;
         self.heard.entry(topic).or_insert(value);
+        self.advance();
+    }
+
+    /// What [`Job::run`] gave.
+    pub fn handle_computed(&mut self, Computed(outcome): Computed, now: u64) {
+        self.now = now;
+        match outcome {
+            Outcome::Presigned(presigned) => self.take_presigned(presigned),
+            Outcome::Signed(topic, Ok(share)) => self.publish(topic, share),
+            Outcome::Signed(topic, Err(error)) => self.trouble = Some(format!("{topic}: {error}")),
+        }
         self.advance();
     }
 

@@ -18,11 +18,12 @@
 //! says whether one DM signs, and [`Member::handle_certified`], which takes what q have signed.
 
 mod chain;
-mod codec;
+pub(crate) mod codec;
 mod content;
 mod council;
 mod decide;
 mod dispute;
+mod job;
 mod judge;
 mod manifest;
 mod member;
@@ -40,9 +41,10 @@ pub use codec::Malformed;
 pub use content::{Content, Delegation, Delta, Hash, SetKey};
 pub use council::{Council, Dm};
 pub use decide::{Decision, Dissent, decide};
+pub use job::{Computed, Job};
 pub use manifest::{Change, Manifest};
 pub use member::{Action, Member, Memory, Refusal};
-pub use presign::{Computed, Job, Mark, NotSigned, Range, Sealing};
+pub use presign::{Mark, NotSigned, Range, Sealing};
 pub use settings::Settings;
 pub use status::Status;
 pub use topic::{NoTopic, Topic};

@@ -20,8 +20,8 @@ pub struct Settings {
     /// How long a round may take before the next serial is tried. Doubled for each failure, up to
     /// 64 times.
     pub round: u64,
-    /// How long a signer may take for its partial signatures. Doubled for each attempt and each
-    /// round that failed, up to 64 times.
+    /// How long a signer may take for its partial signatures. Doubled for each round that failed, and
+    /// each attempt in which more were silent than may lie, up to 64 times.
     pub share_wait: u64,
     /// How often to ask again: the source, and the store for what may have been missed.
     pub again: u64,

@@ -9,6 +9,7 @@ use super::content::Hash;
 use super::council::Dm;
 use super::decide::differing;
 use super::dispute::Dispute;
+use super::job::{Job, SignJob, Task};
 use super::manifest::Manifest;
 use super::member::{Action, Member, Refusal};
 use super::presign::{Mark, Presigning, Range};
@@ -33,6 +34,10 @@ pub(super) struct Ceremony<P> {
     pub(super) nonces: [Option<Nonces>; 2],
     /// The attempt for which our presignatures were taken out.
     pub(super) taken: Option<u8>,
+    /// How many attempts have made the round longer.
+    spoiled: usize,
+    /// How many attempts were too short.
+    hurried: u32,
     /// Presignatures below it were found not to be common to enough signers.
     pub(super) floor: Mark,
     /// As the proposer: until when a session may take to be certified.
@@ -144,6 +149,8 @@ impl<W: Work> Member<W> {
             attempt: 0,
             nonces: [None, None],
             taken: None,
+            spoiled: 0,
+            hurried: 0,
             floor: Mark::default(),
             called: None,
             failed: BTreeMap::new(),
@@ -248,10 +255,25 @@ impl<W: Work> Member<W> {
     }
 
     /// How long a signer may take now. A large zone may take any machine longer than was thought, so
-    /// each attempt and each round that failed doubles it.
+    /// each round that failed doubles it, and each attempt in which more were silent than lie.
     pub(super) fn share_patience(&self) -> u64 {
-        let failures = self.round.failures.saturating_add(u32::from(self.attempt()));
-        self.settings.share_wait << failures.min(6)
+        let hurried = self.ceremony.as_ref().map_or(0, |ceremony| ceremony.hurried);
+        self.settings.share_wait << self.round.failures.saturating_add(hurried).min(6)
+    }
+
+    /// After an attempt that failed by so many. If they are no more than may lie, somebody is known now
+    /// who will not be asked again, and the round lasts so much longer: b of them could otherwise use up
+    /// each round, one after the other. If they are more, all were given too little time.
+    fn give_time(&mut self, left_out: usize) {
+        let (faults, failures) = (self.settings.council.faults(), self.round.failures);
+        let Some(ceremony) = &mut self.ceremony else { return };
+        if left_out > faults {
+            ceremony.hurried = ceremony.hurried.saturating_add(1);
+        } else if ceremony.spoiled < faults {
+            ceremony.spoiled += 1;
+            let more = self.settings.share_wait << failures.min(6);
+            self.round.deadline = self.round.deadline.map(|until| until.saturating_add(more));
+        }
     }
 
     /// Stage 0 until the zone's signatures are certified.
@@ -262,6 +284,7 @@ impl<W: Work> Member<W> {
     fn follow_retries(&mut self, serial: u32) {
         while let Some(bytes) = self.heard.get(&Topic::Retry { serial, attempt: self.attempt() }) {
             let left_out = retry_from(bytes).unwrap_or_default();
+            self.give_time(left_out.len());
             if self.presigning.is_some() && self.session(serial, self.attempt()).is_none() {
                 self.raise_floor(serial, self.attempt());
             }
@@ -338,10 +361,9 @@ impl<W: Work> Member<W> {
         let Some(ceremony) = &mut self.ceremony else { return };
         let nonces = ceremony.nonces.get_mut(usize::from(stage)).and_then(Option::take);
         let Some(nonces) = nonces else { return };
-        match self.share.sign(nonces, &session) {
-            Ok(bytes) => self.publish(Topic::Share { serial, attempt, stage, dm: me }, bytes),
-            Err(error) => self.trouble = Some(format!("serial {serial}: {error}")),
-        }
+        let topic = Topic::Share { serial, attempt, stage, dm: me };
+        let job = SignJob { topic, share: Arc::clone(&self.share), nonces, session };
+        self.act(Action::Compute(Box::new(Job(Task::Sign(job)))));
     }
 
     /// The proposer's part: who signs, and putting together.
@@ -545,6 +567,10 @@ impl<W: Work> Member<W> {
         stage: u8,
     ) -> Option<Session> {
         let value = self.session(serial, attempt)?;
+        // We may not have been told of them all.
+        for dm in value.signers.keys() {
+            self.fetch(Topic::Nonces { serial, attempt, dm: *dm });
+        }
         self.session_for(serial, attempt, stage, &value)
     }
 

@@ -308,6 +308,24 @@ fn whoever_proves_nothing_is_left_out_and_not_named() {
     }
 }
 
+/// One after the other, each in an attempt of its own: the round lasts until all of them are known.
+#[test]
+fn b_who_prove_nothing_cost_no_round() {
+    for seed in 0..8 {
+        let mut world = World::with(Scheme::Rsa, 7, 4, seed);
+        for liar in [1, 2] {
+            world.faults.insert(dm(liar), Fault::NoProof);
+        }
+        for who in world.council.everyone() {
+            world.show(who, 0, FIRST, root());
+        }
+        assert!(world.run_until(&root(), 20_000), "seed {seed}{}", world.explain());
+        let serials: BTreeSet<u32> =
+            world.zones.values().flat_map(|zones| zones.keys().copied()).collect();
+        assert_eq!(serials, [FIRST].into(), "seed {seed}");
+    }
+}
+
 #[test]
 fn dms_with_an_rsa_key_publish_one_right_zone() {
     (300..306).for_each(|seed| story_with(Scheme::Rsa, 4, seed));
@@ -363,6 +381,23 @@ fn an_update_that_some_see_a_little_later_costs_no_round() {
         world.check();
         let now = *world.zones.values().flat_map(|zones| zones.keys()).max().unwrap();
         assert_eq!(now, newest + 1, "seed {seed}");
+    }
+}
+
+/// The store tells a quorum at first, so a signer may hear of a session and not of all commitments in
+/// it. It asks for them: without its part the attempt would end when its time is over.
+#[test]
+fn without_faults_the_first_attempt_is_the_last() {
+    for (n, k) in [(4, 2), (7, 4)] {
+        for seed in 0..25 {
+            let mut world = World::new(n, k, seed);
+            for who in world.council.everyone() {
+                world.show(who, 0, FIRST, root());
+            }
+            assert!(world.run_until(&root(), 60_000), "seed {seed}{}", world.explain());
+            let is_retry = |topic: &&Topic| matches!(topic, Topic::Retry { .. });
+            assert_eq!(world.certified.keys().find(is_retry), None, "{n}, seed {seed}");
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The arithmetic of presigning. It takes long, so whoever drives a member runs it beside it.
+//! The arithmetic of presigning, which takes long: see [`crate::agree::Job`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,13 +16,13 @@ use crate::agree::council::Dm;
 pub(super) type Rng = Box<dyn CryptoRngCore + Send>;
 
 /// What a step of presigning needs to compute. It has secrets in it.
-pub struct Job {
+pub(in crate::agree) struct PresignJob {
     pub(super) desk: Desk,
     pub(super) step: Step,
 }
 
-/// What came of a [`Job`]. It has secrets in it.
-pub struct Computed {
+/// What came of a [`PresignJob`]. It has secrets in it.
+pub(in crate::agree) struct Presigned {
     pub(super) batch: u32,
     pub(super) result: Result<Outcome, Trouble>,
 }
@@ -65,24 +65,22 @@ pub(super) enum Trouble {
     Failed(String),
 }
 
-impl fmt::Debug for Job {
+impl fmt::Debug for PresignJob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Job").field("batch", &self.desk.batch).finish_non_exhaustive()
+        f.debug_struct("PresignJob").field("batch", &self.desk.batch).finish_non_exhaustive()
     }
 }
 
-impl fmt::Debug for Computed {
+impl fmt::Debug for Presigned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Computed").field("batch", &self.batch).finish_non_exhaustive()
+        f.debug_struct("Presigned").field("batch", &self.batch).finish_non_exhaustive()
     }
 }
 
-impl Job {
-    /// Computes. The result is for [`super::super::Member::handle_computed`].
-    #[must_use]
-    pub fn run(self) -> Computed {
+impl PresignJob {
+    pub(in crate::agree) fn run(self) -> Presigned {
         let Self { desk, step } = self;
-        Computed { batch: desk.batch, result: desk.run(step) }
+        Presigned { batch: desk.batch, result: desk.run(step) }
     }
 }
 

@@ -41,6 +41,6 @@ mod steps;
 mod values;
 
 pub(super) use batch::Presigning;
-pub use job::{Computed, Job};
+pub(super) use job::{PresignJob, Presigned};
 pub use range::{Mark, Range};
 pub use sealing::{NotSigned, Sealing};

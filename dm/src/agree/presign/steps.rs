@@ -8,12 +8,13 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
 use super::batch::{Part, Presigning};
-use super::job::{Computed, Desk, Job, Outcome, Packages, Rng, Step, Trouble};
+use super::job::{Desk, Outcome, Packages, PresignJob, Presigned, Rng, Step, Trouble};
 use super::judging::KEPT;
 use super::sealing::Sealing;
 use super::values::{Call, Complaint, Dealt, Done, First, Shape};
 use crate::agree::content::Hash;
 use crate::agree::council::Dm;
+use crate::agree::job::{Job, Task};
 use crate::agree::member::{Action, Member};
 use crate::agree::topic::Topic;
 use crate::agree::work::Work;
@@ -33,14 +34,7 @@ impl<W: Work> Member<W> {
         }
     }
 
-    /// What [`Job::run`] gave.
-    pub fn handle_computed(&mut self, computed: Computed, now: u64) {
-        self.now = now;
-        self.take_computed(computed);
-        self.advance();
-    }
-
-    fn take_computed(&mut self, Computed { batch, result }: Computed) {
+    pub(in crate::agree) fn take_presigned(&mut self, Presigned { batch, result }: Presigned) {
         let me = self.settings.me;
         let Some(presigning) = &mut self.presigning else { return };
         let is_current = presigning.batch.number == batch;
@@ -301,7 +295,8 @@ impl<W: Work> Member<W> {
         presigning.batch.part = Part::Away;
         let (sealing, shape) = (Arc::clone(&presigning.sealing), presigning.shape);
         let desk = Desk { sealing, shape, batch: presigning.batch.number, me };
-        self.act(Action::Compute(Box::new(Job { desk, step })));
+        let task = Task::Presign(PresignJob { desk, step });
+        self.act(Action::Compute(Box::new(Job(task))));
     }
 
     /// As its leader: names those who presign.
