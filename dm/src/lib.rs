@@ -4,6 +4,7 @@
 
 pub mod agree;
 mod differing;
+mod files;
 pub mod keys;
 pub mod node;
 pub mod publish;

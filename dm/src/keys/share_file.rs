@@ -8,6 +8,7 @@ use bftkv_threshold::rand_core::CryptoRngCore;
 use bftkv_threshold::{KeyShare, Party, SecretBytes, key_share_from_bytes};
 use zeroize::Zeroizing;
 
+use crate::files;
 use crate::sign::Role;
 use crate::zone::Name;
 
@@ -183,16 +184,12 @@ impl ShareFile {
     ) -> Result<(), Error> {
         let new = path.with_extension("share.new");
         self.create(&new, lock, rng)?;
-        let renamed = std::fs::rename(&new, path).map_err(Error::file(path));
+        let renamed = files::rename(&new, path).map_err(Error::file(path));
         if renamed.is_err() {
             // Nobody shall find a second share.
             let _ = std::fs::remove_file(&new);
         }
-        renamed?;
-        let folder = path.parent().filter(|folder| *folder != Path::new(""));
-        let folder = folder.unwrap_or(Path::new("."));
-        // The name must be on disk too.
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::file(folder))
+        renamed
     }
 
     /// Reads the file of this name and keeps every other process from doing so.

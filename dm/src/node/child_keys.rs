@@ -1,20 +1,19 @@
 //! DS records that follow from what the delegated zones show.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::agree::{Content, Delta};
-use crate::sign::{Dnskey, Signature, dnskey_key};
-use crate::zone::{Key, Name, RrSet, Rtype, is_after};
+use crate::zone::{Key, Name, RrSet, Rtype};
 
 use super::content::{place_of, set_of, value_of};
-use super::{Primary, Source};
-
-/// The most keys, and signatures, of a delegated zone that are looked at: more is no honest zone, and
-/// each pair costs a verification (KeyTrap, CVE-2023-50387).
-const MAX_PER_SET: usize = 16;
+use super::followed::{Accepted, Followed};
+use super::vouched::{DsSet, Vouched};
+use super::{Primary, Source, lock};
 
 /// A delegated zone, and a server of it.
 #[derive(Clone, Debug)]
@@ -26,21 +25,22 @@ pub struct Child {
     pub server: Primary,
 }
 
-/// The DS records of one zone: their data.
-type DsSet = BTreeSet<Vec<u8>>;
-
 /// Another source, in which the DS records of some delegations follow from the DNSKEY sets that the
 /// delegated zones show, with SHA-256 (RFC 4509): one for each key that is an entry point and signs
 /// the set. So a change of a TLD's key reaches each DM by itself, and is agreed on like any
 /// other change.
 ///
-/// A set counts only if a key that a DS record of before names has signed it, and the signature
-/// holds. If none has, or the server does not answer, the DS records stay what they were, and the
-/// log says why. A delegation without DS records gets none, because nothing would vouch for them.
-/// The idea is that of RFC 7344, without its CDS records.
+/// * A set counts only if a key that a DS record of before names has signed it, and the signature
+///   holds. Of before: as was accepted last, and the source's only as long as nothing was. A change must be
+///   signed later than what was accepted, so nobody gets an older set accepted again. What was
+///   accepted is on disk before it counts.
+/// * The source goes first: when its own DS records for a delegation change, what was accepted is over, and
+///   following begins with the new ones.
+/// * Otherwise, and if the server does not answer, the DS records stay what they were, and
+///   [`Source::notes`] says why. A delegation without DS records gets none, because nothing would
+///   vouch for them.
 ///
-/// What was accepted is kept in memory only: whoever is started again begins with the DS records of
-/// the other source, so that must follow before the old key is gone.
+/// The idea is that of RFC 7344, without its CDS records.
 pub struct ChildKeys {
     under: Arc<dyn Source>,
     children: Vec<Child>,
@@ -56,12 +56,16 @@ struct Told {
     content: Arc<Content>,
 }
 
-#[derive(Default)]
 struct Shared {
-    accepted: Mutex<BTreeMap<Name, DsSet>>,
+    accepted: Mutex<Accepted>,
+    /// Why DS records stay as they are, of those that do.
+    reasons: Mutex<BTreeMap<Name, String>>,
     asked: Mutex<Option<Instant>>,
     is_asking: AtomicBool,
 }
+
+/// How many are asked at once.
+const AT_ONCE: usize = 8;
 
 impl std::fmt::Debug for ChildKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -69,53 +73,97 @@ impl std::fmt::Debug for ChildKeys {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl ChildKeys {
     /// For these delegations, each of which is asked so often, beside reading: a server that does not
-    /// answer holds up nothing.
-    #[must_use]
-    pub fn new(under: Arc<dyn Source>, children: Vec<Child>, every: Duration) -> Self {
-        Self { under, children, every, shared: Arc::default(), told: Mutex::new(None) }
+    /// answer holds up nothing. What is accepted is kept in this file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is damaged. Without it the DS records of the source count again.
+    pub fn new(
+        under: Arc<dyn Source>,
+        children: Vec<Child>,
+        every: Duration,
+        kept: PathBuf,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            accepted: Mutex::new(Accepted::open(kept)?),
+            reasons: Mutex::default(),
+            asked: Mutex::default(),
+            is_asking: AtomicBool::default(),
+        });
+        Ok(Self { under, children, every, shared, told: Mutex::new(None) })
     }
 
-    /// Asks them all, if it is time, in a thread of its own.
+    /// Asks them all, if it is time, in threads of their own.
     fn ask(&self, content: &Content) {
         let is_due = lock(&self.shared.asked).is_none_or(|at| at.elapsed() >= self.every);
         if !is_due || self.shared.is_asking.swap(true, Ordering::AcqRel) {
             return;
         }
-        let known = |child: &Child| Some((child.clone(), ds_in(content, &child.name)?));
-        let children: Vec<(Child, DsSet)> = self.children.iter().filter_map(known).collect();
+        let known = |child: &Child| (child.clone(), ds_in(content, &child.name));
+        let children: Vec<_> = self.children.iter().map(known).collect();
         let shared = Arc::clone(&self.shared);
         std::thread::spawn(move || {
-            for (child, known) in children {
-                shared.ask_one(&child, known);
-            }
+            let threads = children.len().min(AT_ONCE);
+            let left = Mutex::new(children.into_iter());
+            let next = || lock(&left).next();
+            std::thread::scope(|scope| {
+                for _ in 0..threads {
+                    scope.spawn(|| {
+                        while let Some((child, known)) = next() {
+                            shared.ask_one(&child, known);
+                        }
+                    });
+                }
+            });
             *lock(&shared.asked) = Some(Instant::now());
             shared.is_asking.store(false, Ordering::Release);
         });
     }
+
+    /// What was accepted and goes on, with the source's content as it is now.
+    fn accepted(&self, under: &Content) -> BTreeMap<Name, DsSet> {
+        let mut accepted = lock(&self.shared.accepted);
+        let is_child = |name: &Name| self.children.iter().any(|child| child.name == *name);
+        let goes_on = |name: &Name, followed: &Followed| {
+            is_child(name) && ds_in(under, name).as_ref() == Some(&followed.beside)
+        };
+        if let Err(error) = accepted.retain(goes_on) {
+            tracing::warn!(%error, "what was accepted of keys is over, which cannot be written");
+        }
+        accepted.iter().map(|(name, followed)| (name.clone(), followed.ds.clone())).collect()
+    }
 }
 
 impl Shared {
-    fn ask_one(&self, child: &Child, mut known: DsSet) {
+    fn ask_one(&self, child: &Child, beside: Option<DsSet>) {
         let name = &child.name;
-        if let Some(accepted) = lock(&self.accepted).get(name) {
-            known.extend(accepted.iter().cloned());
-        }
-        let asked = child.server.keys(name);
-        match asked.and_then(|(keys, signatures)| wanted(name, (&keys, &signatures), &known, now()))
-        {
-            Ok(ds) => {
-                if lock(&self.accepted).insert(name.clone(), ds.clone()).as_ref() != Some(&ds) {
-                    tracing::info!(%name, records = ds.len(), "DS records follow its keys");
-                }
+        let beside = beside.ok_or("it has no DS record, so nothing vouches for its keys");
+        let followed = beside.map_err(str::to_owned).and_then(|beside| self.follow(child, beside));
+        let reason = followed.err();
+        let mut reasons = lock(&self.reasons);
+        let before = reasons.remove(name);
+        if let Some(reason) = reason {
+            if before.as_ref() != Some(&reason) {
+                tracing::warn!(%name, reason, "its DS records stay as they are");
             }
-            Err(why) => tracing::warn!(%name, why, "its DS records stay as they are"),
+            reasons.insert(name.clone(), reason);
         }
+    }
+
+    /// Asks for its keys, and accepts what follows from them.
+    fn follow(&self, child: &Child, beside: DsSet) -> Result<(), String> {
+        let name = &child.name;
+        let (keys, signatures) = child.server.keys(name)?;
+        let mut accepted = lock(&self.accepted);
+        let before = accepted.get(name, &beside).cloned();
+        let known = before.as_ref().map_or(&beside, |before| &before.ds);
+        let vouched = Vouched::by(known, name, (&keys, &signatures), now())?;
+        let next = match before {
+            Some(before) => before.then(vouched)?,
+            None => Followed::first(beside, vouched),
+        };
+        accepted.put(name, next).map_err(|error| format!("it cannot be kept on disk: {error}"))
     }
 }
 
@@ -123,7 +171,7 @@ impl Source for ChildKeys {
     fn read(&self) -> Result<(u32, Arc<Content>), String> {
         let (serial, under) = self.under.read()?;
         self.ask(&under);
-        let accepted = lock(&self.shared.accepted).clone();
+        let accepted = self.accepted(&under);
         let mut told = lock(&self.told);
         if let Some(told) = &*told
             && Arc::ptr_eq(&told.under, &under)
@@ -135,6 +183,14 @@ impl Source for ChildKeys {
         let _ = content.root();
         *told = Some(Told { under, accepted, content: Arc::clone(&content) });
         Ok((serial, content))
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let reasons = lock(&self.shared.reasons);
+        let note = |(name, reason): (&Name, &String)| {
+            format!("{name}: DS records stay as they are: {reason}")
+        };
+        self.under.notes().into_iter().chain(reasons.iter().map(note)).collect()
     }
 }
 
@@ -163,32 +219,6 @@ fn changes(content: &Content, accepted: &BTreeMap<Name, DsSet>) -> Result<Delta,
         }
     }
     Ok(delta)
-}
-
-/// The DS records that this DNSKEY set wants.
-///
-/// # Errors
-/// None of the keys that are known by a DS record has signed it for now.
-fn wanted(
-    name: &Name,
-    (keys, signatures): (&RrSet, &RrSet),
-    known: &DsSet,
-    now: u32,
-) -> Result<DsSet, String> {
-    if keys.len() > MAX_PER_SET || signatures.len() > MAX_PER_SET {
-        return Err("more keys or signatures than anybody checks".to_owned());
-    }
-    let holds = |it: &Signature| !is_after(now, it.expiration) && !is_after(it.inception, now);
-    let signatures: Vec<Signature> =
-        signatures.records().filter_map(Signature::read).filter(holds).collect();
-    let own = dnskey_key(name);
-    let signs = |key: &Dnskey| signatures.iter().any(|it| it.is_by(key, name, &own, keys));
-    let entry_points = Dnskey::all(keys).filter(|key| key.is_active() && key.is_entry_point());
-    let wanted: DsSet = entry_points.filter(signs).map(|key| key.ds(name)).collect();
-    if wanted.is_disjoint(known) {
-        return Err("no key that a DS record names has signed its keys for now".to_owned());
-    }
-    Ok(wanted)
 }
 
 /// Seconds since 1970 modulo 2^32, as DNSSEC has them.

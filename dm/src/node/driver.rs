@@ -1,11 +1,11 @@
 //! The agreement on the store.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use std::{fs, io};
 
 use bftkv::protocol::Entry;
 use bftkv::{CertifiedEntry, NodeId, Policy, Value, Variable};
@@ -13,9 +13,11 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::interval;
 
 use crate::agree::{Action, Council, Dm, Hash, Link, Mark, Member, Memory, Refusal, Status, Topic};
+use crate::files::{self, keep};
 
 use super::board::{Board, Waits, persist};
-use super::kept::{Committed, replace};
+use super::kept::Committed;
+use super::lock;
 use super::sources::Source;
 use super::work::{Signed, ZoneWork};
 
@@ -46,6 +48,8 @@ pub struct Driver {
     batch: AtomicU32,
     /// Why the source could not be read when it was last tried.
     blind: Mutex<Option<String>>,
+    /// What the source says beside, for an operator.
+    notes: Mutex<Vec<String>>,
     /// Why the last value that we wrote was not certified.
     unwritten: Mutex<Option<String>>,
     /// The source is being read.
@@ -109,6 +113,7 @@ impl Driver {
             newest: AtomicU32::new(0),
             batch: AtomicU32::new(0),
             blind: Mutex::new(None),
+            notes: Mutex::default(),
             unwritten: Mutex::new(None),
             reading: AtomicBool::new(false),
         })
@@ -119,13 +124,8 @@ impl Driver {
     /// # Errors
     /// It cannot be read, or is damaged: then this DM must not vote.
     pub fn recall(path: &Path) -> io::Result<Memory> {
-        let bytes = match fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Memory::default()),
-            Err(error) => return Err(error),
-        };
-        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "damaged memory of votes");
-        let (body, sum) = bytes.split_last_chunk::<32>().ok_or_else(damaged)?;
+        let Some(body) = files::kept(path)? else { return Ok(Memory::default()) };
+        let damaged = || files::damaged("damaged memory of votes");
         let (serial, rest) = body.split_first_chunk().ok_or_else(damaged)?;
         let (hash, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
         let (locked, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
@@ -139,9 +139,6 @@ impl Driver {
             let spent = Mark { batch: u32::from_be_bytes(*of), index: u16::from_be_bytes(*index) };
             (u32::from_be_bytes(*batch), spent)
         };
-        if Hash::of(body).0 != *sum {
-            return Err(damaged());
-        }
         let link = Link { serial: u32::from_be_bytes(*serial), hash: Hash(*hash) };
         let voted = (link.serial > 0).then_some(link);
         Ok(Memory { voted, locked: u32::from_be_bytes(*locked), batch, spent })
@@ -162,6 +159,12 @@ impl Driver {
     #[must_use]
     pub fn blind(&self) -> Option<String> {
         lock(&self.blind).clone()
+    }
+
+    /// What could not be taken into account when the source was read ([`Source::notes`]).
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        lock(&self.notes).clone()
     }
 
     /// Why what was written last is not certified, if it is not: too few answer, for instance.
@@ -247,6 +250,7 @@ impl Driver {
         let (this, source) = (Arc::clone(self), Arc::clone(source));
         tokio::task::spawn_blocking(move || {
             let read = source.read();
+            *lock(&this.notes) = source.notes();
             this.reading.store(false, Ordering::Release);
             let mut blind = lock(&this.blind);
             match read {
@@ -404,10 +408,6 @@ impl Policy for Driver {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn remember(path: &Path, memory: &Memory) -> io::Result<()> {
     let voted = memory.voted.unwrap_or(Link { serial: 0, hash: Hash([0; 32]) });
     let Memory { locked, batch, spent, .. } = *memory;
@@ -415,7 +415,7 @@ fn remember(path: &Path, memory: &Memory) -> io::Result<()> {
         [voted.serial, locked, batch, spent.batch].map(u32::to_be_bytes);
     let index = spent.index.to_be_bytes();
     let body = [&serial[..], &voted.hash.0, &locked, &batch, &of, &index].concat();
-    replace(path, &[&body, &Hash::of(&body).0])
+    keep(path, &body)
 }
 
 fn now() -> u64 {
@@ -425,6 +425,8 @@ fn now() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -458,7 +460,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("votes");
         let body = [&7u32.to_be_bytes()[..], &[3; 32], &6u32.to_be_bytes()].concat();
-        replace(&path, &[&body, &Hash::of(&body).0]).unwrap();
+        keep(&path, &body).unwrap();
         let voted = Some(Link { serial: 7, hash: Hash([3; 32]) });
         let expected = Memory { voted, locked: 6, ..Memory::default() };
         assert_eq!(Driver::recall(&path).unwrap(), expected);

@@ -1,12 +1,12 @@
 //! What a DM has on disk of the agreement: the newest zone, so that it serves it at once after a
 //! restart and goes on from it.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::agree::{Hash, Manifest};
+use crate::agree::Manifest;
+use crate::files::{self, damaged, keep};
 use crate::zone::{Limits, Name, Zone};
 
 use super::work::Signed;
@@ -26,7 +26,7 @@ pub fn keep_zone(path: &Path, manifest: &Manifest, zone: &Zone) -> io::Result<()
     let manifest = manifest.to_bytes();
     let length = u32::try_from(manifest.len()).map_err(io::Error::other)?;
     let body = [TITLE, &length.to_be_bytes(), &manifest, &zone.to_bytes()].concat();
-    replace(path, &[&body, &Hash::of(&body).0])
+    keep(path, &body)
 }
 
 /// What was written; `None` if nothing was.
@@ -34,30 +34,21 @@ pub fn keep_zone(path: &Path, manifest: &Manifest, zone: &Zone) -> io::Result<()
 /// # Errors
 /// It cannot be read, or is damaged. Without the file the DM fetches all from the store.
 pub fn kept_zone(path: &Path, apex: &Name) -> io::Result<Option<Committed>> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    let Some(body) = files::kept(path)? else { return Ok(None) };
     let broken = || damaged("damaged");
-    let (body, sum) = bytes.split_last_chunk::<32>().ok_or_else(broken)?;
-    if Hash::of(body).0 != *sum {
-        return Err(broken());
-    }
     let is_text = body.starts_with(TEXT_TITLE);
     let title = if is_text { TEXT_TITLE } else { TITLE };
     let rest = body.strip_prefix(title).ok_or_else(broken)?;
     let (length, rest) = rest.split_first_chunk().ok_or_else(broken)?;
     let length = usize::try_from(u32::from_be_bytes(*length)).map_err(io::Error::other)?;
     let (manifest, zone) = rest.split_at_checked(length).ok_or_else(broken)?;
-    let manifest = Manifest::from_bytes(manifest).map_err(|error| damaged(&error.to_string()))?;
+    let manifest = Manifest::from_bytes(manifest).map_err(damaged)?;
     let zone = if is_text {
         Zone::read(zone, Some(apex.clone()), Limits::default())
     } else {
         Zone::from_bytes(zone, apex)
     };
-    let zone = zone.map_err(|error| damaged(&error.to_string()))?;
+    let zone = zone.map_err(damaged)?;
     if zone.serial() != manifest.serial {
         return Err(broken());
     }
@@ -65,24 +56,12 @@ pub fn kept_zone(path: &Path, apex: &Name) -> io::Result<Option<Committed>> {
     Ok(Some((Arc::new(manifest), Arc::new(signed))))
 }
 
-/// Puts a file in place of another at once, on disk for sure.
-///
-/// # Errors
-/// The disk's; the old file stays.
-pub fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    parts.iter().try_for_each(|part| file.write_all(part))?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    // The name must be on disk too.
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-}
-
 #[cfg(test)]
 pub(super) mod tests {
+    use std::fs;
+
     use super::*;
-    use crate::agree::{Change, Link};
+    use crate::agree::{Change, Hash, Link};
 
     /// A manifest of that serial that stands for nothing.
     pub(in crate::node) fn manifest(serial: u32) -> Manifest {

@@ -4,6 +4,7 @@ mod board;
 mod child_keys;
 mod content;
 mod driver;
+mod followed;
 mod kept;
 mod letters;
 mod publisher;
@@ -12,14 +13,16 @@ mod steps;
 mod transfer;
 #[cfg(test)]
 mod transfer_tests;
+mod vouched;
 mod work;
 mod zone_keys;
 
+pub use crate::files::replace;
 pub use board::{Board, Boarding};
 pub use child_keys::{Child, ChildKeys};
 pub use content::{content_of, zone_of};
 pub use driver::Driver;
-pub use kept::{Committed, keep_zone, kept_zone, replace};
+pub use kept::{Committed, keep_zone, kept_zone};
 pub use letters::Letters;
 pub use publisher::Publisher;
 pub use sources::{FileSource, PrimarySource, Source};
@@ -27,9 +30,16 @@ pub use transfer::{Primary, read_tsig_key};
 pub use work::{Signed, ZonePlan, ZoneWork};
 pub use zone_keys::keys_in_manifest;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use bftkv_threshold::{Error, KeyShare, Roster, Scheme, SecretBytes, ecdsa, ed25519};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
+
+/// Whatever a thread that panicked was about to change is whole: each change is one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A generator with a seed of the operating system.
 ///

@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use crate::agree::Content;
 use crate::zone::{Limits, Name, Zone, reread, text_of};
 
 use super::content::content_after;
-use super::{Primary, content_of};
+use super::{Primary, content_of, lock};
 
 /// Where a DM sees the zone.
 pub trait Source: Send + Sync {
@@ -19,10 +19,11 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// Why it cannot be read; the last content stays.
     fn read(&self) -> Result<(u32, Arc<Content>), String>;
-}
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What an operator should know beside: what could not be taken into account, and why.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 fn seen(zone: &Zone) -> Result<(u32, Arc<Content>), String> {

@@ -9,7 +9,7 @@ use crate::agree::Hash;
 use crate::publish::{Journal, Step};
 use crate::zone::Name;
 
-use super::kept::replace;
+use crate::files::replace;
 
 const TITLE: &[u8] = b"bftkv dm step 1\n";
 

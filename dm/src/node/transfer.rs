@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use domain::base::iana::{Class, Rcode};
 use domain::base::rdata::ComposeRecordData as _;
+use domain::base::wire::ParseError;
 use domain::base::{Message, MessageBuilder, ParsedName};
 use domain::rdata::tsig::Time48;
 use domain::rdata::{AllRecordData, Soa};
@@ -40,9 +41,9 @@ pub fn read_tsig_key(text: &str) -> Result<TsigKey, String> {
     TsigKey::new(name, algorithm, &secret).map_err(|error| error.to_string())
 }
 
-/// How long to wait for the connection, and for each message.
+/// How long to wait for the connection, for anything that comes, and for the answer to a question.
 const WAIT: Duration = Duration::from_secs(10);
-/// How long all of it may take.
+/// How long all of a transfer may take.
 const LONGEST: Duration = Duration::from_secs(120);
 
 /// Why there is no zone: the network's fault or the other server's.
@@ -72,31 +73,25 @@ impl Primary {
     /// # Errors
     /// As [`Primary::transfer`].
     pub fn keys(&self, apex: &Name) -> Result<(RrSet, RrSet), String> {
-        let fetched = self.ask_keys(apex);
+        let fetched = self.ask_keys(apex, WAIT);
         fetched.map_err(|wrong| format!("DNSKEY of {apex} from {}: {wrong}", self.address))
     }
 
-    fn ask_keys(&self, apex: &Name) -> Result<(RrSet, RrSet), Wrong> {
-        let mut talk = self.ask(apex, Rtype::DNSKEY)?;
+    /// Within that time.
+    pub(super) fn ask_keys(&self, apex: &Name, longest: Duration) -> Result<(RrSet, RrSet), Wrong> {
+        let mut talk = self.ask((apex, Rtype::DNSKEY), longest)?;
         let message = talk.next()?;
         talk.end()?;
-        let malformed = |_| "a malformed message".to_owned();
         let (mut ttl, mut keys, mut signatures) = (0, Vec::new(), Vec::new());
-        let records = message.answer().map_err(malformed)?;
-        for record in records.limit_to::<AllRecordData<_, ParsedName<_>>>() {
-            let record = record.map_err(malformed)?;
-            if Name::of(record.owner()) != *apex {
-                continue;
-            }
-            let mut rdata = Vec::new();
-            let composed = record.data().compose_canonical_rdata(&mut rdata);
-            composed.map_err(|_| "a long record".to_owned())?;
-            match record.rtype() {
+        for record in answers(&message)? {
+            let record = record?;
+            match record.rtype {
+                _ if record.owner != *apex => {}
                 Rtype::DNSKEY => {
-                    ttl = record.ttl().as_secs();
-                    keys.push(rdata);
+                    ttl = record.ttl;
+                    keys.push(record.rdata);
                 }
-                Rtype::RRSIG => signatures.push(rdata),
+                Rtype::RRSIG => signatures.push(record.rdata),
                 _ => {}
             }
         }
@@ -105,10 +100,9 @@ impl Primary {
     }
 
     fn ask_serial(&self, apex: &Name) -> Result<u32, Wrong> {
-        let mut talk = self.ask(apex, Rtype::SOA)?;
+        let mut talk = self.ask((apex, Rtype::SOA), WAIT)?;
         let message = talk.next()?;
         talk.end()?;
-        let malformed = |_| "a malformed message".to_owned();
         let records = message.answer().map_err(malformed)?;
         let first = records.limit_to::<Soa<ParsedName<_>>>().next();
         let soa = first.ok_or_else(|| "an answer without SOA".to_owned())?.map_err(malformed)?;
@@ -116,13 +110,9 @@ impl Primary {
     }
 
     fn fetch(&self, apex: &Name, limits: Limits) -> Result<Zone, Wrong> {
-        let until = Instant::now() + LONGEST;
-        let mut talk = self.ask(apex, Rtype::AXFR)?;
+        let mut talk = self.ask((apex, Rtype::AXFR), LONGEST)?;
         let mut arriving = Arriving::new(apex, limits);
         while !arriving.done {
-            if Instant::now() > until {
-                return Err("it takes too long".to_owned());
-            }
             let message = talk.next()?;
             if talk.bytes > limits.bytes {
                 return Err(format!("more than {} bytes", limits.bytes));
@@ -133,18 +123,19 @@ impl Primary {
         arriving.builder.finish().map_err(|error| error.to_string())
     }
 
-    fn ask(&self, apex: &Name, rtype: Rtype) -> Result<Talk, Wrong> {
+    /// All of it may take so long.
+    fn ask(&self, (apex, rtype): (&Name, Rtype), longest: Duration) -> Result<Talk, Wrong> {
         let io = |error: io::Error| error.to_string();
+        let until = Instant::now() + longest;
         let mut id = [0; 2];
         getrandom::fill(&mut id).map_err(|error| error.to_string())?;
         let id = u16::from_be_bytes(id);
         let (request, sequence) = self.request((apex, rtype), id)?;
         let mut stream = TcpStream::connect_timeout(&self.address, WAIT).map_err(io)?;
-        stream.set_read_timeout(Some(WAIT)).map_err(io)?;
         stream.set_write_timeout(Some(WAIT)).map_err(io)?;
         let length = u16::try_from(request.len()).map_err(|_| "a long request".to_owned())?;
         stream.write_all(&[&length.to_be_bytes(), request.as_slice()].concat()).map_err(io)?;
-        Ok(Talk { stream, id, sequence, bytes: 0 })
+        Ok(Talk { stream, until, id, sequence, bytes: 0 })
     }
 
     fn request(
@@ -178,6 +169,8 @@ type Sequence = ClientSequence<Arc<Tsig>>;
 /// A question, and its answers as they come.
 struct Talk {
     stream: TcpStream,
+    /// Until when all must have come.
+    until: Instant,
     id: u16,
     sequence: Option<Sequence>,
     bytes: usize,
@@ -185,7 +178,7 @@ struct Talk {
 
 impl Talk {
     fn next(&mut self) -> Result<Message<Vec<u8>>, Wrong> {
-        let bytes = read(&mut self.stream).map_err(|error| error.to_string())?;
+        let bytes = self.read().map_err(|error| error.to_string())?;
         self.bytes = self.bytes.saturating_add(bytes.len());
         let mut message = Message::from_octets(bytes).map_err(|_| "no message of DNS")?;
         if let Some(sequence) = &mut self.sequence {
@@ -202,11 +195,68 @@ impl Talk {
         Ok(message)
     }
 
+    fn read(&mut self) -> io::Result<Vec<u8>> {
+        let mut length = [0; 2];
+        self.fill(&mut length)?;
+        let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
+        self.fill(&mut message)?;
+        Ok(message)
+    }
+
+    /// The time is looked at before each read: whoever sends a byte now and then is not waited for.
+    fn fill(&mut self, mut rest: &mut [u8]) -> io::Result<()> {
+        use io::ErrorKind::{Interrupted, TimedOut, UnexpectedEof, WouldBlock};
+        let late = || io::Error::new(TimedOut, "it takes too long");
+        while !rest.is_empty() {
+            let left = self.until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(late());
+            }
+            self.stream.set_read_timeout(Some(left.min(WAIT)))?;
+            match self.stream.read(rest) {
+                Ok(0) => return Err(UnexpectedEof.into()),
+                Ok(count) => rest = rest.get_mut(count..).unwrap_or_default(),
+                Err(error) if error.kind() == Interrupted => {}
+                Err(error) if matches!(error.kind(), WouldBlock | TimedOut) => return Err(late()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Otherwise the last records would be nobody's.
     fn end(self) -> Result<(), Wrong> {
         let Some(sequence) = self.sequence else { return Ok(()) };
         sequence.done().map_err(|error| format!("TSIG: {error}"))
     }
+}
+
+/// A record of an answer, its data in canonical form.
+struct Record {
+    owner: Name,
+    rtype: Rtype,
+    class: Class,
+    ttl: u32,
+    rdata: Vec<u8>,
+}
+
+fn malformed(_: ParseError) -> Wrong {
+    "a malformed message".to_owned()
+}
+
+fn answers(
+    message: &Message<Vec<u8>>,
+) -> Result<impl Iterator<Item = Result<Record, Wrong>>, Wrong> {
+    let records = message.answer().map_err(malformed)?;
+    Ok(records.limit_to::<AllRecordData<_, ParsedName<_>>>().map(|record| {
+        let record = record.map_err(malformed)?;
+        let (owner, ttl) = (Name::of(record.owner()), record.ttl().as_secs());
+        let (rtype, class) = (record.rtype(), record.class());
+        let mut rdata = Vec::new();
+        let composed = record.data().compose_canonical_rdata(&mut rdata);
+        composed.map_err(|_| "a long record".to_owned())?;
+        Ok(Record { owner, rtype, class, ttl, rdata })
+    }))
 }
 
 /// What came so far: the zone stands between two SOA records.
@@ -224,19 +274,11 @@ impl Arriving {
     }
 
     fn take(&mut self, message: &Message<Vec<u8>>) -> Result<(), Wrong> {
-        let malformed = |_| "a malformed message".to_owned();
-        let records = message.answer().map_err(malformed)?;
-        for record in records.limit_to::<AllRecordData<_, ParsedName<_>>>() {
+        for record in answers(message)? {
             if self.done {
                 return Err("records after the last SOA".to_owned());
             }
-            let record = record.map_err(malformed)?;
-            let (owner, ttl) = (Name::of(record.owner()), record.ttl().as_secs());
-            let of = (record.rtype(), record.class());
-            let mut rdata = Vec::new();
-            let composed = record.data().compose_canonical_rdata(&mut rdata);
-            composed.map_err(|_| "a long record".to_owned())?;
-            self.add(owner, of, ttl, rdata)?;
+            self.add(record?)?;
         }
         if self.first.is_none() {
             return Err("an empty answer".to_owned());
@@ -244,13 +286,8 @@ impl Arriving {
         Ok(())
     }
 
-    fn add(
-        &mut self,
-        owner: Name,
-        (rtype, class): (Rtype, Class),
-        ttl: u32,
-        rdata: Vec<u8>,
-    ) -> Result<(), Wrong> {
+    fn add(&mut self, record: Record) -> Result<(), Wrong> {
+        let Record { owner, rtype, class, ttl, rdata } = record;
         let is_soa = rtype == Rtype::SOA && owner == self.apex;
         match &self.first {
             None if !is_soa => return Err("the first record is no SOA".to_owned()),
@@ -268,14 +305,6 @@ impl Arriving {
         self.first.get_or_insert(rdata);
         Ok(())
     }
-}
-
-fn read(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
-    let mut length = [0; 2];
-    stream.read_exact(&mut length)?;
-    let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
-    stream.read_exact(&mut message)?;
-    Ok(message)
 }
 
 fn now() -> Time48 {

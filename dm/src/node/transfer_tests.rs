@@ -166,3 +166,22 @@ async fn a_source_that_breaks_is_read_again_when_it_is_whole() {
     };
     tokio::task::spawn_blocking(work).await.unwrap();
 }
+
+/// Who sends something now and then is not waited for longer than who sends nothing.
+#[test]
+fn a_server_that_drips_is_not_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let primary = Primary { address: listener.local_addr().unwrap(), key: None };
+    let drip = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        // The length of a long message, and then some of it. It ends when the other side goes.
+        let mut sent = stream.write_all(&[0xff, 0xff]);
+        while sent.is_ok() {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            sent = stream.write_all(&[0]);
+        }
+    });
+    let wrong = primary.ask_keys(&apex(), std::time::Duration::from_millis(200)).unwrap_err();
+    assert_eq!(wrong, "it takes too long");
+    drip.join().unwrap();
+}

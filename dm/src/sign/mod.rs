@@ -45,5 +45,6 @@ pub(crate) use rrsig::Signature;
 pub(crate) use rrsig::Task;
 pub use share_signer::ShareSigner;
 pub use terms::Terms;
+pub(crate) use verify::MAX_PER_SET;
 pub use verify::{MAX_PROBLEMS, Problem, Report, verify, verify_with, zone_signer};
 pub use zonemd::{DigestCheck, check_zonemd};

@@ -20,7 +20,7 @@ pub const MAX_PROBLEMS: usize = 50;
 
 /// The most signatures over one set that are looked at, and the most keys: a zone with more is
 /// no honest one, and each pair costs a verification (KeyTrap, CVE-2023-50387).
-const MAX_PER_SET: usize = 16;
+pub(crate) const MAX_PER_SET: usize = 16;
 
 /// What was found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -82,6 +82,8 @@ struct ChildConfig {
 
 /// How often the keys of delegated zones are asked for.
 const CHILDREN_EVERY: Duration = Duration::from_secs(60);
+/// What was accepted of them, in the folder of the state.
+const CHILDREN: &str = "children";
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -304,7 +306,12 @@ impl DmConfig {
         if children.is_empty() {
             return Ok(source);
         }
-        Ok(Arc::new(ChildKeys::new(source, children, CHILDREN_EVERY)))
+        let kept = self.state(CHILDREN);
+        let source = ChildKeys::new(source, children, CHILDREN_EVERY, kept.clone());
+        source.map(|source| Arc::new(source) as Arc<dyn Source>).map_err(|error| {
+            Failure::file(&kept, &error)
+                .hint("without the file the DS records of the zone's own source count again")
+        })
     }
 
     /// Who may have the zone.

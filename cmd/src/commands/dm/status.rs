@@ -70,6 +70,8 @@ pub(super) struct DmStatus {
     digest: Option<String>,
     source_serial: Option<u32>,
     source_error: Option<String>,
+    /// What the source could not take into account, and why.
+    source_notes: Vec<String>,
     /// The serial that is agreed on.
     round: Option<u32>,
     views: Vec<u8>,
@@ -140,6 +142,7 @@ impl DmStatus {
             digest: served.map(|zone| zone.root().to_string()),
             source_serial: status.source.map(|(serial, _)| serial),
             source_error: driver.blind(),
+            source_notes: driver.notes(),
             round: status.round,
             views: status.views.iter().map(|dm| dm.number()).collect(),
             missing: if status.round.is_some() { missing.collect() } else { Vec::new() },
@@ -177,6 +180,7 @@ impl fmt::Display for DmStatus {
             (Some(serial), None) => writeln!(f, "source: serial {serial}")?,
             (None, None) => writeln!(f, "source: not read yet")?,
         }
+        self.source_notes.iter().try_for_each(|note| writeln!(f, "source: {note}"))?;
         if let Some(serial) = self.signing {
             writeln!(f, "serial {serial} is agreed on and being signed")?;
         }

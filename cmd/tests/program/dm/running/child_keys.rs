@@ -53,7 +53,9 @@ fn the_ds_records_of_a_tld_follow_the_keys_that_it_shows() {
         let config = std::fs::read_to_string(masters.config(dm)).unwrap();
         let child =
             format!("[[source.child]]\nzone = \"ch\"\nserver = \"{}\"\n", server.local_addr());
-        std::fs::write(masters.config(dm), config + &child).unwrap();
+        // Nobody answers for another one.
+        let silent = "[[source.child]]\nzone = \"de\"\nserver = \"127.0.0.1:1\"\n";
+        std::fs::write(masters.config(dm), config + &child + silent).unwrap();
     }
     masters.start_all();
     let key = Key::new("ch.".parse::<Name>().unwrap(), Rtype::DS);
@@ -66,9 +68,19 @@ fn the_ds_records_of_a_tld_follow_the_keys_that_it_shows() {
             let left = zones[0].set(&key).unwrap().records().next().unwrap().to_vec();
             assert!(ours.set(&key).unwrap().records().any(|record| record == left));
             assert_ne!(left[4..], [&[0; 31][..], &[1]].concat(), "the key that is gone");
-            return;
+            break;
         }
         assert!(Instant::now() < until, "{:#}", masters.status(1));
         std::thread::sleep(Duration::from_millis(100));
     }
+    // What is not taken is said by each DM, once it has asked.
+    while masters.status(1)["source_notes"].as_array().is_none_or(Vec::is_empty) {
+        assert!(Instant::now() < until, "{:#}", masters.status(1));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let status = masters.status(1);
+    let notes = status["source_notes"].as_array().unwrap();
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    let note = notes[0].as_str().unwrap();
+    assert!(note.starts_with("de.: DS records stay as they are: DNSKEY of de."), "{note}");
 }
