@@ -12,7 +12,8 @@ use crate::HomeError;
 /// # Errors
 /// The disk's; the old file stays.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), HomeError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let folder = folder.unwrap_or(Path::new("."));
     let write = || -> std::io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(bytes)?;

@@ -34,7 +34,7 @@ const GATHERING: Duration = Duration::from_millis(1);
 const LARGE: usize = 64 * 1024;
 
 /// How many bytes of values are under way at once, or a single larger one.
-pub(super) const MAX_BYTES: usize = 4 * 1024 * 1024;
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// A put that is to be made.
 #[derive(Debug)]

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bftkv_protocol::{Announcement, NodeId, Refusal, StoreAge, ValueDigest, decode, encode};
 use serde::{Deserialize, Serialize};
 
 use crate::HomeError;
 use crate::files::replace;
+
+use super::lock;
 
 /// The own memory, as it was when it was written down last. It lies beside the key, not in the
 /// store: so a store that is lost or old is noticed here first.
@@ -129,11 +131,6 @@ impl Announced {
 fn read(bytes: &[u8]) -> Option<Kept> {
     let (digest, body) = bytes.split_first_chunk::<32>()?;
     (ValueDigest::of(body).as_bytes() == digest).then(|| decode(body).ok()).flatten()
-}
-
-/// Each use is one step, so a panic elsewhere leaves the data whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use bftkv_protocol::server::{
     Admitted, Context, Loaded, Membership, Reply, Server, ServerAction, Standing, Ticket, admit,
@@ -21,6 +21,7 @@ use bftkv_wot::{OwnKey, QuorumCertificates};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
+use super::lock;
 use super::members::{Members, Serving};
 use super::passwords::Passwords;
 use super::policy::Policy;
@@ -479,12 +480,6 @@ fn note_failure<T>(result: &Result<T, StoreError>) {
     if let Err(error) = result {
         tracing::error!(%error, "the store failed: this node signs nothing until it is mended");
     }
-}
-
-/// A poisoned lock means that a thread panicked; the data behind these locks is changed in single
-/// steps, so it is whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn tell_stored(told: Option<Told>, outcome: &Outcome) {

@@ -15,7 +15,7 @@ mod service;
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bftkv_protocol::server::Standing;
@@ -42,6 +42,12 @@ use crate::config::{NodeConfig, RealmConfig};
 use crate::peers::Peers;
 use crate::register::Register;
 use crate::{Certificates, Error, Home, Reloaded};
+
+/// A poisoned lock means that a thread panicked; what is behind these locks is changed in single
+/// steps, so it is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A node of a realm that is ready to serve, or to be added to its members.
 pub struct Node {

@@ -3,8 +3,8 @@
 //! There are no decisions in here; they are in `bftkv_roaming::server`.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bftkv_protocol::server::Standing;
@@ -16,6 +16,7 @@ use bftkv_roaming::server::{Action, Asked, Asker, Loaded, Reply, Server, Signing
 use bftkv_wot::QuorumCertificates;
 use tokio::sync::oneshot;
 
+use super::lock;
 use super::recovery::Recovery;
 use super::registration::Registration;
 use crate::random::Random;
@@ -175,10 +176,4 @@ fn note_failure<T>(result: &Result<T, StoreError>) {
     if let Err(error) = result {
         tracing::error!(%error, "the store failed: this node evaluates no passwords");
     }
-}
-
-/// A poisoned lock means that a thread panicked; what is behind these locks is changed in single
-/// steps, so it is whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,7 +5,7 @@
 //! goes on where it was: what is certified again is passed over.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bftkv_protocol::client::{Action, Lost, Repair, RepairOptions, Repaired, Round};
@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::core::Core;
+use super::lock;
 use super::recovery::{Recovery, blocking};
 use crate::peers::Patience;
 
@@ -362,9 +363,4 @@ fn readable(
         Err(StoreError::Corrupt { .. }) => Ok(None),
         other => other,
     }
-}
-
-/// Every change behind these locks is a single step, so a panic elsewhere leaves them whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
