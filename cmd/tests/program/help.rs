@@ -8,7 +8,7 @@
 
 use crate::support::bftkv;
 
-const COMMANDS: [&[&str]; 47] = [
+const COMMANDS: [&[&str]; 48] = [
     &["demo"],
     &["init"],
     &["cert", "list"],
@@ -41,6 +41,7 @@ const COMMANDS: [&[&str]; 47] = [
     &["dm", "release"],
     &["dm", "keygen"],
     &["dm", "ksk", "sign"],
+    &["dm", "together", "run"],
     &["dm", "together", "start"],
     &["dm", "together", "deal"],
     &["dm", "together", "finish"],

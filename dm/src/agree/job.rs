@@ -29,7 +29,7 @@ pub(super) struct SignJob {
 pub struct Computed(pub(super) Outcome);
 
 pub(super) enum Outcome {
-    Presigned(Presigned),
+    Presigned(Box<Presigned>),
     Signed(Topic, Result<Vec<u8>, Error>),
 }
 
@@ -50,7 +50,7 @@ impl Job {
     #[must_use]
     pub fn run(self) -> Computed {
         Computed(match self.0 {
-            Task::Presign(job) => Outcome::Presigned(job.run()),
+            Task::Presign(job) => Outcome::Presigned(Box::new(job.run())),
             Task::Sign(job) => Outcome::Signed(job.topic, job.share.sign(job.nonces, &job.session)),
         })
     }

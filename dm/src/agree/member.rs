@@ -242,7 +242,7 @@ impl<W: Work> Member<W> {
     pub fn handle_computed(&mut self, Computed(outcome): Computed, now: u64) {
         self.now = now;
         match outcome {
-            Outcome::Presigned(presigned) => self.take_presigned(presigned),
+            Outcome::Presigned(presigned) => self.take_presigned(*presigned),
             Outcome::Signed(topic, Ok(share)) => self.publish(topic, share),
             Outcome::Signed(topic, Err(error)) => self.trouble = Some(format!("{topic}: {error}")),
         }

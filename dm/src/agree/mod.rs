@@ -17,6 +17,7 @@
 //! Certifying is the store's: a value that q DMs have signed. Here it is [`Member::judge`], which
 //! says whether one DM signs, and [`Member::handle_certified`], which takes what q have signed.
 
+mod attempts;
 mod chain;
 pub(crate) mod codec;
 mod content;

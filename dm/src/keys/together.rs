@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 
-use bftkv::protocol::{NodeId, Seal};
+use bftkv::protocol::{NodeId, Seal, SealError};
 use bftkv_threshold::ed25519::{Dkg, DkgDealt, Ed25519Share};
 use bftkv_threshold::rand_core::SeedableRng as _;
 use bftkv_threshold::{KeyShare as _, Party, Roster, SecretBytes};
@@ -85,7 +85,8 @@ impl Plan {
         self.roster.parties().iter().nth(place).copied()
     }
 
-    fn members(&self) -> impl Iterator<Item = (Party, &NodeId)> {
+    /// The parties with their members.
+    pub fn members(&self) -> impl Iterator<Item = (Party, &NodeId)> {
         self.roster.parties().iter().copied().zip(&self.members)
     }
 
@@ -116,7 +117,9 @@ impl Plan {
         if plan.to_text() == text { Ok(plan) } else { Err(malformed()) }
     }
 
-    pub(super) fn hash(&self) -> String {
+    /// SHA-256 of the text, in hexadecimal digits.
+    #[must_use]
+    pub fn hash(&self) -> String {
         hex(&Sha256::digest(self.to_text()))
     }
 
@@ -147,6 +150,22 @@ impl Plan {
         }
         let values = (0..names.len()).map(|place| read.value(place).to_owned()).collect();
         Ok(Told { party, values, body: read.body })
+    }
+
+    /// Whether this message, of either round, was signed by this member, for this plan or another. So it
+    /// is known whom to name for what is wrong with it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Wrong`] names the member from whom it came; [`Error::Seal`] if its certificate is
+    /// missing or not valid now.
+    pub fn check_sender(&self, party: Party, message: &[u8], seal: &dyn Seal) -> Result<(), Error> {
+        match seal.open(message, MAX_MESSAGE) {
+            Ok(opened) if self.party(&opened.sender) == Some(party) => Ok(()),
+            Ok(_) => Err(Error::Wrong(party, "passes on what somebody else signed")),
+            Err(SealError::Bad(_)) => Err(Error::Wrong(party, "sent something that is no message")),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Opens a dealing, which its dealer has signed twice: gives it as the others can see it, too.

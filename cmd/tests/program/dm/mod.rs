@@ -3,6 +3,7 @@
 mod running;
 mod sealed;
 mod together;
+mod together_store;
 
 use std::path::PathBuf;
 

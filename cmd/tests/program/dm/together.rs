@@ -161,12 +161,12 @@ fn a_dealers_transcript_is_signed_by_whoever_has_its_shares() {
 }
 
 /// What a member signed.
-fn opened(key: &Key, message: &[u8]) -> String {
+pub(super) fn opened(key: &Key, message: &[u8]) -> String {
     String::from_utf8(key.seal().open(message, 1 << 17).unwrap().plaintext).unwrap()
 }
 
 /// The text with another last digit in its first line of digits: another share of the KSK.
-fn bent(text: &str) -> String {
+pub(super) fn bent(text: &str) -> String {
     let place = text.find("\n-\n").unwrap() + 4;
     let digit = if &text[place..=place] == "0" { "1" } else { "0" };
     format!("{}{digit}{}", &text[..place], &text[place + 1..])

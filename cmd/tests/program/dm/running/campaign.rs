@@ -38,10 +38,12 @@ fn cast(masters: &Masters, scene: Scene, newest: u32) -> (Option<usize>, Option<
     ((!scene.dies.is_empty()).then_some(victim), (!scene.lies.is_empty()).then_some(liar))
 }
 
-/// Whether this status names the DM for something since that serial.
-fn names(status: &Value, liar: usize, since: u32) -> bool {
+/// Whether this status names the DM for this lie since that serial. Who lies about an RRset may only be seen to
+/// differ; whoever else does has read its source later than the others.
+fn names(status: &Value, liar: usize, lies: &str, since: u32) -> bool {
     let differs = status["dissent"].as_array().unwrap();
-    let is_seen = differs.iter().any(|one| one["seen"].get(liar.to_string()).is_some());
+    let is_seen =
+        lies == "rrset" && differs.iter().any(|one| one["seen"].get(liar.to_string()).is_some());
     let said = status["liars"].get(liar.to_string()).and_then(Value::as_str);
     is_seen || said.is_some_and(|said| serial_of(said) > since)
 }
@@ -90,7 +92,7 @@ fn play(masters: &mut Masters, scene: Scene) -> Vec<Duration> {
         for dm in &honest {
             let status = masters.status(*dm);
             frames_nobody(&status, liar, newest);
-            is_named |= liar.is_some_and(|liar| names(&status, liar, newest));
+            is_named |= liar.is_some_and(|liar| names(&status, liar, scene.lies, newest));
         }
     }
     assert!(told.is_none_or(|told| std::fs::remove_file(told).is_ok() || scene.lies == "rrset"));

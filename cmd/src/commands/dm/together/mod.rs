@@ -1,14 +1,18 @@
 //! `bftkv dm together`.
 
+mod over_store;
+
 use std::fmt;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use bftkv::protocol::{NodeId, Seal as _};
+use bftkv::wot::Sealer;
 use bftkv_dm::keys::{
     Complaint, Error, Lock, Plan, Together, Verdict, seed_from_text, seed_to_text, system_rng,
 };
+use bftkv_dm::threshold::Party;
 use bftkv_dm::threshold::rand_core::RngCore as _;
 use bftkv_dm::zone::Name;
 use clap::{Args, Subcommand};
@@ -23,6 +27,7 @@ use crate::failure::Failure;
 /// Make keys among all who get shares.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TogetherCommand {
+    Run(over_store::RunArgs),
     Start(StartArgs),
     Deal(DealArgs),
     Finish(FinishArgs),
@@ -31,6 +36,7 @@ pub(crate) enum TogetherCommand {
 
 pub(crate) fn run(command: &TogetherCommand, context: &Context) -> Result<Exit, Failure> {
     match command {
+        TogetherCommand::Run(args) => over_store::run(args, context),
         TogetherCommand::Start(args) => start(args, context),
         TogetherCommand::Deal(args) => deal(args, context),
         TogetherCommand::Finish(args) => finish(args, context),
@@ -38,9 +44,9 @@ pub(crate) fn run(command: &TogetherCommand, context: &Context) -> Result<Exit, 
     }
 }
 
-/// Begin to make keys together: the first of three rounds.
+/// Begin to make keys together by hand: the first of three rounds.
 ///
-/// All members run this with the same zone, threshold and list of members, each in its home with
+/// For members that have no store in common; with one, `bftkv dm together run` does it all. All members run this with the same zone, threshold and list of members, each in its home with
 /// the certificates of the others. Two Ed25519 keys are made: KSK and ZSK. Nobody ever has a whole
 /// one.
 ///
@@ -60,6 +66,13 @@ pub(crate) struct StartArgs {
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 
+    #[command(flatten)]
+    plan: PlanArgs,
+}
+
+/// Who makes keys for which zone.
+#[derive(Debug, Args)]
+struct PlanArgs {
     /// The zone.
     #[arg(long, value_name = "NAME", default_value = ".", value_parser = name_of)]
     zone: Name,
@@ -71,6 +84,13 @@ pub(crate) struct StartArgs {
     /// The fingerprints of all members, our own among them, in the same order everywhere.
     #[arg(long, value_name = "FPR", num_args = 1.., required = true)]
     members: Vec<NodeId>,
+}
+
+impl PlanArgs {
+    fn plan(&self) -> Result<Plan, Failure> {
+        let plan = Plan::new(self.zone.clone(), self.threshold, self.members.clone());
+        plan.map_err(Failure::usage)
+    }
 }
 
 /// Deal to the others: the second round.
@@ -106,6 +126,13 @@ pub(crate) struct FinishArgs {
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 
+    #[command(flatten)]
+    lock: LockArgs,
+}
+
+/// How the shares are sealed.
+#[derive(Debug, Args)]
+struct LockArgs {
     /// Seal the shares to the encryption subkey of the home's key instead of with a passphrase.
     #[arg(long)]
     seal_to_key: bool,
@@ -113,6 +140,34 @@ pub(crate) struct FinishArgs {
     /// Leave the shares unsealed: whoever reads the files has them.
     #[arg(long, conflicts_with = "seal_to_key")]
     no_passphrase: bool,
+}
+
+/// What opens our shares, chosen before anything is made.
+struct Chosen {
+    passphrase: Option<Zeroizing<Vec<u8>>>,
+    to_key: bool,
+}
+
+impl LockArgs {
+    fn choose(&self, number: u8, context: &Context) -> Result<Chosen, Failure> {
+        let to_key = self.seal_to_key;
+        let passphrase = if self.no_passphrase || to_key {
+            None
+        } else {
+            Some(context.passphrase().choose_bytes(&format!("dm-{number}"))?)
+        };
+        Ok(Chosen { passphrase, to_key })
+    }
+}
+
+impl Chosen {
+    fn lock<'a>(&'a self, seal: &'a Sealer) -> Lock<'a> {
+        match &self.passphrase {
+            Some(words) => Lock::Passphrase(words),
+            None if self.to_key => Lock::Key { seal, to: seal.id() },
+            None => Lock::None,
+        }
+    }
 }
 
 /// Check the complaints of other members.
@@ -187,21 +242,25 @@ fn show(
 }
 
 fn start(args: &StartArgs, context: &Context) -> Result<Exit, Failure> {
-    let plan = Plan::new(args.zone.clone(), args.threshold, args.members.clone());
-    let plan = plan.map_err(Failure::usage)?;
-    let seal = sealer(context)?;
+    let (number, file) = begin(&args.folder, &args.plan.plan()?, &sealer(context)?)?;
+    show(context, number, &[file], "give it to all the others, and put theirs beside it")
+}
+
+/// A new folder with a seed, the plan and our first message. Gives our number and the message's file.
+fn begin(folder: &Path, plan: &Plan, seal: &Sealer) -> Result<(u8, PathBuf), Failure> {
     let mut seed = Zeroizing::new([0; 32]);
     system_rng().map_err(Failure::failed)?.fill_bytes(&mut *seed);
-    let together = Together::new(&plan, &seal, &seed).map_err(Failure::failed)?;
+    let together = Together::new(plan, seal, &seed).map_err(Failure::failed)?;
     let package = together.package().map_err(Failure::failed)?;
 
-    make_private(&args.folder)?;
-    write_private(&args.folder.join("seed"), seed_to_text(&seed).as_bytes())?;
-    write_file(&args.folder.join("plan.txt"), &plan.to_text())?;
+    make_private(folder)?;
+    write_private(&folder.join("seed"), seed_to_text(&seed).as_bytes())?;
     let number = together.party().number();
-    let file = args.folder.join(format!("dm-{number}.round1"));
+    let file = folder.join(format!("dm-{number}.round1"));
     write_private(&file, &package)?;
-    show(context, number, &[file], "give it to all the others, and put theirs beside it")
+    // The last: with it the folder is whole.
+    write_file(&folder.join("plan.txt"), &plan.to_text())?;
+    Ok((number, file))
 }
 
 /// What was left by the first round.
@@ -257,30 +316,50 @@ fn explain(error: Error) -> Failure {
 }
 
 fn deal(args: &DealArgs, context: &Context) -> Result<Exit, Failure> {
-    let (plan, seed) = begun(&args.folder)?;
-    let seal = sealer(context)?;
-    let together = Together::new(&plan, &seal, &seed).map_err(Failure::failed)?;
-    let dealt = together.deal(&messages(&args.folder, ".round1")?).map_err(explain)?;
-    let (number, mut files) = (together.party().number(), Vec::new());
-    for (party, message) in dealt {
-        let file = args.folder.join(format!("dm-{number}-for-dm-{}.round2", party.number()));
-        write_private(&file, &message)?;
-        files.push(file);
-    }
+    let (number, files) = deal_in(&args.folder, &sealer(context)?)?;
     show(context, number, &files, "give each to its member, and put those for us beside them")
 }
 
+/// Gives our number, and the files for the others.
+fn deal_in(folder: &Path, seal: &Sealer) -> Result<(u8, Vec<PathBuf>), Failure> {
+    let (plan, seed) = begun(folder)?;
+    let together = Together::new(&plan, seal, &seed).map_err(Failure::failed)?;
+    let dealt = together.deal(&messages(folder, ".round1")?).map_err(explain)?;
+    let (number, mut files) = (together.party().number(), Vec::new());
+    for (party, message) in dealt {
+        let file = folder.join(format!("dm-{number}-for-dm-{}.round2", party.number()));
+        write_private(&file, &message)?;
+        files.push(file);
+    }
+    Ok((number, files))
+}
+
 fn finish(args: &FinishArgs, context: &Context) -> Result<Exit, Failure> {
-    let (plan, seed) = begun(&args.folder)?;
     let seal = sealer(context)?;
-    let together = Together::new(&plan, &seal, &seed).map_err(Failure::failed)?;
+    let number = number_in(&args.folder, &seal)?;
+    let chosen = args.lock.choose(number, context)?;
+    let files = finish_in(&args.folder, &seal, &chosen)?;
+    let next = "give dm-N.signed to all, and use nothing before `bftkv dm transcript check`";
+    show(context, number, &files, next)
+}
+
+fn number_in(folder: &Path, seal: &Sealer) -> Result<u8, Failure> {
+    let party = plan_in(folder)?.party(seal.id());
+    let stranger = || Failure::failed(Error::NoMember(seal.id().to_string()));
+    party.map(Party::number).ok_or_else(stranger)
+}
+
+/// Makes our shares and signs the transcript, or leaves a complaint. Gives the files.
+fn finish_in(folder: &Path, seal: &Sealer, chosen: &Chosen) -> Result<Vec<PathBuf>, Failure> {
+    let (plan, seed) = begun(folder)?;
+    let together = Together::new(&plan, seal, &seed).map_err(Failure::failed)?;
     let number = together.party().number();
-    let told = messages(&args.folder, ".round1")?;
-    let ours = messages(&args.folder, &format!("-for-dm-{number}.round2"))?;
+    let told = messages(folder, ".round1")?;
+    let ours = messages(folder, &format!("-for-dm-{number}.round2"))?;
     let made = together.finish(&told, &ours).map_err(|error| match &error {
         Error::WrongDealing { party, complaint, .. } => {
             let name = format!("dm-{number}-about-dm-{}.complaint", party.number());
-            let file = args.folder.join(name);
+            let file = folder.join(name);
             match write_private(&file, complaint) {
                 Ok(()) => Failure::failed(&error).hint(format!(
                     "give {} to all the others: bftkv dm together judge",
@@ -292,36 +371,30 @@ fn finish(args: &FinishArgs, context: &Context) -> Result<Exit, Failure> {
         _ => explain(error),
     })?;
     let transcript = bftkv_dm::keys::Transcript::from_text(&made.transcript);
-    let signed = transcript.and_then(|it| it.sign(&seal)).map_err(Failure::failed)?;
+    let signed = transcript.and_then(|it| it.sign(seal)).map_err(Failure::failed)?;
 
-    let passphrase = if args.no_passphrase || args.seal_to_key {
-        None
-    } else {
-        Some(context.passphrase().choose_bytes(&format!("dm-{number}"))?)
-    };
-    let lock = match &passphrase {
-        Some(words) => Lock::Passphrase(words),
-        None if args.seal_to_key => Lock::Key { seal: &seal, to: seal.id() },
-        None => Lock::None,
-    };
     let mut rng = system_rng().map_err(Failure::failed)?;
-    make_private(&args.folder.join("offline"))?;
+    private_folders()
+        .recursive(true)
+        .create(folder.join("offline"))
+        .map_err(|error| Failure::file(folder, &error))?;
     let mut files = Vec::new();
     for (share, name) in made.shares.iter().zip(["offline/ksk", "zsk"]) {
-        let file = args.folder.join(format!("{name}.share"));
-        share.create(&file, lock, &mut rng).map_err(Failure::failed)?;
-        let public = args.folder.join(format!("{}.key", name.trim_start_matches("offline/")));
+        let file = folder.join(format!("{name}.share"));
+        // Of a try that was interrupted: the seed makes the same share.
+        let _ = fs::remove_file(&file);
+        share.create(&file, chosen.lock(seal), &mut rng).map_err(Failure::failed)?;
+        let public = folder.join(format!("{}.key", name.trim_start_matches("offline/")));
         write_file(&public, &share.key_file().map_err(Failure::failed)?.to_text())?;
         files.extend([file, public]);
     }
-    let transcript = args.folder.join("transcript.txt");
+    let transcript = folder.join("transcript.txt");
     write_file(&transcript, &made.transcript)?;
-    let signature = args.folder.join(format!("dm-{number}.signed"));
+    let signature = folder.join(format!("dm-{number}.signed"));
     write_private(&signature, &signed)?;
-    forget(&args.folder.join("seed"))?;
+    forget(&folder.join("seed"))?;
     files.extend([transcript, signature]);
-    let next = "give dm-N.signed to all, and use nothing before `bftkv dm transcript check`";
-    show(context, number, &files, next)
+    Ok(files)
 }
 
 fn judge(args: &JudgeArgs, context: &Context) -> Result<Exit, Failure> {
