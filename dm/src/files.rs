@@ -1,8 +1,8 @@
 //! Files that are there whole or not at all.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::agree::Hash;
 
@@ -11,8 +11,31 @@ use crate::agree::Hash;
 /// # Errors
 /// The disk's; the old file stays.
 pub fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
+    replace_with(path, parts, OpenOptions::new().write(true).create(true).truncate(true))
+}
+
+/// The same for a file that its owner alone can read.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    replace_with(path, &[bytes], &options)
+}
+
+fn replace_with(path: &Path, parts: &[&[u8]], options: &OpenOptions) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    // One that was left behind may be readable by others.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = options.open(&new)?;
     parts.iter().try_for_each(|part| file.write_all(part))?;
     file.sync_all()?;
     rename(&new, path)

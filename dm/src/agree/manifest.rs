@@ -8,6 +8,10 @@ use super::council::Dm;
 use super::view::{Link, flag};
 
 /// How the content comes about.
+///
+/// Differs: the plan has a value in the store for each RRset, under its hash. An update changes a set or
+/// two, which take less room than their hashes and signatures would: they stand in the manifest, so that whoever
+/// votes has them. A whole root zone is 18,589 sets; in pieces it is a handful of values that a quorum signs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Change {

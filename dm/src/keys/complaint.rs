@@ -6,9 +6,9 @@ use bftkv_threshold::ed25519::dealing_is_right;
 
 use super::Error;
 use super::text::write;
-use super::together::{Plan, ROUND_1, ROUND_1_NAMES, ROUND_2, ROUND_2_NAMES, Told};
+use super::together::{MAX_COMPLAINT, Plan, ROUND_1, ROUND_1_NAMES, ROUND_2, ROUND_2_NAMES, Told};
 
-const TITLE: &str = "bftkv dm keys together 1 complaint";
+const TITLE: &str = "bftkv dm keys together 2 complaint";
 const NAMES: [&str; 3] = ["plan", "party", "about"];
 
 /// Who complains, and about whom.
@@ -29,6 +29,8 @@ pub enum Verdict {
     Dealer(&'static str),
     /// Who complained, and how.
     Complainer(&'static str),
+    /// One of the two; nothing shows which.
+    OneOfThem,
 }
 
 impl Complaint {
@@ -41,16 +43,30 @@ impl Complaint {
         dealing: &[u8],
     ) -> Result<Vec<u8>, Error> {
         let length = u32::try_from(package.len()).map_err(|_| Error::Malformed("complaint"))?;
-        let body = [&length.to_be_bytes(), package, dealing].concat();
+        self.sign_body((plan, seal), &[&length.to_be_bytes(), package, dealing].concat())
+    }
+
+    /// The complaint about something that nobody else can see: what was not to be opened, for instance. So
+    /// that the others do not think of us alone as whoever went silent.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Seal`].
+    pub fn sign_without_proof(self, by: (&Plan, &dyn Seal)) -> Result<Vec<u8>, Error> {
+        self.sign_body(by, &[])
+    }
+
+    fn sign_body(self, (plan, seal): (&Plan, &dyn Seal), body: &[u8]) -> Result<Vec<u8>, Error> {
         let number = |party: Party| party.number().to_string();
         let head =
             [("plan", plan.hash()), ("party", number(self.party)), ("about", number(self.about))];
-        let (_, text) = write(TITLE, &head, &body);
+        let (_, text) = write(TITLE, &head, body);
         Ok(seal.seal(&[], text.as_bytes())?)
     }
 
     /// Who lies: everybody who has the members' certificates comes to the same verdict. `told` is
-    /// what the members told us in the first round, as far as it is there.
+    /// what the members told us in the first round, as far as it is there; `is_broadcast` if all have read the
+    /// same of it.
     ///
     /// # Errors
     ///
@@ -59,14 +75,17 @@ impl Complaint {
     pub fn judge(
         complaint: &[u8],
         (plan, seal): (&Plan, &dyn Seal),
-        told: &[Vec<u8>],
+        (told, is_broadcast): (&[Vec<u8>], bool),
     ) -> Result<(Self, Verdict), Error> {
-        let text = plan.open(seal, complaint, TITLE, &NAMES)?;
+        let text = plan.open_within(MAX_COMPLAINT, seal, complaint, (TITLE, &NAMES))?;
         let party = text.party;
         let parties = plan.roster().parties().iter();
         let mut about = parties.filter(|party| party.number().to_string() == text.value(2));
         let about = about.next().copied().ok_or(Error::Wrong(party, "complains about nobody"))?;
         let this = Self { party, about };
+        if text.body.is_empty() && party != about {
+            return Ok((this, Verdict::OneOfThem));
+        }
         // No honest member complains with something else than what the dealer signed for it.
         let forged = Verdict::Complainer("complains about something that was not dealt to it");
         let Some((package, dealing)) = parts(&text.body) else { return Ok((this, forged)) };
@@ -88,6 +107,14 @@ impl Complaint {
         }
         if tells_others(&package, (plan, seal), told) {
             return Ok((this, Verdict::Dealer("told different things")));
+        }
+        match plan.seen(seal, told) {
+            Some(seen) if seen == dealing.value(3) => {}
+            Some(_) if is_broadcast => {
+                return Ok((this, Verdict::Dealer("says that it was told other things")));
+            }
+            // Somebody may have told it other things than us.
+            _ => return Ok((this, Verdict::OneOfThem)),
         }
         Ok((this, verdict(plan, party, &package, &dealing)))
     }

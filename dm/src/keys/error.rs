@@ -78,6 +78,17 @@ pub enum Error {
         /// to us: no secret of a key that is used.
         complaint: Vec<u8>,
     },
+    /// A member's second message to us cannot be used. That cannot be shown to the others: for them one of
+    /// the two of us lies.
+    #[error("dm-{number} {why}", number = .party.number())]
+    Unusable {
+        /// Who.
+        party: bftkv_threshold::Party,
+        /// What is wrong with it.
+        why: &'static str,
+        /// Signed by us, for all the others ([`super::Complaint::judge`]).
+        complaint: Vec<u8>,
+    },
     /// A message cannot be sealed, or is not signed by whom it should be.
     #[error(transparent)]
     Seal(#[from] bftkv::protocol::SealError),
@@ -87,6 +98,9 @@ pub enum Error {
     /// A signature over another transcript: whoever signed got something else.
     #[error("{0} has signed another transcript")]
     OtherTranscript(String),
+    /// A signature that some can open and others cannot would make some use the keys and others not.
+    #[error("{0} has signed the transcript so that not everybody can open it")]
+    Hidden(String),
     /// The system gives no randomness.
     #[error("no randomness from the system")]
     NoRandomness,

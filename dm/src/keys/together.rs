@@ -30,15 +30,18 @@ use super::key_file::role_word;
 use super::text::{Text, from_hex, hex, write};
 use super::{Complaint, Error, ShareFile};
 
-const PLAN: &str = "bftkv dm keys together 1";
-pub(super) const ROUND_1: &str = "bftkv dm keys together 1 round 1";
-pub(super) const ROUND_2: &str = "bftkv dm keys together 1 round 2";
+const PLAN: &str = "bftkv dm keys together 2";
+pub(super) const ROUND_1: &str = "bftkv dm keys together 2 round 1";
+pub(super) const ROUND_2: &str = "bftkv dm keys together 2 round 2";
 /// The title of the transcript of such a ceremony.
 pub(super) const TRANSCRIPT: &str = "bftkv dm key ceremony together 1";
 pub(super) const ROUND_1_NAMES: [&str; 2] = ["plan", "party"];
 pub(super) const ROUND_2_NAMES: [&str; 4] = ["plan", "party", "to", "seen"];
-/// More than any message has.
-const MAX_MESSAGE: usize = 64 * 1024;
+/// More bytes than any message of the rounds has, sealed or not. Two of them fit into a complaint, in
+/// hexadecimal digits.
+const MAX_MESSAGE: usize = 12 * 1024;
+/// More than a complaint has.
+pub(super) const MAX_COMPLAINT: usize = 64 * 1024;
 /// A key's state after the second round, and the shares for the others.
 type Dealt = (DkgDealt, BTreeMap<Party, SecretBytes>);
 const ROLES: [Role; 2] = [Role::Ksk, Role::Zsk];
@@ -47,23 +50,30 @@ const ROLES: [Role; 2] = [Role::Ksk, Role::Zsk];
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plan {
     apex: Name,
+    attempt: u32,
     roster: Roster,
     members: Vec<NodeId>,
 }
 
 impl Plan {
-    /// Of these members, whose parties are numbered from 1 in this order, so many sign.
+    /// Of these members, whose parties are numbered from 1 in this order, so many sign. Members that begin
+    /// anew take another attempt: what was signed for one counts in no other.
     ///
     /// # Errors
     ///
     /// [`Error::Threshold`]; [`Error::Malformed`] for a member that is named twice.
-    pub fn new(apex: Name, threshold: usize, members: Vec<NodeId>) -> Result<Self, Error> {
+    pub fn new(
+        apex: Name,
+        threshold: usize,
+        members: Vec<NodeId>,
+        attempt: u32,
+    ) -> Result<Self, Error> {
         let distinct: std::collections::BTreeSet<_> = members.iter().collect();
         if distinct.len() != members.len() {
             return Err(Error::Malformed("plan: a member is named twice"));
         }
         let count = u8::try_from(members.len()).unwrap_or(u8::MAX);
-        Ok(Self { apex, roster: Roster::first(count, threshold)?, members })
+        Ok(Self { apex, attempt, roster: Roster::first(count, threshold)?, members })
     }
 
     /// The zone.
@@ -95,7 +105,8 @@ impl Plan {
     pub fn to_text(&self) -> String {
         let members = self.members().map(|(party, id)| format!("dm-{}: {id}\n", party.number()));
         let (threshold, members) = (self.roster.threshold(), members.collect::<String>());
-        format!("{PLAN}\nzone: {}\nthreshold: {threshold}\n{members}", self.apex)
+        let Self { apex, attempt, .. } = self;
+        format!("{PLAN}\nzone: {apex}\nattempt: {attempt}\nthreshold: {threshold}\n{members}")
     }
 
     /// Reads what [`Plan::to_text`] wrote.
@@ -108,12 +119,13 @@ impl Plan {
         let mut values = text.lines().skip(1).map(|line| line.split_once(": ").map(|(_, it)| it));
         let mut next = || values.next().flatten();
         let apex = next().and_then(|zone| zone.parse().ok()).ok_or_else(malformed)?;
+        let attempt = next().and_then(|number| number.parse().ok()).ok_or_else(malformed)?;
         let threshold = next().and_then(|k| k.parse().ok()).ok_or_else(malformed)?;
         let mut members = Vec::new();
         while let Some(member) = next() {
             members.push(member.parse().map_err(|_| malformed())?);
         }
-        let plan = Self::new(apex, threshold, members)?;
+        let plan = Self::new(apex, threshold, members, attempt)?;
         if plan.to_text() == text { Ok(plan) } else { Err(malformed()) }
     }
 
@@ -131,7 +143,21 @@ impl Plan {
         title: &'static str,
         names: &[&str],
     ) -> Result<Told, Error> {
-        let opened = seal.open(message, MAX_MESSAGE)?;
+        self.open_within(MAX_MESSAGE, seal, message, (title, names))
+    }
+
+    /// The same for a message of at most so many bytes, sealed or not.
+    pub(super) fn open_within(
+        &self,
+        limit: usize,
+        seal: &dyn Seal,
+        message: &[u8],
+        (title, names): (&'static str, &[&str]),
+    ) -> Result<Told, Error> {
+        if message.len() > limit {
+            return Err(SealError::Bad(format!("more than {limit} bytes")).into());
+        }
+        let opened = seal.open(message, limit)?;
         let stranger = || Error::NoMember(opened.sender.to_string());
         let party = self.party(&opened.sender).ok_or_else(stranger)?;
         let wrong = |why| Error::Wrong(party, why);
@@ -160,12 +186,35 @@ impl Plan {
     /// [`Error::Wrong`] names the member from whom it came; [`Error::Seal`] if its certificate is
     /// missing or not valid now.
     pub fn check_sender(&self, party: Party, message: &[u8], seal: &dyn Seal) -> Result<(), Error> {
-        match seal.open(message, MAX_MESSAGE) {
+        match seal.open(message, MAX_COMPLAINT) {
             Ok(opened) if self.party(&opened.sender) == Some(party) => Ok(()),
             Ok(_) => Err(Error::Wrong(party, "passes on what somebody else signed")),
             Err(SealError::Bad(_)) => Err(Error::Wrong(party, "sent something that is no message")),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// What the members told all, each once.
+    fn told(
+        &self,
+        seal: &dyn Seal,
+        told: &[Vec<u8>],
+    ) -> Result<BTreeMap<Party, Zeroizing<Vec<u8>>>, Error> {
+        let mut all: BTreeMap<Party, Zeroizing<Vec<u8>>> = BTreeMap::new();
+        for message in told {
+            let told = self.open(seal, message, ROUND_1, &ROUND_1_NAMES)?;
+            if all.get(&told.party).is_some_and(|known| *known != told.body) {
+                return Err(Error::Wrong(told.party, "told different things"));
+            }
+            all.insert(told.party, told.body);
+        }
+        Ok(all)
+    }
+
+    /// A hash of what the members told all; `None` if it is not all there.
+    pub(super) fn seen(&self, seal: &dyn Seal, told: &[Vec<u8>]) -> Option<String> {
+        let told = self.told(seal, told).ok()?;
+        (told.len() == self.roster.size()).then(|| seen(&told))
     }
 
     /// Opens a dealing, which its dealer has signed twice: gives it as the others can see it, too.
@@ -174,7 +223,7 @@ impl Plan {
         seal: &dyn Seal,
         message: &[u8],
     ) -> Result<(Told, Zeroizing<Vec<u8>>), Error> {
-        let opened = seal.open(message, MAX_MESSAGE)?;
+        let opened = seal.open(message, MAX_COMPLAINT)?;
         let stranger = || Error::NoMember(opened.sender.to_string());
         let carrier = self.party(&opened.sender).ok_or_else(stranger)?;
         let signed = Zeroizing::new(opened.plaintext);
@@ -206,8 +255,22 @@ impl Told {
 
     /// What it says of the KSK, and of the ZSK.
     pub(super) fn halves(&self) -> (&[u8], &[u8]) {
-        self.body.split_at(self.body.len() / 2)
+        halves(&self.body)
     }
+}
+
+fn halves(body: &[u8]) -> (&[u8], &[u8]) {
+    body.split_at(body.len() / 2)
+}
+
+/// A hash of what all members told all.
+fn seen(told: &BTreeMap<Party, Zeroizing<Vec<u8>>>) -> String {
+    let mut hash = Sha256::new_with_prefix(ROUND_1);
+    for (party, body) in told {
+        hash.update(party.number().to_be_bytes());
+        hash.update(Sha256::digest(body));
+    }
+    hex(&hash.finalize())
 }
 
 /// What a member has at the end.
@@ -282,8 +345,7 @@ impl<'a> Together<'a> {
     /// [`Error::Wrong`] names the member whose message is not right; [`Error::Threshold`], among
     /// it [`bftkv_threshold::Error::TooFew`] while messages are missing.
     pub fn deal(&self, told: &[Vec<u8>]) -> Result<BTreeMap<Party, Vec<u8>>, Error> {
-        let [(ksk, mut for_ksk), (zsk, mut for_zsk)] = self.dealt(told)?;
-        let seen = hex(&[ksk.transcript(), zsk.transcript()].concat());
+        let ([(_, mut for_ksk), (_, mut for_zsk)], seen) = self.dealt(told)?;
         let mut messages = BTreeMap::new();
         for (party, member) in self.plan.members().filter(|(party, _)| *party != self.party) {
             let (Some(ksk), Some(zsk)) = (for_ksk.remove(&party), for_zsk.remove(&party)) else {
@@ -303,20 +365,18 @@ impl<'a> Together<'a> {
         Ok(messages)
     }
 
-    fn dealt(&self, told: &[Vec<u8>]) -> Result<[Dealt; 2], Error> {
-        let (mut for_ksk, mut for_zsk) = (BTreeMap::new(), BTreeMap::new());
-        for message in told {
-            let told = self.plan.open(self.seal, message, ROUND_1, &ROUND_1_NAMES)?;
-            let (ksk, zsk) = told.halves();
-            let is_other = |old: Option<Vec<u8>>, new: &[u8]| old.is_some_and(|old| old != new);
-            if is_other(for_ksk.insert(told.party, ksk.to_vec()), ksk)
-                || is_other(for_zsk.insert(told.party, zsk.to_vec()), zsk)
-            {
-                return Err(Error::Wrong(told.party, "told different things"));
-            }
-        }
+    /// With the hash of what all told.
+    fn dealt(&self, told: &[Vec<u8>]) -> Result<([Dealt; 2], String), Error> {
+        let told = self.plan.told(self.seal, told)?;
+        let [for_ksk, for_zsk] = [0, 1].map(|role| {
+            let half = |(party, body): (&Party, &Zeroizing<Vec<u8>>)| {
+                let halves = halves(body);
+                (*party, if role == 0 { halves.0 } else { halves.1 }.to_vec())
+            };
+            told.iter().map(half).collect()
+        });
         let [(ksk, _), (zsk, _)] = self.start()?;
-        Ok([ksk.deal(&for_ksk)?, zsk.deal(&for_zsk)?])
+        Ok(([ksk.deal(&for_ksk)?, zsk.deal(&for_zsk)?], seen(&told)))
     }
 
     /// Takes what all told, and the shares that the others dealt to us, and makes our shares.
@@ -324,21 +384,31 @@ impl<'a> Together<'a> {
     /// # Errors
     ///
     /// As [`Together::deal`]; [`Error::Wrong`] also for a member that was told other things than
-    /// we were; [`Error::WrongDealing`] with a complaint that the others can check. Start again,
-    /// without whoever lied.
+    /// we were; [`Error::WrongDealing`] with a complaint that the others can check, [`Error::Unusable`]
+    /// with one that they cannot. Start again, without whoever lied.
     pub fn finish(&self, told: &[Vec<u8>], shares: &[Vec<u8>]) -> Result<Made, Error> {
-        let [(ksk, _), (zsk, _)] = self.dealt(told)?;
-        let seen = hex(&[ksk.transcript(), zsk.transcript()].concat());
+        let ([(ksk, _), (zsk, _)], seen) = self.dealt(told)?;
         let (mut for_ksk, mut for_zsk) = (BTreeMap::new(), BTreeMap::new());
         let mut dealings = BTreeMap::new();
         for message in shares {
-            let (dealing, signed) = self.plan.open_dealing(self.seal, message)?;
+            let opened = self.plan.open_dealing(self.seal, message);
+            let (dealing, signed) = opened.map_err(|error| self.unusable(error))?;
             let party = dealing.party;
             if dealing.value(2) != self.party.number().to_string() {
-                return Err(Error::Wrong(party, "dealt this to another member"));
+                let wrong = Error::Wrong(party, "dealt this to another member");
+                return Err(self.unusable(wrong));
             }
             if dealing.value(3) != seen {
-                return Err(Error::Wrong(party, "was told other things than we were, or lies"));
+                dealings.insert(party, signed);
+                let offence = bftkv_threshold::Offence::WrongDealing;
+                let wrong = bftkv_threshold::Error::Caught { party, offence };
+                return Err(match self.complain(wrong, told, &dealings) {
+                    Error::WrongDealing { party, complaint, .. } => {
+                        let why = "says that it was told other things than we were";
+                        Error::Unusable { party, why, complaint }
+                    }
+                    other => other,
+                });
             }
             let (ksk, zsk) = dealing.halves();
             for_ksk.insert(party, SecretBytes::new(ksk.to_vec()));
@@ -352,6 +422,16 @@ impl<'a> Together<'a> {
         let [ksk, zsk] = made;
         let file = |role, share| ShareFile::new(self.plan.apex.clone(), role, Box::new(share));
         Ok(Made { shares: [file(Role::Ksk, ksk), file(Role::Zsk, zsk)], transcript })
+    }
+
+    /// A message to us that names its sender, with a complaint that proves nothing; other errors as they are.
+    fn unusable(&self, error: Error) -> Error {
+        let Error::Wrong(party, why) = error else { return error };
+        let complaint = Complaint { party: self.party, about: party };
+        match complaint.sign_without_proof((self.plan, self.seal)) {
+            Ok(complaint) => Error::Unusable { party, why, complaint },
+            Err(error) => error,
+        }
     }
 
     /// A wrong dealing with what proves it; other errors as they are.

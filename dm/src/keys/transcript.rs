@@ -99,13 +99,16 @@ impl Transcript {
     ///
     /// # Errors
     ///
-    /// [`Error::Seal`]; [`Error::OtherTranscript`] names who signed something else.
+    /// [`Error::Seal`]; [`Error::OtherTranscript`] names who signed something else, [`Error::Hidden`] who
+    /// signed it for some only.
     pub fn signer(&self, signed: &[u8], seal: &dyn Seal) -> Result<NodeId, Error> {
         let opened = seal.open(signed, MAX_BYTES)?;
-        if opened.plaintext == self.0.as_bytes() {
-            return Ok(opened.sender);
+        let sender = opened.sender.to_string();
+        match opened.plaintext == self.0.as_bytes() {
+            true if opened.is_for_anybody => Ok(opened.sender),
+            true => Err(Error::Hidden(sender)),
+            false => Err(Error::OtherTranscript(sender)),
         }
-        Err(Error::OtherTranscript(opened.sender.to_string()))
     }
 
     /// Whether everybody has signed: the members, or as many as have shares.

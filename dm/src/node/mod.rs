@@ -17,7 +17,7 @@ mod vouched;
 mod work;
 mod zone_keys;
 
-pub use crate::files::replace;
+pub use crate::files::{replace, replace_private};
 pub use board::{Board, Boarding};
 pub use child_keys::{Child, ChildKeys};
 pub use content::{content_of, zone_of};

@@ -23,6 +23,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bftkv::Home;
 use bftkv::wot::Sealer;
 use bftkv_dm::keys::{KeyAccess, ShareFile, Unlock};
+use bftkv_dm::node::replace;
 use bftkv_dm::sign::{KeySet, Role, ShareSigner};
 use bftkv_dm::threshold::SecretBytes;
 use bftkv_dm::zone::{Limits, Name, Zone};
@@ -219,12 +220,7 @@ fn private_folders() -> std::fs::DirBuilder {
     builder
 }
 
-/// Puts a file in place at once, so that nobody reads half of it.
+/// Puts a file in place at once and on disk, so that nobody reads half of it, also after a power cut.
 fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
-    let mut other = path.as_os_str().to_owned();
-    other.push(".new");
-    let other = PathBuf::from(other);
-    std::fs::write(&other, text)
-        .and_then(|()| std::fs::rename(&other, path))
-        .map_err(|error| Failure::file(path, &error))
+    replace(path, &[text.as_bytes()]).map_err(|error| Failure::file(path, &error))
 }

@@ -84,6 +84,13 @@ fn members_make_keys_together_and_all_sign_what_they_made() {
     let check = |signed: &str| folder.dm("two", &format!("transcript check {signed}"));
     let all = "/keys-one/transcript.txt /dm-1.signed /dm-2.signed /dm-3.signed";
     assert!(check(&format!("{all} /dm-4.signed")).expect(0).text().contains("signed by all"));
+    // A signature that only some can open counts for nobody.
+    let four = Key::of(&folder.path("four"));
+    let to = [Key::of(&folder.path("two")).seal().id().clone()];
+    let hidden = four.seal().seal(&to, transcript("one").as_bytes()).unwrap();
+    std::fs::write(folder.path("hidden"), hidden).unwrap();
+    let hidden = check(&format!("{all} /hidden")).expect(7).text();
+    assert!(hidden.contains("so that not everybody can open it"), "{hidden}");
     let missing = check(all).expect(7).text();
     assert!(missing.contains(&format!("MISSING {}", ids[3])), "{missing}");
     let forged = transcript("one").replace("threshold: 2", "threshold: 3");
@@ -131,6 +138,12 @@ fn whoever_sends_something_else_is_named() {
     damaged[middle] ^= 1;
     std::fs::write(folder.path("keys-one/dm-3.round1"), damaged).unwrap();
     deal();
+    // What was told for one attempt counts in no other.
+    let next =
+        format!("together start /next --zone example --threshold 2 --members {list} --attempt 2");
+    folder.dm("two", &next).expect(0);
+    put("next/dm-2.round1", "dm-3.round1");
+    assert!(deal().contains("dm-2 has another plan"), "{}", deal());
     // A stranger starts nothing.
     folder.init("five", "five <five@example.org>");
     let five = format!("together start /keys-five --threshold 2 --members {list}");
@@ -189,7 +202,10 @@ fn whoever_deals_a_wrong_share_is_convicted_by_what_it_signed() {
     std::fs::write(&file, three.seal().seal(&to, &hidden).unwrap()).unwrap();
     let said = folder.dm("one", "together finish /keys-one --no-passphrase").expect(1).stderr;
     assert!(said.contains("dm-3 sent something that not everybody can open"), "{said}");
-    assert!(!folder.path("keys-one/dm-1-about-dm-3.complaint").exists());
+    // All it can say to the others is that one of the two lies.
+    let unproven = "/keys-one/dm-1-about-dm-3.complaint";
+    let judged = folder.dm("two", &format!("together judge /keys-two {unproven}")).expect(0).text();
+    assert!(judged.starts_with("dm-1 about dm-3: one of the two LIES"), "{judged}");
     std::fs::write(&file, three.seal().seal(&to, &wrong).unwrap()).unwrap();
 
     let said = folder.dm("one", "together finish /keys-one --no-passphrase").expect(1).stderr;

@@ -65,7 +65,7 @@ impl Members {
     fn variable(&self, user: usize, folder: &str, what: &str) -> String {
         let plan = String::from_utf8(self.read(&format!("{folder}/plan.txt"))).unwrap();
         let plan = Plan::from_text(&plan).unwrap().hash();
-        format!("{}/dm-keys/{plan}/1/{what}", self.ids[user - 1])
+        format!("{}/dm-keys/{plan}/{what}", self.ids[user - 1])
     }
 
     fn put(&self, user: usize, variable: &str, file: &str) {
@@ -102,8 +102,11 @@ fn members_make_keys_over_the_store_and_start_again_without_one_who_is_absent() 
     }
     let all = "/four-2/transcript.txt /four-2/dm-1.signed /four-2/dm-2.signed /four-2/dm-3.signed";
     members.dm(2, &format!("transcript check {all} /four-2/dm-4.signed")).expect(0);
-    // Once more changes nothing: all is there.
+    // Once more changes nothing: all is there; also after a power cut while the seed was forgotten.
+    let seed = members.cluster.path("four-3/seed");
+    std::fs::write(&seed, "0".repeat(65)).unwrap();
     members.run(3, "four", &four).expect(0);
+    assert!(!seed.exists());
     // Whoever lost its folder cannot tell other things.
     let again = members.run(3, "lost", &four).expect(1).stderr;
     assert!(again.contains("another round1 of ours") && again.contains("--attempt"), "{again}");
@@ -115,55 +118,106 @@ fn members_make_keys_over_the_store_and_start_again_without_one_who_is_absent() 
     members.dm(1, "verify /zone.signed --key /four-2/ksk.key").expect(0);
 }
 
-#[test]
-fn whoever_lies_to_one_member_is_named_at_all() {
-    let members = Members::new();
-    let four = members.plan(4);
-    // The fourth plays by hand, so that it can lie.
-    members.dm(4, &format!("together start /liar {four}")).expect(0);
-    members.put(4, &members.variable(4, "liar", "round1"), "liar/dm-4.round1");
+/// What the fourth member deals to the first, as it signs it, in place of what it should.
+type Lie = fn(&str) -> String;
+
+/// One ceremony of four, in which the fourth plays by hand and lies to the first. What the others say at the end.
+fn lied_to(members: &Members, attempt: u32, lie: Lie) -> Vec<String> {
+    let four = format!("{} --attempt {attempt}", members.plan(4));
+    let (keys, liar) = (format!("keys{attempt}"), format!("liar{attempt}"));
+    members.dm(4, &format!("together start /{liar} {four}")).expect(0);
+    members.put(4, &members.variable(4, &liar, "round1"), &format!("{liar}/dm-4.round1"));
     let key = |user: usize| Key::of(&members.cluster.path(&format!("u{user}")));
     let (one, four_key) = (key(1), key(4));
     thread::scope(|scope| {
         let honest =
-            scope.spawn(|| members.all(&[1, 2, 3], "keys", |_| format!("{four} --wait 60")));
+            scope.spawn(|| members.all(&[1, 2, 3], &keys, |_| format!("{four} --wait 60")));
         for user in 1..=3 {
-            let file = format!("dm-{user}.round1");
-            let from = members.cluster.path(&format!("keys-{user}/{file}"));
             // The plan is written last.
-            while !members.cluster.path(&format!("keys-{user}/plan.txt")).exists() {
+            while !members.cluster.path(&format!("{keys}-{user}/plan.txt")).exists() {
                 thread::sleep(std::time::Duration::from_millis(50));
             }
-            std::fs::copy(&from, members.cluster.path(&format!("liar/{file}"))).unwrap();
+            let file = format!("dm-{user}.round1");
+            let from = members.cluster.path(&format!("{keys}-{user}/{file}"));
+            std::fs::copy(&from, members.cluster.path(&format!("{liar}/{file}"))).unwrap();
         }
-        members.dm(4, "together deal /liar").expect(0);
-        // Another share to the first than it told, as it signs it.
-        let file = members.cluster.path("liar/dm-4-for-dm-1.round2");
+        members.dm(4, &format!("together deal /{liar}")).expect(0);
+        let file = members.cluster.path(&format!("{liar}/dm-4-for-dm-1.round2"));
         let dealing = one.seal().open(&std::fs::read(&file).unwrap(), 1 << 17).unwrap().plaintext;
-        let wrong = bent(&opened(&one, &dealing));
-        let wrong = four_key.seal().seal(&[], wrong.as_bytes()).unwrap();
+        let wrong = four_key.seal().seal(&[], lie(&opened(&one, &dealing)).as_bytes()).unwrap();
         let to = [one.seal().id().clone()];
         std::fs::write(&file, four_key.seal().seal(&to, &wrong).unwrap()).unwrap();
         for user in 1..=3 {
-            let variable = members.variable(4, "liar", &format!("round2/{user}"));
-            members.put(4, &variable, &format!("liar/dm-4-for-dm-{user}.round2"));
+            let variable = members.variable(4, &liar, &format!("round2/{user}"));
+            members.put(4, &variable, &format!("{liar}/dm-4-for-dm-{user}.round2"));
         }
-        let said: Vec<String> =
-            honest.join().unwrap().into_iter().map(|ran| ran.expect(1).stderr).collect();
-        assert!(
-            said[0].contains("dm-4 gave a share that contradicts its commitment"),
-            "{}",
-            said[0]
-        );
+        honest.join().unwrap().into_iter().map(|ran| ran.expect(1).stderr).collect()
+    })
+}
+
+#[test]
+fn whoever_lies_to_one_member_is_named_at_all() {
+    let members = Members::new();
+    let told_others = |text: &str| {
+        let at = text.find("seen: ").unwrap() + 6;
+        let other = if &text[at..=at] == "0" { "1" } else { "0" };
+        format!("{}{other}{}", &text[..at], &text[at + 1..])
+    };
+    let for_another = |text: &str| text.replacen("to: 1", "to: 2", 1);
+    let long = |text: &str| text.to_owned() + &"00\n".repeat(8_000);
+    let proven = "dm-1 about dm-4: dm-4 LIES: it";
+    let unproven = "dm-1 about dm-4: one of the two LIES";
+    let scenes: [(Lie, &str, String); 4] = [
+        (
+            bent,
+            "gave a share that contradicts its commitment",
+            format!("{proven} dealt a share that"),
+        ),
+        (
+            told_others,
+            "says that it was told other things",
+            format!("{proven} says that it was told"),
+        ),
+        (for_another, "dealt this to another member", unproven.to_owned()),
+        (long, "dealt something that is not signed", unproven.to_owned()),
+    ];
+    for (attempt, (lie, at_one, at_others)) in (1..).zip(scenes) {
+        let said = lied_to(&members, attempt, lie);
+        assert!(said[0].contains(&format!("dm-4 {at_one}")), "{}", said[0]);
         for said in &said[1..] {
-            assert!(said.contains("dm-4 LIES: it dealt a share that contradicts"), "{said}");
+            assert!(said.contains(&at_others), "{attempt}: {said}");
         }
-    });
-    // What is no message names its writer, too.
+    }
+}
+
+#[test]
+fn whoever_puts_something_else_in_place_of_a_message_is_named() {
+    let members = Members::new();
+    std::fs::write(members.cluster.path("nothing"), "nothing").unwrap();
+    // In the place of its first message.
     let five = members.plan(5);
     members.dm(5, &format!("together start /five {five}")).expect(0);
-    std::fs::write(members.cluster.path("nothing"), "nothing").unwrap();
     members.put(5, &members.variable(5, "five", "round1"), "nothing");
     let said = members.run(1, "five", &format!("{five} --wait 60")).expect(1).stderr;
     assert!(said.contains("dm-5 sent something that is no message"), "{said}");
+
+    // In the place of a complaint: nothing, and what another member has signed.
+    for (attempt, stolen) in [(1, false), (2, true)] {
+        let four = format!("{} --attempt {attempt}", members.plan(4));
+        let (keys, liar) = (format!("keys{attempt}"), format!("liar{attempt}"));
+        members.dm(4, &format!("together start /{liar} {four}")).expect(0);
+        members.put(4, &members.variable(4, &liar, "round1"), &format!("{liar}/dm-4.round1"));
+        members.dm(3, &format!("together start /{keys}-3 {four}")).expect(0);
+        let what = if stolen { format!("{keys}-3/dm-3.round1") } else { "nothing".to_owned() };
+        members.put(4, &members.variable(4, &liar, "complaint"), &what);
+        let expected = if stolen {
+            "passes on what somebody else signed"
+        } else {
+            "sent something that is no message"
+        };
+        for ran in members.all(&[1, 2, 3], &keys, |_| format!("{four} --wait 60")) {
+            let said = ran.expect(1).stderr;
+            assert!(said.contains(&format!("the complaint of dm-4: dm-4 {expected}")), "{said}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ use bftkv::wot::Sealer;
 use bftkv_dm::keys::{
     Complaint, Error, Lock, Plan, Together, Verdict, seed_from_text, seed_to_text, system_rng,
 };
+use bftkv_dm::node::replace_private;
 use bftkv_dm::threshold::Party;
 use bftkv_dm::threshold::rand_core::RngCore as _;
 use bftkv_dm::zone::Name;
@@ -84,11 +85,16 @@ struct PlanArgs {
     /// The fingerprints of all members, our own among them, in the same order everywhere.
     #[arg(long, value_name = "FPR", num_args = 1.., required = true)]
     members: Vec<NodeId>,
+
+    /// Higher than before, if the same members begin anew; the same at all.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    attempt: u32,
 }
 
 impl PlanArgs {
     fn plan(&self) -> Result<Plan, Failure> {
-        let plan = Plan::new(self.zone.clone(), self.threshold, self.members.clone());
+        let members = self.members.clone();
+        let plan = Plan::new(self.zone.clone(), self.threshold, members, self.attempt);
         plan.map_err(Failure::usage)
     }
 }
@@ -173,7 +179,8 @@ impl Chosen {
 /// Check the complaints of other members.
 ///
 /// A complaint has what was dealt as its dealer signed it, so everybody sees who lies: who dealt, or who
-/// complains. All others start again without it. The folder's seed is not needed.
+/// complains. All others start again without it. (What only the receiver could see cannot be shown: then it is said
+/// that one of the two lies.) The folder's seed is not needed.
 ///
 /// Exit code: 0 if each complaint has a verdict.
 ///
@@ -195,8 +202,32 @@ pub(crate) struct JudgeArgs {
 struct Judged {
     complainer: u8,
     dealer: u8,
-    liar: u8,
+    /// `None` if nothing shows which of the two it is.
+    liar: Option<u8>,
     why: &'static str,
+}
+
+impl Judged {
+    fn of((Complaint { party, about }, verdict): (Complaint, Verdict)) -> Self {
+        let (complainer, dealer) = (party.number(), about.number());
+        let (liar, why) = match verdict {
+            Verdict::Dealer(why) => (Some(dealer), why),
+            Verdict::Complainer(why) => (Some(complainer), why),
+            Verdict::OneOfThem => (None, "nothing shows which"),
+        };
+        Self { complainer, dealer, liar, why }
+    }
+}
+
+impl fmt::Display for Judged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { complainer, dealer, liar, why } = self;
+        write!(f, "dm-{complainer} about dm-{dealer}: ")?;
+        match liar {
+            Some(liar) => write!(f, "dm-{liar} LIES: it {why}"),
+            None => write!(f, "one of the two LIES: {why}"),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -208,8 +239,7 @@ impl fmt::Display for Verdicts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (place, one) in self.verdicts.iter().enumerate() {
             let end = if place == 0 { "" } else { "\n" };
-            let Judged { complainer, dealer, liar, why } = one;
-            write!(f, "{end}dm-{complainer} about dm-{dealer}: dm-{liar} LIES: it {why}")?;
+            write!(f, "{end}{one}")?;
         }
         Ok(())
     }
@@ -296,7 +326,7 @@ fn messages(folder: &Path, end: &str) -> Result<Vec<Vec<u8>>, Failure> {
 
 fn message(path: &Path) -> Result<Vec<u8>, Failure> {
     /// More than any message has.
-    const MAX_BYTES: u64 = 128 * 1024;
+    const MAX_BYTES: u64 = 64 * 1024;
     let failed = |error| Failure::file(path, &error);
     if fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
         return Err(Failure::failed(format!("{}: too large", path.display())));
@@ -357,7 +387,7 @@ fn finish_in(folder: &Path, seal: &Sealer, chosen: &Chosen) -> Result<Vec<PathBu
     let told = messages(folder, ".round1")?;
     let ours = messages(folder, &format!("-for-dm-{number}.round2"))?;
     let made = together.finish(&told, &ours).map_err(|error| match &error {
-        Error::WrongDealing { party, complaint, .. } => {
+        Error::WrongDealing { party, complaint, .. } | Error::Unusable { party, complaint, .. } => {
             let name = format!("dm-{number}-about-dm-{}.complaint", party.number());
             let file = folder.join(name);
             match write_private(&file, complaint) {
@@ -403,14 +433,10 @@ fn judge(args: &JudgeArgs, context: &Context) -> Result<Exit, Failure> {
     let told = messages(&args.folder, ".round1")?;
     let judge = |path: &PathBuf| {
         let failed = |error| Failure::failed(format!("{}: {error}", path.display()));
-        let judged = Complaint::judge(&message(path)?, (&plan, &seal), &told).map_err(failed)?;
-        let (Complaint { party, about }, verdict) = judged;
-        let (liar, why) = match verdict {
-            Verdict::Dealer(why) => (about, why),
-            Verdict::Complainer(why) => (party, why),
-        };
-        let [complainer, dealer, liar] = [party, about, liar].map(|party| party.number());
-        Ok(Judged { complainer, dealer, liar, why })
+        // Files may say other things to others.
+        let told = (told.as_slice(), false);
+        let judged = Complaint::judge(&message(path)?, (&plan, &seal), told);
+        Ok(Judged::of(judged.map_err(failed)?))
     };
     let verdicts = args.complaints.iter().map(judge).collect::<Result<_, Failure>>()?;
     context.output().show(&Verdicts { verdicts })?;
@@ -421,22 +447,18 @@ fn make_private(folder: &Path) -> Result<(), Failure> {
     private_folders().create(folder).map_err(|error| Failure::file(folder, &error))
 }
 
-/// Writes a file for its owner; over one of an earlier try, if the round is done again.
+/// Writes a file for its owner, at once; over one of an earlier try, if the round is done again.
 fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let write = || {
-        let mut file = options.open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(|error| Failure::file(path, &error))
+    replace_private(path, bytes).map_err(|error| Failure::file(path, &error))
 }
 
 /// Overwrites and deletes the seed.
 fn forget(path: &Path) -> Result<(), Failure> {
-    write_private(path, &[b'0'; 65])?;
-    fs::remove_file(path).map_err(|error| Failure::file(path, &error))
+    let overwrite = || {
+        let mut file = fs::OpenOptions::new().write(true).open(path)?;
+        file.write_all(&[b'0'; 65])?;
+        file.sync_all()?;
+        fs::remove_file(path)
+    };
+    overwrite().map_err(|error| Failure::file(path, &error))
 }

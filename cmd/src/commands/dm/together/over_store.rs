@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use bftkv::protocol::{NodeId, Seal as _};
 use bftkv::wot::Sealer;
 use bftkv::{Client, GetOptions, PutOptions, Value, Variable};
-use bftkv_dm::keys::{Complaint, Plan, Transcript, Verdict};
+use bftkv_dm::keys::{Complaint, Plan, Transcript};
 use bftkv_dm::threshold::Party;
 use clap::Args;
 
 use super::super::sealer_of;
 use super::{
-    LockArgs, PlanArgs, begin, deal_in, finish_in, message, messages, number_in, plan_in,
-    read_text, show, write_private,
+    Chosen, Judged, LockArgs, PlanArgs, begin, deal_in, finish_in, forget, message, messages,
+    number_in, plan_in, read_text, show, write_private,
 };
 use crate::commands::put::BACKGROUND;
 use crate::context::Context;
@@ -47,10 +47,6 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     plan: PlanArgs,
 
-    /// The same at all members; higher, if the same members begin anew.
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
-    attempt: u32,
-
     /// Give up when nothing has come from anybody for so many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     wait: u64,
@@ -78,8 +74,7 @@ pub(super) fn run(args: &RunArgs, context: &Context) -> Result<Exit, Failure> {
     let (folder, wait) = (args.folder.as_path(), Duration::from_secs(args.wait));
     context.block_on(async {
         let client = Client::open(&home).await?;
-        let room =
-            Room { client, plan: &plan, seal: &seal, folder, number, wait, attempt: args.attempt };
+        let room = Room { client, plan: &plan, seal: &seal, folder, number, wait };
         let made = room.make_keys(&args.lock, context).await;
         room.client.finish(BACKGROUND).await;
         let next = "all members have signed the same transcript: the keys can be used";
@@ -95,38 +90,48 @@ struct Room<'a> {
     folder: &'a Path,
     number: u8,
     wait: Duration,
-    attempt: u32,
 }
 
 /// The names of what members tell.
 const ROUND_1: &str = "round1";
+const ROUND_2: &str = "round2";
 const TRANSCRIPT: &str = "transcript";
 const COMPLAINT: &str = "complaint";
 
 impl Room<'_> {
     async fn make_keys(&self, lock: &LockArgs, context: &Context) -> Result<Vec<PathBuf>, Failure> {
         // Somebody has to type it, and may not be there later.
-        let is_open = self.path("seed").exists();
-        let chosen = if is_open { Some(lock.choose(self.number, context)?) } else { None };
-        self.tell(ROUND_1, &self.path(&format!("dm-{}.round1", self.number))).await?;
-        let told = self.collect("first round", |_| ROUND_1.to_owned()).await?;
-        self.keep(&told, |party| format!("dm-{party}.round1"))?;
-        let mut files = Vec::new();
-        if let Some(chosen) = chosen {
-            self.deal().await?;
-            let to_us = format!("round2/{}", self.number);
-            let dealt = self.collect("second round", |_| to_us.clone()).await?;
-            self.keep(&dealt, |party| format!("dm-{party}-for-dm-{}.round2", self.number))?;
-            match finish_in(self.folder, self.seal, &chosen) {
-                Ok(made) => files = made,
-                Err(failure) => return Err(self.complain(failure).await),
+        let signature = self.path(&format!("dm-{}.signed", self.number));
+        let seed = self.path("seed");
+        let files = if !signature.exists() {
+            self.make_shares(&lock.choose(self.number, context)?).await?
+        } else {
+            // A run before has them, and may have been stopped before it had forgotten the seed.
+            if seed.exists() {
+                forget(&seed)?;
             }
-        }
-        self.tell(TRANSCRIPT, &self.path(&format!("dm-{}.signed", self.number))).await?;
+            Vec::new()
+        };
+        self.tell(TRANSCRIPT, &signature).await?;
         let signed = self.collect("signature of the transcript", |_| TRANSCRIPT.to_owned()).await?;
         self.compare(&signed)?;
         self.keep(&signed, |party| format!("dm-{party}.signed"))?;
         Ok(files)
+    }
+
+    /// The rounds, up to our shares and our signature of the transcript.
+    async fn make_shares(&self, chosen: &Chosen) -> Result<Vec<PathBuf>, Failure> {
+        self.tell(ROUND_1, &self.path(&format!("dm-{}.round1", self.number))).await?;
+        let told = self.collect("first round", |_| ROUND_1.to_owned()).await?;
+        self.keep(&told, |party| format!("dm-{party}.round1"))?;
+        self.deal().await?;
+        let to_us = format!("round2/{}", self.number);
+        let dealt = self.collect("second round", |_| to_us.clone()).await?;
+        self.keep(&dealt, |party| format!("dm-{party}-for-dm-{}.round2", self.number))?;
+        match finish_in(self.folder, self.seal, chosen) {
+            Ok(made) => Ok(made),
+            Err(failure) => Err(self.complain(failure).await),
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -140,7 +145,7 @@ impl Room<'_> {
 
     /// Nobody but this member can write it.
     fn variable(&self, member: &NodeId, what: &str) -> Result<Variable, Failure> {
-        let name = format!("{member}/dm-keys/{}/{}/{what}", self.plan.hash(), self.attempt);
+        let name = format!("{member}/dm-keys/{}/{what}", self.plan.hash());
         Variable::new(name).map_err(Failure::failed)
     }
 
@@ -187,15 +192,13 @@ impl Room<'_> {
                 match self.read(member, &what(*party)).await {
                     Ok(None) => {}
                     Ok(Some(bytes)) => {
-                        let checked = self.plan.check_sender(*party, &bytes, self.seal);
-                        checked.map_err(|error| without(Failure::failed(error)))?;
+                        self.check_sender(*party, &bytes, &what(*party)).await?;
                         there.insert(*party, bytes);
                         (last, trouble) = (Instant::now(), None);
                     }
                     Err(failure) => trouble = Some(failure),
                 }
             }
-            self.look_for_complaints().await?;
             let missing: BTreeSet<String> = missing
                 .iter()
                 .filter(|(party, _)| !there.contains_key(party))
@@ -204,6 +207,7 @@ impl Room<'_> {
             if missing.is_empty() {
                 return Ok(there);
             }
+            self.look_for_complaints().await?;
             let names = missing.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
             if last.elapsed() >= self.wait {
                 return Err(trouble.unwrap_or_else(|| {
@@ -216,6 +220,32 @@ impl Room<'_> {
             }
             tokio::time::sleep(AGAIN).await;
         }
+    }
+
+    /// Whoever wrote something that it has not signed is named; also to the others, who cannot see what is
+    /// for us only.
+    async fn check_sender(&self, party: Party, bytes: &[u8], what: &str) -> Result<(), Failure> {
+        let Err(error) = self.plan.check_sender(party, bytes, self.seal) else { return Ok(()) };
+        let failure = Failure::failed(&error);
+        if !what.starts_with(ROUND_2) {
+            return Err(without(failure));
+        }
+        let complaint = match self.own_party() {
+            Some(own) => Complaint { party: own, about: party },
+            None => return Err(failure),
+        };
+        let complaint = complaint.sign_without_proof((self.plan, self.seal));
+        let file = self.complaint_about(party);
+        write_private(&file, &complaint.map_err(Failure::failed)?)?;
+        Err(self.complain(failure).await)
+    }
+
+    fn own_party(&self) -> Option<Party> {
+        self.plan.party(self.seal.id())
+    }
+
+    fn complaint_about(&self, party: Party) -> PathBuf {
+        self.path(&format!("dm-{}-about-dm-{}.complaint", self.number, party.number()))
     }
 
     /// Puts what the others told into the folder, as if it had come there by hand.
@@ -244,10 +274,8 @@ impl Room<'_> {
 
     /// We were dealt something wrong: tells the others if that can be proven.
     async fn complain(&self, failure: Failure) -> Failure {
-        let about = |(party, _): (Party, _)| {
-            self.path(&format!("dm-{}-about-dm-{}.complaint", self.number, party.number()))
-        };
-        let Some(file) = self.others().map(about).find(|file| file.exists()) else {
+        let mut files = self.others().map(|(party, _)| self.complaint_about(party));
+        let Some(file) = files.find(|file| file.exists()) else {
             return without(failure);
         };
         match self.tell(COMPLAINT, &file).await {
@@ -265,20 +293,23 @@ impl Room<'_> {
 
     /// Whether somebody has shown that somebody lies.
     async fn look_for_complaints(&self) -> Result<(), Failure> {
-        for (_, member) in self.others() {
+        // Before all of the first round is here, nobody was dealt anything.
+        if messages(self.folder, ".round1")?.len() < self.plan.roster().size() {
+            return Ok(());
+        }
+        for (party, member) in self.others() {
             let Ok(Some(complaint)) = self.read(member, COMPLAINT).await else { continue };
             let told = messages(self.folder, ".round1")?;
-            let judged = Complaint::judge(&complaint, (self.plan, self.seal), &told);
-            let (complaint, verdict) = match judged {
-                Ok(judged) => judged,
-                Err(error) => return Err(without(Failure::failed(error))),
-            };
-            let (liar, why) = match verdict {
-                Verdict::Dealer(why) => (complaint.about, why),
-                Verdict::Complainer(why) => (complaint.party, why),
-            };
-            let text = format!("dm-{} LIES: it {why}", liar.number());
-            return Err(without(Failure::failed(text)));
+            // All have read the same, once all of it is there.
+            let told = (told.as_slice(), true);
+            let checked = self.plan.check_sender(party, &complaint, self.seal);
+            let judged = checked
+                .and_then(|()| Complaint::judge(&complaint, (self.plan, self.seal), told))
+                .map_err(|error| {
+                    let number = party.number();
+                    without(Failure::failed(format!("the complaint of dm-{number}: {error}")))
+                })?;
+            return Err(without(Failure::failed(Judged::of(judged))));
         }
         Ok(())
     }
