@@ -63,13 +63,14 @@ impl<W: Work> Member<W> {
         if self.sent.contains(&topic) {
             return self.give_session_up(serial);
         }
-        let value = if self.presigning.is_some() {
+        let chosen = if self.presigning.is_some() {
             self.choose_spenders(serial, attempt)
         } else {
-            let signers = self.choose_signers(serial, attempt);
-            signers.map(|signers| SessionValue { signers, uses: Vec::new() })
+            self.choose_signers(serial, attempt).map(|signers| (signers, Vec::new()))
         };
-        let Some(value) = value else { return };
+        let messages = self.ceremony.as_ref().map(|ceremony| ceremony.messages);
+        let (Some((signers, uses)), Some(messages)) = (chosen, messages) else { return };
+        let value = SessionValue { messages, signers, uses };
         match self.open_session(serial, attempt, &value) {
             Ok(()) => {
                 self.publish(topic, value.to_bytes());
@@ -82,9 +83,7 @@ impl<W: Work> Member<W> {
             Err(Error::Caught { party, offence }) => {
                 let Some(dm) = Dm::new(party.number()) else { return };
                 self.culprits.insert(dm, format!("serial {serial}: {offence}"));
-                if let Some(ceremony) = &mut self.ceremony {
-                    *ceremony.failed.entry(dm).or_default() += 1;
-                }
+                self.failed.note(dm);
             }
             Err(error) => self.trouble = Some(format!("serial {serial}: {error}")),
         }
@@ -115,12 +114,10 @@ impl<W: Work> Member<W> {
         let wait = self.now + self.share_patience();
         let ceremony = self.ceremony.as_mut()?;
         let until = *ceremony.deadline.get_or_insert(wait);
-        if !ceremony.proofs_are_there(self.now >= until) {
+        if !ceremony.proofs_are_there(self.now >= until, &mut self.failed) {
             return None;
         }
-        let rank = |(dm, _): &(Dm, Hash)| {
-            (self.culprits.contains_key(dm), ceremony.failed.get(dm).copied().unwrap_or(0))
-        };
+        let rank = |(dm, _): &(Dm, Hash)| (self.culprits.contains_key(dm), self.failed.times(*dm));
         able.sort_by_key(rank);
         let others = able.iter().filter(|one| rank(one) == (false, 0)).count();
         let may_go = able.len() >= k && (others >= k || self.now >= until);
@@ -129,9 +126,7 @@ impl<W: Work> Member<W> {
 
     pub(super) fn retry(&mut self, serial: u32, who: BTreeSet<Dm>) {
         let attempt = self.attempt();
-        if let Some(ceremony) = &mut self.ceremony {
-            who.iter().for_each(|dm| *ceremony.failed.entry(*dm).or_default() += 1);
-        }
+        who.iter().for_each(|dm| self.failed.note(*dm));
         if usize::from(attempt) + 1 < self.settings.council.size() {
             self.publish(Topic::Retry { serial, attempt }, retry_to_bytes(&who));
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bftkv_threshold::{Combiner, Party, Session, Step};
 
 use super::council::Dm;
+use super::failed::Failed;
 use super::member::Member;
 use super::signing::Ceremony;
 use super::topic::Topic;
@@ -29,14 +30,14 @@ pub(super) struct Dispute {
 
 impl<P> Ceremony<P> {
     /// Whether all who were to prove something did. Whoever did not in time counts as silent.
-    pub(super) fn proofs_are_there(&mut self, is_late: bool) -> bool {
+    pub(super) fn proofs_are_there(&mut self, is_late: bool, failed: &mut Failed) -> bool {
         let is_open = |dispute: &&mut Dispute| !dispute.is_late && !dispute.waiting.is_empty();
         for dispute in self.disputes.iter_mut().filter(is_open) {
             if !is_late {
                 return false;
             }
             dispute.is_late = true;
-            dispute.waiting.iter().for_each(|dm| *self.failed.entry(*dm).or_default() += 1);
+            dispute.waiting.iter().for_each(|dm| failed.note(*dm));
         }
         true
     }

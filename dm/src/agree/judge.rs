@@ -7,11 +7,14 @@ use super::council::Dm;
 use super::decide::{Decision, decide};
 use super::manifest::{Change, Manifest};
 use super::member::{Member, Memory, Refusal};
+use super::signing::OTHER_BYTES;
 use super::topic::Topic;
 use super::values::{NoncesValue, SessionValue, SignedValue, SigsValue, retry_from};
 use super::view::{Link, View, changes_of};
 use super::work::{SignedZone, Work};
 
+/// More than a set of a zone has, in a piece of it.
+const MAX_SET: usize = 128 * 1024;
 /// More than the proof of a part has, whatever the key's size.
 const MAX_PROOF: usize = 4 * 1024;
 
@@ -57,15 +60,7 @@ impl<W: Work> Member<W> {
     fn judge_value(&mut self, topic: Topic, value: &[u8]) -> Result<(), Refusal> {
         match topic {
             Topic::View { serial, .. } => self.judge_view(serial, value)?,
-            Topic::Chunk { serial, index } => {
-                // Whoever sees something else needs them also when the manifest is certified.
-                if serial != self.chain.tip().link.serial {
-                    self.in_window(serial)?;
-                }
-                if usize::from(index) >= Manifest::MAX_CHUNKS {
-                    return lie("too many pieces");
-                }
-            }
+            Topic::Chunk { serial, index } => self.judge_chunk(serial, index, value)?,
             Topic::Manifest { serial } => self.judge_manifest(serial, value)?,
             Topic::Nonces { serial, attempt, dm } => {
                 self.being_signed(serial, attempt)?;
@@ -110,8 +105,41 @@ impl<W: Work> Member<W> {
     fn judge_view(&self, serial: u32, value: &[u8]) -> Result<(), Refusal> {
         self.in_window(serial)?;
         match View::from_bytes(value) {
+            Ok(view) if view.newest.serial >= serial => lie("it follows from what comes after it"),
             Ok(view) if view.serial == serial => Ok(()),
             _ => lie("malformed view"),
+        }
+    }
+
+    /// The pieces of a content. Nobody needs them before there can be a manifest; else a liar could have us keep
+    /// gigabytes of them.
+    fn judge_chunk(&self, serial: u32, index: u16, value: &[u8]) -> Result<(), Refusal> {
+        if usize::from(index) >= Manifest::MAX_CHUNKS {
+            return lie("too many pieces");
+        }
+        if value.len() > Manifest::CHUNK.saturating_add(MAX_SET) {
+            return lie("too large a piece");
+        }
+        // Whoever sees something else needs them also when the manifest is certified.
+        if serial == self.chain.tip().link.serial {
+            return Ok(());
+        }
+        self.in_window(serial)?;
+        if self.views(serial).len() < self.settings.council.quorum() {
+            return not_yet("the views from which they follow");
+        }
+        Ok(())
+    }
+
+    /// The pieces must be there: whoever sees something else, or comes later, has the content from nowhere else.
+    fn check_pieces(&mut self, manifest: &Manifest) -> Result<(), Refusal> {
+        let Change::Whole(hashes) = &manifest.change else { return Ok(()) };
+        match self.gather_chunks(manifest.serial, hashes) {
+            None => not_yet("the pieces of the content"),
+            Some(content) if content.root() != manifest.root => {
+                lie("its pieces are of another content")
+            }
+            Some(_) => Ok(()),
         }
     }
 
@@ -138,6 +166,7 @@ impl<W: Work> Member<W> {
             };
         };
         self.check_support(&manifest, &tip.content, &content)?;
+        self.check_pieces(&manifest)?;
         let is_same = *content == *tip.content;
         if is_same && self.settled(tip.link.serial) {
             return never("nothing changes, and no signature is due");
@@ -221,7 +250,8 @@ impl<W: Work> Member<W> {
         if views.len() < self.settings.council.quorum() {
             return lie("it cites too few views");
         }
-        if views.values().any(|view| view.newest.serial > manifest.prev.serial) {
+        if let Some(view) = views.values().find(|view| view.newest.serial > manifest.prev.serial) {
+            self.fetch(Topic::Manifest { serial: view.newest.serial });
             return not_yet("a newer manifest that is cited");
         }
         if matches!(&manifest.change, Change::Sets(told) if *told != before.delta_to(after)) {
@@ -276,6 +306,9 @@ impl<W: Work> Member<W> {
             return Ok(());
         }
         let session = SessionValue::from_bytes(value).or_else(|e| lie(e.to_string()))?;
+        if self.ceremony.as_ref().map(|ceremony| ceremony.messages) != Some(session.messages) {
+            return never(OTHER_BYTES);
+        }
         let has_share = self.has_share();
         if has_share && session.signers.len() != self.share.group().roster().threshold() {
             return lie("not as many signers as the key has");
@@ -314,10 +347,13 @@ impl<W: Work> Member<W> {
 
     /// It is one of those who sign in this attempt. Whether its part is right is seen when they are
     /// put together.
-    fn judge_signer(&self, serial: u32, attempt: u8, dm: Dm) -> Result<(), Refusal> {
+    fn judge_signer(&mut self, serial: u32, attempt: u8, dm: Dm) -> Result<(), Refusal> {
         self.being_signed(serial, attempt)?;
         match self.session(serial, attempt) {
-            None => not_yet("the session"),
+            None => {
+                self.fetch(Topic::Session { serial, attempt });
+                not_yet("the session")
+            }
             Some(session) if !session.signers.contains_key(&dm) => lie("no signer of this session"),
             Some(_) => Ok(()),
         }
@@ -330,7 +366,8 @@ impl<W: Work> Member<W> {
             return Ok(());
         }
         let Some(ceremony) = &self.ceremony else { return not_yet("the plan") };
-        let sigs = SigsValue::from_bytes(value).or_else(|e| lie(e.to_string()))?.sigs;
+        let SigsValue { last, sigs } =
+            SigsValue::from_bytes(value).or_else(|e| lie(e.to_string()))?;
         let messages = self.work.messages(&ceremony.plan);
         let is_right = |(message, sig): (&Vec<u8>, &Vec<u8>)| {
             self.work.is_signed(&ceremony.plan, message, sig)
@@ -338,6 +375,14 @@ impl<W: Work> Member<W> {
         let are_right = sigs.len() == messages.len() && messages.iter().zip(&sigs).all(is_right);
         if !are_right {
             return lie("a signature is wrong");
+        }
+        let message = self.work.digest_message(&ceremony.plan, &sigs);
+        if message
+            .or_else(|reason| never(format!("the zone's digest: {reason}")))
+            .map(|it| Hash::of(&it))?
+            != last
+        {
+            return never(OTHER_BYTES);
         }
         self.passed.insert(known);
         Ok(())

@@ -10,6 +10,7 @@ use super::chain::Chain;
 use super::content::{Content, Hash};
 use super::council::Dm;
 use super::decide::Dissent;
+use super::failed::Failed;
 use super::job::{Computed, Job, Outcome};
 use super::manifest::Manifest;
 use super::presign::{Mark, Presigning};
@@ -121,6 +122,8 @@ pub struct Member<W: Work> {
     pub(super) ceremony: Option<Ceremony<W::Plan>>,
     /// With a key that needs presignatures.
     pub(super) presigning: Option<Presigning>,
+    /// As whoever combines: who lied or was silent.
+    pub(super) failed: Failed,
     pub(super) culprits: BTreeMap<Dm, String>,
     pub(super) dissent: Vec<Dissent>,
     pub(super) hold: Option<String>,
@@ -170,6 +173,7 @@ impl<W: Work> Member<W> {
             heard: BTreeMap::new(),
             ceremony: None,
             presigning: None,
+            failed: Failed::default(),
             culprits: BTreeMap::new(),
             dissent: Vec::new(),
             hold: None,

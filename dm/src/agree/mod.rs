@@ -24,6 +24,7 @@ mod content;
 mod council;
 mod decide;
 mod dispute;
+mod failed;
 mod job;
 mod judge;
 mod manifest;

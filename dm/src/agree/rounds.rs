@@ -1,6 +1,6 @@
 //! Rounds: a serial, its views, its manifest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::chain::Tip;
@@ -106,7 +106,7 @@ impl<W: Work> Member<W> {
         (content.root() == manifest.root).then_some(content)
     }
 
-    fn gather_chunks(&mut self, serial: u32, hashes: &[Hash]) -> Option<Content> {
+    pub(super) fn gather_chunks(&mut self, serial: u32, hashes: &[Hash]) -> Option<Content> {
         let topics = (0u16..).take(hashes.len()).map(|index| Topic::Chunk { serial, index });
         let topics: Vec<Topic> = topics.collect();
         topics.iter().for_each(|topic| self.fetch(*topic));
@@ -220,9 +220,16 @@ impl<W: Work> Member<W> {
         let everyone = self.settings.council.everyone();
         let serial = self.round.serial;
         let count = everyone.filter(|dm| self.heard.contains_key(&Topic::View { serial, dm: *dm }));
-        if count.count() >= self.settings.council.quorum() {
+        let (count, council) = (count.count(), self.settings.council);
+        let (wait, grace) = (self.patience(), self.settings.grace);
+        if count >= council.quorum() {
             self.round.quorum_at = Some(self.now);
-            self.round.deadline.get_or_insert(self.now + self.settings.grace + self.patience());
+            self.round.deadline = Some(self.now.saturating_add(grace).saturating_add(wait));
+        } else if count > council.faults() {
+            // An honest DM is in this round, and another one may never be: one that has said half of its view,
+            // was started again and sees something else now can give no view of this serial.
+            let wait = wait.saturating_mul(2).saturating_add(grace);
+            self.round.deadline.get_or_insert(self.now.saturating_add(wait));
         }
     }
 
@@ -238,10 +245,21 @@ impl<W: Work> Member<W> {
         {
             return;
         }
-        let views = self.views(serial);
-        let newest = views.values().map(|(view, _)| view.newest.serial).max().unwrap_or(0);
-        if newest > self.chain.tip().link.serial {
-            return self.fetch(Topic::Manifest { serial: newest });
+        let mut views = self.views(serial);
+        let tip = self.chain.tip().link.serial;
+        let ahead: BTreeSet<u32> = views.values().map(|(view, _)| view.newest.serial).collect();
+        for serial in ahead.range(tip.saturating_add(1)..) {
+            self.fetch(Topic::Manifest { serial: *serial });
+        }
+        // Whoever lies can name one that is not there.
+        if ahead.last().is_some_and(|newest| *newest > tip) {
+            if self.now < quorum_at.saturating_add(self.settings.grace) {
+                return;
+            }
+            views.retain(|_, (view, _)| view.newest.serial <= tip);
+        }
+        if views.len() < self.settings.council.quorum() {
+            return;
         }
         let plain = views.iter().map(|(dm, (view, _))| (*dm, view.clone())).collect();
         let council = self.settings.council;
@@ -344,6 +362,13 @@ impl<W: Work> Member<W> {
         let first = tip.saturating_add(1).max(last.saturating_sub(Self::WINDOW));
         for serial in first..=last {
             self.fetch(Topic::Manifest { serial });
+        }
+        // Others may be in a round of which we have heard nothing, after some that failed.
+        for ahead in [1, 2, 4, 8, 16, 32] {
+            let serial = self.round.serial.saturating_add(ahead);
+            for dm in self.settings.council.everyone() {
+                self.fetch(Topic::View { serial, dm });
+            }
         }
     }
 

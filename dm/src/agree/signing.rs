@@ -14,15 +14,20 @@ use super::manifest::Manifest;
 use super::member::{Action, Member, Refusal};
 use super::presign::{Mark, Presigning, Range};
 use super::topic::Topic;
-use super::values::{NoncesValue, SessionValue, SignedValue, SigsValue};
+use super::values::{NoncesValue, SessionValue, SignedValue, SigsValue, hash_of};
 use super::view::{Link, changes_of};
 use super::work::{Draft, SignedZone, Work};
+
+/// Two versions of the program, most likely.
+pub(super) const OTHER_BYTES: &str = "other bytes are to be signed here than at the others";
 
 /// The signing of one manifest.
 #[derive(Debug)]
 pub(super) struct Ceremony<P> {
     pub(super) serial: u32,
     pub(super) plan: P,
+    /// A hash of the messages of the plan.
+    pub(super) messages: Hash,
     /// Whether [`Member::share`] is of the key that signs it. Whoever has no share of that key votes, and does not sign.
     pub(super) has_share: bool,
     /// What the ZONEMD's signature is over, once the others are certified.
@@ -40,8 +45,6 @@ pub(super) struct Ceremony<P> {
     pub(super) floor: Mark,
     /// As the proposer: until when a session may take to be certified.
     pub(super) called: Option<u64>,
-    /// As whoever combines: who lied or was silent, and how often.
-    pub(super) failed: BTreeMap<Dm, usize>,
     /// As whoever combines: until when the parts may come.
     pub(super) deadline: Option<u64>,
     /// What was combined: attempt and stage.
@@ -107,6 +110,10 @@ impl<W: Work> Member<W> {
         });
         let signed: Vec<u32> = signed.filter(|serial| !self.chain.has_zone(*serial)).collect();
         for serial in signed {
+            if !self.heard.contains_key(&Topic::Sigs { serial }) {
+                self.fetch(Topic::Sigs { serial });
+                continue;
+            }
             if let Some(plan) = self.plan_of(serial) {
                 self.finish(serial, &plan);
             }
@@ -139,9 +146,11 @@ impl<W: Work> Member<W> {
         if !has_share {
             self.trouble = Some(format!("serial {serial}: no share of the key that signs it"));
         }
+        let messages = hash_of(self.work.messages(&plan));
         self.ceremony = Some(Ceremony {
             serial,
             plan,
+            messages,
             has_share,
             last: None,
             attempt: 0,
@@ -151,7 +160,6 @@ impl<W: Work> Member<W> {
             hurried: 0,
             floor: Mark::default(),
             called: None,
-            failed: BTreeMap::new(),
             deadline: None,
             combined: BTreeSet::new(),
             doubted: None,
@@ -188,6 +196,7 @@ impl<W: Work> Member<W> {
         let is_done = self.finish(serial, &ceremony.plan);
         if is_done {
             self.round.failures = 0;
+            self.failed.note_success();
         } else {
             self.ceremony = Some(ceremony);
         }
@@ -282,13 +291,14 @@ impl<W: Work> Member<W> {
         if self.stage() == 1 {
             return;
         }
-        let Some(sigs) = self.sigs(serial) else { return };
+        let Some(SigsValue { last, sigs }) = self.sigs_value(serial) else { return };
         let Some(ceremony) = &mut self.ceremony else { return };
         match self.work.digest_message(&ceremony.plan, &sigs) {
-            Ok(message) => {
+            Ok(message) if Hash::of(&message) == last => {
                 ceremony.last = Some(message);
                 ceremony.deadline = None;
             }
+            Ok(_) => drop(self.fail(serial, OTHER_BYTES)),
             Err(reason) => self.trouble = Some(format!("serial {serial}: {reason}")),
         }
     }
@@ -351,8 +361,7 @@ impl<W: Work> Member<W> {
 
     fn write_signatures(&mut self, serial: u32, stage: u8, mut signatures: Vec<Vec<u8>>) {
         if stage == 0 {
-            let value = SigsValue { sigs: signatures }.to_bytes();
-            return self.publish(Topic::Sigs { serial }, value);
+            return self.write_sigs(serial, signatures);
         }
         let (Some(sigs), Some(ceremony)) = (self.sigs(serial), &self.ceremony) else { return };
         let Some(signature) = signatures.pop() else { return };
@@ -365,9 +374,23 @@ impl<W: Work> Member<W> {
         }
     }
 
+    fn write_sigs(&mut self, serial: u32, sigs: Vec<Vec<u8>>) {
+        let Some(ceremony) = &self.ceremony else { return };
+        match self.work.digest_message(&ceremony.plan, &sigs) {
+            Ok(message) => {
+                let value = SigsValue { last: Hash::of(&message), sigs };
+                self.publish(Topic::Sigs { serial }, value.to_bytes());
+            }
+            Err(reason) => drop(self.fail(serial, &reason)),
+        }
+    }
+
+    fn sigs_value(&self, serial: u32) -> Option<SigsValue> {
+        SigsValue::from_bytes(self.heard.get(&Topic::Sigs { serial })?).ok()
+    }
+
     pub(super) fn sigs(&self, serial: u32) -> Option<Vec<Vec<u8>>> {
-        let bytes = self.heard.get(&Topic::Sigs { serial })?;
-        SigsValue::from_bytes(bytes).ok().map(|value| value.sigs)
+        self.sigs_value(serial).map(|value| value.sigs)
     }
 
     pub(super) fn session(&self, serial: u32, attempt: u8) -> Option<SessionValue> {
@@ -428,6 +451,10 @@ impl<W: Work> Member<W> {
         stage: u8,
     ) -> Option<Session> {
         let value = self.session(serial, attempt)?;
+        if self.ceremony.as_ref()?.messages != value.messages {
+            self.fail(serial, OTHER_BYTES);
+            return None;
+        }
         // We may not have been told of them all.
         for dm in value.signers.keys() {
             self.fetch(Topic::Nonces { serial, attempt, dm: *dm });

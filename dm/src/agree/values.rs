@@ -8,8 +8,8 @@ use super::council::Dm;
 use super::presign::Range;
 
 const NONCES: &[u8] = b"bftkv dm nonces 1";
-const SESSION: &[u8] = b"bftkv dm session 1";
-const SIGS: &[u8] = b"bftkv dm sigs 1";
+const SESSION: &[u8] = b"bftkv dm session 2";
+const SIGS: &[u8] = b"bftkv dm sigs 2";
 const SIGNED: &[u8] = b"bftkv dm signed 1";
 const RETRY: &[u8] = b"bftkv dm retry 1";
 
@@ -36,10 +36,23 @@ impl NoncesValue {
     }
 }
 
+/// A hash of messages in their order.
+pub(super) fn hash_of(messages: &[Vec<u8>]) -> Hash {
+    let mut out = Writer::beginning(b"bftkv dm messages 1");
+    messages.iter().for_each(|message| {
+        out.bytes(message);
+    });
+    Hash::of(&out.finish())
+}
+
 /// Who signs, and with what: written by the proposer, and certified before anybody signs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(clippy::exhaustive_structs, reason = "what stands in the bytes")]
 pub struct SessionValue {
+    /// A hash of what is signed, in the order of the plan. It follows from the manifest; but signers that came to
+    /// other bytes than the others, by another version of the program for instance, must not sign them with the
+    /// same presignatures: that gives the key away.
+    pub messages: Hash,
     /// The signers, by the hashes of what they gave under [`super::Topic::Nonces`].
     pub signers: BTreeMap<Dm, Hash>,
     /// With a P-256 key: the presignatures, in ascending order, one for each message and one for
@@ -52,6 +65,7 @@ impl SessionValue {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Writer::beginning(SESSION);
+        out.raw(&self.messages.0);
         out.count(self.signers.len());
         for (dm, hash) in &self.signers {
             out.u8(dm.number()).raw(&hash.0);
@@ -69,6 +83,7 @@ impl SessionValue {
     /// They are not the one form of a session: its writer's fault.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut from = Reader::new(bytes, SESSION, "session")?;
+        let messages = Hash(from.array()?);
         let mut signers = BTreeMap::new();
         for _ in 0..from.count()? {
             let dm = Dm::new(from.u8()?).ok_or(from.malformed())?;
@@ -79,7 +94,7 @@ impl SessionValue {
         }
         let uses = if from.is_empty() { Vec::new() } else { read_uses(&mut from)? };
         from.end()?;
-        Ok(Self { signers, uses })
+        Ok(Self { messages, signers, uses })
     }
 }
 
@@ -99,12 +114,15 @@ fn read_uses(from: &mut Reader<'_>) -> Result<Vec<Range>, Malformed> {
 /// The signatures of a zone, in the order of its plan.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct SigsValue {
+    /// A hash of what the ZONEMD's signature is over, which follows from the zone with these.
+    pub(super) last: Hash,
     pub(super) sigs: Vec<Vec<u8>>,
 }
 
 impl SigsValue {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut out = Writer::beginning(SIGS);
+        out.raw(&self.last.0);
         out.count(self.sigs.len());
         self.sigs.iter().for_each(|sig| {
             out.bytes(sig);
@@ -114,11 +132,11 @@ impl SigsValue {
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut from = Reader::new(bytes, SIGS, "signatures")?;
-        let count = from.count()?;
+        let (last, count) = (Hash(from.array()?), from.count()?);
         let sigs: Result<_, _> = (0..count).map(|_| from.bytes().map(<[u8]>::to_vec)).collect();
         let sigs = sigs?;
         from.end()?;
-        Ok(Self { sigs })
+        Ok(Self { last, sigs })
     }
 }
 

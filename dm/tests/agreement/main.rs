@@ -30,6 +30,9 @@ fn dm(number: u8) -> Dm {
     Dm::new(number).unwrap()
 }
 
+/// Seeds from here on have [`Fault::LATER`].
+const LATER: u64 = 50_000;
+
 /// A council with b faults of kinds that the seed chooses, and three updates that each DM sees at a
 /// time of its own. At the end all honest DMs have the same zones, and the last one is right.
 fn story(n: u8, seed: u64) {
@@ -47,6 +50,9 @@ fn story_with(scheme: Scheme, n: u8, seed: u64) {
     for _ in 0..b {
         let who = dm(1 + u8::try_from(world.below(u64::from(n))).unwrap());
         let mut faults = Fault::ALL.to_vec();
+        if seed >= LATER {
+            faults = [&Fault::LATER[..], &Fault::ALL[..3]].concat();
+        }
         if scheme == Scheme::EcdsaP256 {
             faults.extend(Fault::PRESIGNING);
         }
@@ -113,6 +119,12 @@ fn seven_dms_with_two_faults_publish_one_right_zone() {
     stories(7, 200..212);
 }
 
+#[test]
+fn whoever_shows_what_is_not_there_stops_nobody() {
+    stories(4, LATER..LATER + 20);
+    stories(7, LATER + 100..LATER + 112);
+}
+
 /// `World::votes_for` looks at the disk whenever a vote leaves.
 #[test]
 fn no_vote_leaves_that_the_disk_does_not_have() {
@@ -150,7 +162,10 @@ fn what_the_campaign_found_stays_mended() {
 #[ignore = "long"]
 fn campaign() {
     let count = std::env::var("SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000);
-    let one = |seed: u64| story([4, 5, 7][usize::try_from(seed).unwrap() % 3], seed);
+    let one = |seed: u64| {
+        let n = [4, 5, 7][usize::try_from(seed).unwrap() % 3];
+        story(n, if seed % 4 == 3 { LATER + seed } else { seed });
+    };
     let fails = |seed: &u64| std::panic::catch_unwind(|| one(*seed)).is_err();
     let failed: Vec<u64> = (1_000..1_000 + count).filter(fails).collect();
     assert!(failed.is_empty(), "seeds that fail: {failed:?}");
@@ -306,6 +321,50 @@ fn whoever_proves_nothing_is_left_out_and_not_named() {
         let world = lie_until(Scheme::Rsa, shape, &faults, all_gave);
         assert_eq!(named_in(&world), [].into());
     }
+}
+
+/// Whoever has not seen what was agreed on has it from the pieces only, and everybody else builds on it.
+#[test]
+fn a_content_without_its_pieces_is_not_agreed_on() {
+    let mut world = World::new(4, 2, 1);
+    world.faults.insert(dm(1), Fault::NoPieces);
+    let mut content = root();
+    for update in 0..9 {
+        content.insert(key("org", 43), format!("ds {update}").into_bytes());
+        let at = world.since_start() + 100;
+        // The fourth misses every second version.
+        let is_missed = update % 2 == 1;
+        for who in world.council.everyone().filter(|who| !is_missed || who.number() != 4) {
+            world.show(who, at, FIRST + update, content.clone());
+        }
+        if update == 8 {
+            // And is needed now.
+            world.faults.insert(dm(1), Fault::Crash(at));
+        }
+        let is_right = world.run_until(&content, if is_missed { 8_000 } else { 60_000 });
+        assert!(is_right || is_missed, "{update}{}", world.explain());
+        world.check();
+    }
+}
+
+/// Who gave no part is asked last also for the next zones.
+#[test]
+fn a_silent_signer_does_not_cost_time_in_each_publication() {
+    let mut world = World::new(4, 2, 1);
+    world.faults.insert(dm(1), Fault::NoShare);
+    let mut content = root();
+    for update in 0..12 {
+        content.insert(key("org", 43), format!("ds {update}").into_bytes());
+        let at = world.since_start() + 100;
+        for who in world.council.everyone() {
+            world.show(who, at, FIRST + update, content.clone());
+        }
+        assert!(world.run_until(&content, 60_000), "{update}{}", world.explain());
+        world.run(1_000);
+    }
+    world.check();
+    let retries = world.certified.keys().filter(|topic| matches!(topic, Topic::Retry { .. }));
+    assert!(retries.count() <= 4, "of twelve publications");
 }
 
 /// One after the other, each in an attempt of its own: the round lasts until all of them are known.

@@ -71,6 +71,79 @@ fn who_deals_nothing_that_can_be_used_is_left_out_and_not_named() {
     }
 }
 
+/// It is among those who are asked first, and its mark would lie beyond all presignatures: each attempt finds some
+/// all the same.
+#[test]
+fn a_mark_that_is_too_high_stops_nobody() {
+    for seed in 0..3 {
+        let mut world = World::with(P256, 4, 2, seed).with_presignatures(40);
+        // Time to make them.
+        world.run(30_000);
+        world.faults.insert(dm(1), Fault::HighMark);
+        let mut content = root();
+        for update in 0..3 {
+            content.insert(key("org", 43), format!("ds {update}").into_bytes());
+            let at = world.since_start() + 100;
+            for who in world.council.everyone() {
+                world.show(who, at, FIRST + update, content.clone());
+            }
+            assert!(world.run_until(&content, 60_000), "{seed}: {update}{}", world.explain());
+            world.run(10_000);
+            world.check();
+        }
+        let retries = world.certified.keys().filter_map(|topic| match topic {
+            Topic::Retry { serial, attempt } => Some((*serial, *attempt)),
+            _ => None,
+        });
+        let without = retries.filter(|(serial, attempt)| {
+            let session = Topic::Session { serial: *serial, attempt: *attempt };
+            !world.certified.contains_key(&session)
+        });
+        assert_eq!(without.collect::<Vec<_>>(), [], "{seed}: attempts without a session");
+    }
+}
+
+/// With one presignature under two messages, whoever has enough shares of it has the key.
+#[test]
+fn whoever_comes_to_other_bytes_signs_nothing() {
+    for seed in 0..3 {
+        let mut world = World::with(P256, 4, 2, seed);
+        world.faults.insert(dm(1), Fault::OtherBytes);
+        world.start(dm(1));
+        for who in world.council.everyone() {
+            world.show(who, 0, FIRST, root());
+        }
+        assert!(world.run_until(&root(), 200_000), "{seed}{}", world.explain());
+        world.check();
+        let by_it = |topic: &&Topic| matches!(topic, Topic::Share { dm, .. } if dm.number() == 1);
+        let shares = world.certified.keys().filter(by_it);
+        assert_eq!(shares.collect::<Vec<_>>(), Vec::<&Topic>::new(), "{seed}");
+    }
+}
+
+/// One is gone for good and two have forgotten theirs: the one that has enough helps to make new ones.
+#[test]
+fn whoever_has_enough_helps_those_who_have_none() {
+    let mut world = World::with(P256, 4, 2, 11);
+    for who in world.council.everyone() {
+        world.show(who, 0, FIRST, root());
+    }
+    assert!(world.run_until(&root(), 120_000), "{}", world.explain());
+    world.run(30_000);
+    let at = world.since_start();
+    world.faults.insert(dm(4), Fault::Crash(at));
+    for number in [2, 3] {
+        world.faults.insert(dm(number), Fault::Restart(at + 100));
+    }
+    let mut content = root();
+    content.insert(key("org", 43), b"new ds".to_vec());
+    for who in world.council.everyone() {
+        world.show(who, at + 150, FIRST + 1, content.clone());
+    }
+    assert!(world.run_until(&content, 200_000), "{}", world.explain());
+    world.check();
+}
+
 /// After a restart of all, nobody has presignatures: they are made anew, and none of those before is
 /// used.
 #[test]

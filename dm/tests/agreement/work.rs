@@ -54,6 +54,8 @@ pub struct Texts {
     pub keys: Vec<Box<dyn GroupKey>>,
     /// In seconds since 1970.
     pub roll: u32,
+    /// What the first message begins with.
+    pub word: &'static str,
 }
 
 /// What stands in a manifest whose zone that key signs.
@@ -103,7 +105,7 @@ impl Work for Texts {
             key,
             kept: BTreeMap::new(),
             keys: Vec::new(),
-            messages: vec![format!("soa {}", draft.manifest.serial).into_bytes()],
+            messages: vec![format!("{} {}", self.word, draft.manifest.serial).into_bytes()],
         };
         for (key, value) in draft.content.sets() {
             let signed = base.and_then(|base| base.sets.get(key));

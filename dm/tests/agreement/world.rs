@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bftkv_dm::agree::{
-    Action, Change, Computed, Content, Council, Dm, Hash, Manifest, Mark, Member, Memory, Range,
-    SessionValue, Settings, SignedZone, Topic,
+    Action, Change, Computed, Content, Council, Dm, Hash, Link, Manifest, Mark, Member, Memory,
+    Range, SessionValue, Settings, SignedZone, Topic, View,
 };
 use bftkv_threshold::{
     KeyShare, Roster, Scheme, SecretBytes, ecdsa, ed25519, group_key_from_bytes,
@@ -61,6 +61,14 @@ pub enum Fault {
     FalseComplaint,
     /// It proposes presignatures that were used before.
     SpentTwice,
+    /// It claims that all presignatures are spent but for the first attempt, and gives no part.
+    HighMark,
+    /// Its views follow from a manifest that is not there.
+    FarView,
+    /// Its program makes other bytes of a manifest than those of the others.
+    OtherBytes,
+    /// It proposes a whole content in pieces that are not there.
+    NoPieces,
 }
 
 impl Fault {
@@ -77,6 +85,9 @@ impl Fault {
         Self::WrongSigs,
         Self::BadDisk(0),
     ];
+
+    /// Those that came later, so that a seed goes on to mean what it did.
+    pub const LATER: [Self; 3] = [Self::FarView, Self::NoPieces, Self::NoShare];
 
     /// What can be wrong with presignatures.
     pub const PRESIGNING: [Self; 7] = [
@@ -133,6 +144,8 @@ pub struct World {
     pub new_shares: Vec<SecretBytes>,
     pub roll: Option<u64>,
     pub without_new: BTreeSet<Dm>,
+    /// How many presignatures each DM wants.
+    presignatures: usize,
     /// How many milliseconds a signer needs for its partial signatures.
     pub share_time: u64,
     /// What each DM has on disk.
@@ -199,6 +212,7 @@ impl World {
             new_shares: Vec::new(),
             roll: None,
             without_new: BTreeSet::new(),
+            presignatures: 5,
             share_time: 0,
             disks: council.everyone().map(|dm| (dm, Memory::default())).collect(),
             voted: BTreeMap::new(),
@@ -224,6 +238,13 @@ impl World {
         self
     }
 
+    /// With so many presignatures ahead of need. Before anything happens.
+    pub fn with_presignatures(mut self, count: usize) -> Self {
+        self.presignatures = count;
+        self.council.everyone().for_each(|dm| self.start(dm));
+        self
+    }
+
     pub fn below(&mut self, bound: u64) -> u64 {
         self.rng.next_u64() % bound
     }
@@ -241,7 +262,7 @@ impl World {
             share_wait: 1_500,
             again: 200,
             // Few, because they are dear.
-            presignatures: 5,
+            presignatures: self.presignatures,
             batch: 5,
             presign_wait: 4_000,
             ..Settings::new(dm, self.council, FIRST)
@@ -260,7 +281,9 @@ impl World {
         let backdate = u64::from(settings.backdate_seconds) * 1_000;
         let roll = self.roll.map_or(u64::MAX, |at| START + at - backdate);
         let roll = u32::try_from(roll / 1_000).unwrap_or(u32::MAX);
-        let mut member = Member::new(settings, Texts { limit: 6, keys, roll }, share, rng, memory);
+        let word = if self.faults[&dm] == Fault::OtherBytes { "SOA" } else { "soa" };
+        let mut member =
+            Member::new(settings, Texts { limit: 6, keys, roll, word }, share, rng, memory);
         if let Some(share) = new_share.filter(|_| !self.without_new.contains(&dm)) {
             member = member.with_share(share);
         }
@@ -455,7 +478,17 @@ impl World {
                 put(dm, topic, value);
             }
             (Fault::NoProof, Topic::Proof { .. }) => {}
-            (Fault::NoShare, Topic::Share { .. }) => {}
+            (Fault::NoShare | Fault::HighMark, Topic::Share { .. }) => {}
+            (Fault::FarView, Topic::View { serial, .. }) => {
+                let mut view = View::from_bytes(&value).unwrap();
+                view.newest = Link { serial: serial - 1, hash: Hash::of(b"nothing") };
+                put(dm, topic, view.to_bytes());
+            }
+            (Fault::NoPieces, Topic::Manifest { .. }) => {
+                let mut manifest = Manifest::from_bytes(&value).unwrap();
+                manifest.change = Change::Whole(vec![Hash::of(b"nothing")]);
+                put(dm, topic, manifest.to_bytes());
+            }
             (Fault::WrongSigs, Topic::Sigs { .. } | Topic::Signed { .. }) => {
                 let mut value = value;
                 *value.last_mut().unwrap() ^= 1;
@@ -489,6 +522,12 @@ impl World {
             (Fault::FalseComplaint, Topic::Second { batch, .. }) => {
                 let topic = Topic::Complaint { batch, round: 1, dm };
                 return self.letters[&dm].complaint().map(|it| (topic, it)).into_iter().collect();
+            }
+            (Fault::HighMark, Topic::Nonces { attempt: 1.., .. }) => {
+                let title = b"bftkv dm presign holdings 1";
+                let found = value.windows(title.len()).position(|window| window == title);
+                let at = found.unwrap() + title.len();
+                value[at..at + 6].fill(0xff);
             }
             (Fault::SpentTwice, Topic::Session { .. }) => {
                 let uses = used_before(&self.certified, &value);

@@ -141,6 +141,10 @@ pub(super) fn reduce(hash: [u8; 32]) -> Scalar {
 /// The point with this encoding, which is the only one; not the identity.
 pub(super) fn read_point(reader: &mut Reader<'_>) -> Result<Point, Error> {
     let bytes: [u8; POINT] = reader.array()?;
+    // The library also reads points without a sign, which have another first byte.
+    if !matches!(bytes.first(), Some(2 | 3)) {
+        return Err(reader.malformed());
+    }
     let point: Option<Point> = Point::from_bytes(&bytes.into()).into();
     point.filter(|point| !bool::from(point.is_identity())).ok_or(reader.malformed())
 }

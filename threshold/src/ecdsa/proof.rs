@@ -3,8 +3,8 @@
 use sha2::{Digest, Sha256};
 
 use super::group::{
-    Pair, Point, Scalar, random, read_scalar, reduce, second, sum_of_products, times_second,
-    write_point,
+    Pair, Point, Scalar, random, read_scalar, reduce, second, sum_of_products, times_base,
+    times_second, write_point,
 };
 use crate::codec::{Reader, Writer};
 use crate::rand_core::CryptoRngCore;
@@ -22,7 +22,7 @@ pub(super) struct Context<'a> {
 impl Context<'_> {
     fn challenge(self, label: &[u8], points: &[&Point]) -> Scalar {
         let mut out = Writer::default();
-        out.bytes(b"bftkv threshold ECDSA proof 1 ");
+        out.bytes(b"bftkv threshold ECDSA proof 2 ");
         out.bytes(label);
         out.bytes(self.transcript);
         out.bytes(&[self.party.number()]);
@@ -32,11 +32,13 @@ impl Context<'_> {
     }
 }
 
-/// That the commitment C holds the logarithm of K: knowledge of b with C - K = b·H. Source:
-/// Schnorr.
+/// That the commitment C holds the logarithm of K: knowledge of a and b with K = a·G and C - K = b·H. Both are
+/// needed: C - K is a multiple of H for any K. Source: Schnorr, both at once as by Cramer, Damgård and Schoenmakers
+/// (CRYPTO 1994).
 pub(super) struct Opening {
     challenge: Scalar,
-    answer: Scalar,
+    value: Scalar,
+    blind: Scalar,
 }
 
 impl Opening {
@@ -47,25 +49,37 @@ impl Opening {
         opened: &Point,
         rng: &mut dyn CryptoRngCore,
     ) -> Self {
-        let mask = random(rng);
-        let points = [commitment, opened, &times_second(&mask)];
+        let mask = Pair::random(rng);
+        let masks = [times_base(&mask.value), times_second(&mask.blind)];
+        let points = [commitment, opened, &masks[0], &masks[1]];
         let challenge = context.challenge(b"opening", &points);
-        Self { challenge, answer: mask + challenge * committed.blind }
+        Self {
+            challenge,
+            value: mask.value + challenge * committed.value,
+            blind: mask.blind + challenge * committed.blind,
+        }
     }
 
     pub(super) fn verify(&self, context: Context<'_>, commitment: &Point, opened: &Point) -> bool {
         let blinding = *commitment - opened;
-        let mask = sum_of_products(&[(second(), self.answer), (blinding, -self.challenge)]);
-        context.challenge(b"opening", &[commitment, opened, &mask]) == self.challenge
+        let base = Point::GENERATOR;
+        let value = sum_of_products(&[(base, self.value), (*opened, -self.challenge)]);
+        let blind = sum_of_products(&[(second(), self.blind), (blinding, -self.challenge)]);
+        context.challenge(b"opening", &[commitment, opened, &value, &blind]) == self.challenge
     }
 
     pub(super) fn write(&self, out: &mut Writer) {
-        out.bytes(&self.challenge.to_bytes());
-        out.bytes(&self.answer.to_bytes());
+        for scalar in [&self.challenge, &self.value, &self.blind] {
+            out.bytes(&scalar.to_bytes());
+        }
     }
 
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Error> {
-        Ok(Self { challenge: read_scalar(reader)?, answer: read_scalar(reader)? })
+        Ok(Self {
+            challenge: read_scalar(reader)?,
+            value: read_scalar(reader)?,
+            blind: read_scalar(reader)?,
+        })
     }
 }
 
@@ -129,8 +143,23 @@ mod tests {
     use rand_chacha::ChaCha20Rng;
     use rand_chacha::rand_core::SeedableRng;
 
-    use super::super::group::times_base;
     use super::*;
+
+    /// What lies between a commitment and any point at all can be known as a multiple of H: that alone shows
+    /// nothing of the point.
+    #[test]
+    fn a_point_that_holds_something_else_is_not_opened() {
+        let mut rng = ChaCha20Rng::seed_from_u64(2);
+        let (committed, other) = (Pair::random(&mut rng), random(&mut rng));
+        let commitment = committed.commit();
+        let opened = commitment - times_second(&other);
+        let here = Context { transcript: &[1; 32], party: Party::new(1).unwrap(), place: 0 };
+        for value in [committed.value, Scalar::ZERO, Scalar::ONE] {
+            let claimed = Pair { value, blind: other };
+            let lie = Opening::prove(here, &claimed, &commitment, &opened, &mut rng);
+            assert!(!lie.verify(here, &commitment, &opened));
+        }
+    }
 
     #[test]
     fn a_proof_is_of_one_statement_in_one_place() {

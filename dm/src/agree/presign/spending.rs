@@ -103,13 +103,13 @@ impl<W: Work> Member<W> {
     /// The proposer's step: k who hold enough presignatures in common, and which of them are used.
     ///
     /// They begin at a mark at which a quorum can vote for it. Whoever voted for a session that was
-    /// never certified has a higher one, so each attempt waits for one more of them; a liar that
-    /// claims a high mark is not believed before.
+    /// never certified has a higher one, so each attempt tries one more of them first; where there are too few
+    /// presignatures above it, because a liar claims a high mark, lower ones.
     pub(in crate::agree) fn choose_spenders(
         &mut self,
         serial: u32,
         attempt: u8,
-    ) -> Option<SessionValue> {
+    ) -> Option<(BTreeMap<Dm, Hash>, Vec<Range>)> {
         let (council, k) = (self.settings.council, self.share.group().roster().threshold());
         for dm in council.everyone() {
             self.fetch(Topic::Nonces { serial, attempt, dm });
@@ -128,23 +128,31 @@ impl<W: Work> Member<W> {
         let mut marks: Vec<Mark> = claims.iter().map(|claim| claim.holdings.spent).collect();
         marks.sort_unstable();
         let willing = council.quorum().saturating_add(usize::from(attempt));
-        let enough = marks.get(willing.saturating_sub(1)).or(marks.last());
-        let start = enough.copied()?.max(self.mark());
-        claims.retain(|claim| claim.holdings.spent <= start);
-        let failed =
-            |dm: &Dm| self.ceremony.as_ref().and_then(|it| it.failed.get(dm).copied()).unwrap_or(0);
-        let rank = |claim: &Claim| (self.culprits.contains_key(&claim.dm), failed(&claim.dm));
+        let last = marks.len().saturating_sub(1);
+        let (fewest, most) = (council.quorum().saturating_sub(1), willing.saturating_sub(1));
+        let starts = marks.get(fewest.min(last)..=most.min(last))?;
+        let starts: BTreeSet<Mark> = starts.iter().map(|mark| self.mark().max(*mark)).collect();
+        let lowest = *starts.first()?;
+        let rank =
+            |claim: &Claim| (self.culprits.contains_key(&claim.dm), self.failed.times(claim.dm));
         claims.sort_by_key(rank);
-        let clean = claims.iter().filter(|claim| rank(claim) == (false, 0)).count();
         let sizes = self.presigning.as_ref()?.pool.sizes();
-        let found = claims.get(..clean).and_then(|clean| find(clean, k, (start, need), &sizes));
+        let among = |is_clean: bool, start: Mark| {
+            let can = |claim: &&Claim| {
+                claim.holdings.spent <= start && (!is_clean || rank(claim) == (false, 0))
+            };
+            let able: Vec<&Claim> = claims.iter().filter(can).collect();
+            find(&able, k, (start, need), &sizes)
+        };
+        let highest_first = || starts.iter().rev().copied();
+        let found = highest_first().find_map(|start| among(true, start));
         let found = match found {
-            None if is_late => find(&claims, k, (start, need), &sizes),
+            None if is_late => highest_first().find_map(|start| among(false, start)),
             other => other,
         };
         if found.is_none() {
             let claimed = claims.iter().flat_map(|claim| &claim.holdings.batches).copied();
-            let claimed: BTreeSet<u32> = claimed.filter(|it| *it >= start.batch).collect();
+            let claimed: BTreeSet<u32> = claimed.filter(|it| *it >= lowest.batch).collect();
             let unknown = claimed.into_iter().filter(|batch| !sizes.contains_key(batch));
             unknown.for_each(|batch| self.fetch(Topic::Done { batch }));
             if is_late {
@@ -162,7 +170,8 @@ impl<W: Work> Member<W> {
         let k = self.share.group().roster().threshold();
         let (Some(presigning), Some(need)) = (&self.presigning, need) else { return };
         let sizes = presigning.pool.sizes();
-        if claims.len() < k || find(&claims, k, (self.mark(), need), &sizes).is_some() {
+        let all: Vec<&Claim> = claims.iter().collect();
+        if claims.len() < k || find(&all, k, (self.mark(), need), &sizes).is_some() {
             return;
         }
         // A liar may claim a batch that is not there.
@@ -302,11 +311,11 @@ fn split(uses: &[Range]) -> (Vec<Range>, Vec<Range>) {
 
 /// Those k who come first and have so many presignatures from `start` on in common, and which.
 fn find(
-    claims: &[Claim],
+    claims: &[&Claim],
     k: usize,
     (start, need): (Mark, usize),
     sizes: &BTreeMap<u32, u16>,
-) -> Option<SessionValue> {
+) -> Option<(BTreeMap<Dm, Hash>, Vec<Range>)> {
     let batches = |claim: &Claim| {
         let all = claim.holdings.batches.iter().copied();
         all.filter(|batch| *batch >= start.batch).collect::<BTreeSet<u32>>()
@@ -324,7 +333,7 @@ fn find(
             signers.insert(claim.dm, claim.hash);
         }
         if let (true, Some(uses)) = (signers.len() == k, pick(&common, (start, need), sizes)) {
-            return Some(SessionValue { signers, uses });
+            return Some((signers, uses));
         }
     }
     None
@@ -371,9 +380,10 @@ mod tests {
         let claims = [claim(1, &[1, 2]), claim(2, &[2, 3, 5]), claim(3, &[1, 3, 5])];
         let start = |batch, index| Mark { batch, index };
         let found = |k, from, need| {
-            find(&claims, k, (from, need), &sizes).map(|session| {
-                let who: Vec<u8> = session.signers.keys().map(|dm| dm.number()).collect();
-                (who, session.uses)
+            let claims: Vec<&Claim> = claims.iter().collect();
+            find(&claims, k, (from, need), &sizes).map(|(signers, uses)| {
+                let who: Vec<u8> = signers.keys().map(|dm| dm.number()).collect();
+                (who, uses)
             })
         };
         assert_eq!(found(2, start(1, 0), 4), Some((vec![1, 2], vec![range(2, 0, 4)])));

@@ -97,7 +97,10 @@ impl<W: Work> Member<W> {
         self.follow_batches();
         self.set_deadline();
         self.end_batches();
-        if self.has_unfinished() && !self.lacks_presignatures() {
+        // Those who lack some cannot make them alone, and the zone may wait for them.
+        let is_enough = self.has_unfinished() && !self.lacks_presignatures();
+        if is_enough && !self.others_want_presignatures() {
+            self.ask_for_batch();
             return self.postpone();
         }
         self.begin_batch();
@@ -250,9 +253,14 @@ impl<W: Work> Member<W> {
         if have < goal {
             return true;
         }
+        self.others_want_presignatures() && have < Self::MAX_PRESIGNATURES
+    }
+
+    /// Whether more DMs than may lie have begun the batch at which we are.
+    fn others_want_presignatures(&self) -> bool {
         let number = self.number();
         let others = self.begun_by().into_values().filter(|begun| *begun == number).count();
-        others > self.settings.council.faults() && have < goal.saturating_mul(2)
+        others > self.settings.council.faults()
     }
 
     fn begin_batch(&mut self) {
