@@ -31,7 +31,8 @@ pub struct Child {
 /// other change.
 ///
 /// * A set counts only if a key that a DS record of before names has signed it, and the signature
-///   holds. Of before: as was accepted last, and the source's only as long as nothing was. A change must be
+///   holds. Of before: as was accepted last, and those of the source that no set has wanted yet: they are of keys that
+///   are still to come (RFC 6781, section 4.1.2), and stay. A change must be
 ///   signed later than what was accepted, so nobody gets an older set accepted again. What was
 ///   accepted is on disk before it counts.
 /// * The source goes first: when its own DS records for a delegation change, what was accepted is over, and
@@ -121,17 +122,17 @@ impl ChildKeys {
         });
     }
 
-    /// What was accepted and goes on, with the source's content as it is now.
+    /// What counts for the delegations that are followed, with the source's content as it is now.
     fn accepted(&self, under: &Content) -> BTreeMap<Name, DsSet> {
         let mut accepted = lock(&self.shared.accepted);
-        let is_child = |name: &Name| self.children.iter().any(|child| child.name == *name);
-        let goes_on = |name: &Name, followed: &Followed| {
-            is_child(name) && ds_in(under, name).as_ref() == Some(&followed.beside)
+        let records = |child: &Child| {
+            let beside = ds_in(under, &child.name).unwrap_or_default();
+            if let Err(error) = accepted.follow_source(&child.name, &beside) {
+                tracing::warn!(%error, "what was accepted of keys is over, which cannot be written");
+            }
+            Some((child.name.clone(), accepted.get(&child.name, &beside)?.records()))
         };
-        if let Err(error) = accepted.retain(goes_on) {
-            tracing::warn!(%error, "what was accepted of keys is over, which cannot be written");
-        }
-        accepted.iter().map(|(name, followed)| (name.clone(), followed.ds.clone())).collect()
+        self.children.iter().filter_map(records).collect()
     }
 }
 
@@ -156,13 +157,10 @@ impl Shared {
         let name = &child.name;
         let (keys, signatures) = child.server.keys(name)?;
         let mut accepted = lock(&self.accepted);
-        let before = accepted.get(name, &beside).cloned();
-        let known = before.as_ref().map_or(&beside, |before| &before.ds);
-        let vouched = Vouched::by(known, name, (&keys, &signatures), now())?;
-        let next = match before {
-            Some(before) => before.then(vouched)?,
-            None => Followed::first(beside, vouched),
-        };
+        let before = accepted.get(name, &beside);
+        let before = before.unwrap_or_else(|| Followed::from(beside));
+        let vouched = Vouched::by(&before.records(), name, (&keys, &signatures), now())?;
+        let next = before.then(vouched)?;
         accepted.put(name, next).map_err(|error| format!("it cannot be kept on disk: {error}"))
     }
 }

@@ -230,6 +230,19 @@ async fn the_records_of_a_delegation_follow_a_change_of_its_keys() {
     assert!(notes[1].contains("no DS record"), "{notes:?}");
 }
 
+/// What was to follow was in the source all the time.
+#[tokio::test]
+async fn a_record_of_a_key_that_is_still_to_come_stays() {
+    let (old, new) = (signer(1, 257), signer(2, 257));
+    let mut world = World::new(&[&old, &new]).await;
+    world.show(&[&old], &[&old], 4_000);
+    let source = world.source();
+    until(&source, |_, _| world.folder.path().join("children").exists()).await;
+    shows(&source, &[&old, &new]).await;
+    world.show(&[&new], &[&new], 3_000);
+    shows(&source, &[&new]).await;
+}
+
 /// The source still names the old key, whose sets still hold.
 #[tokio::test]
 async fn an_older_set_is_not_accepted_again_also_after_a_restart() {
@@ -268,6 +281,9 @@ async fn a_change_in_the_source_goes_first() {
     *lock(&world.under.0) = parent(&[&new]);
     let (_, content) = source.read().unwrap();
     assert_eq!(ds_in(&content, &name()).unwrap(), ds(&[&new]));
+    // An older set does not come back with it.
+    world.show(&[&old, &new], &[&old, &new], 3_500);
+    refuses(&source, "signed before", &[&new]).await;
     // And when it is as it was once, nothing of then is left, on disk neither.
     *lock(&world.under.0) = parent(&[&old]);
     for source in [source, world.source()] {

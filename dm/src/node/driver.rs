@@ -38,6 +38,8 @@ pub struct Driver {
     arriving: Mutex<Option<Arriving>>,
     committed: mpsc::UnboundedSender<Committed>,
     awake: Notify,
+    /// How many votes for what this DM wrote wait for what they need.
+    waiting: Mutex<BTreeMap<Dm, usize>>,
     /// The member has been told something, so that it may vote for what it could not before.
     told: Condvar,
     /// The serial of the newest signed zone.
@@ -74,6 +76,8 @@ const TICK: Duration = Duration::from_millis(50);
 const POLL: Duration = Duration::from_secs(1);
 /// How long a vote waits for what it needs. A refusal would count for that whole try.
 const NOT_YET: Duration = Duration::from_secs(6);
+/// How many votes for one DM wait at once. Each has a thread, and with many thousands nobody would get one.
+const WAITING: usize = 16;
 /// How long one try to write may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The same for what everybody votes for at once, at the first try.
@@ -108,6 +112,7 @@ impl Driver {
             arriving: Mutex::new(Some(arriving)),
             committed,
             awake: Notify::new(),
+            waiting: Mutex::default(),
             told: Condvar::new(),
             done: AtomicU32::new(0),
             newest: AtomicU32::new(0),
@@ -356,6 +361,29 @@ impl Driver {
     }
 }
 
+/// A vote that may wait.
+struct Waiting<'a>(&'a Driver, Dm);
+
+impl<'a> Waiting<'a> {
+    fn take(driver: &'a Driver, writer: Dm) -> Option<Self> {
+        let mut waiting = lock(&driver.waiting);
+        let count = waiting.entry(writer).or_default();
+        if *count >= WAITING {
+            return None;
+        }
+        *count += 1;
+        Some(Self(driver, writer))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(count) = lock(&self.0.waiting).get_mut(&self.1) {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
+
 impl Policy for Driver {
     fn may_sign(&self, entry: &Entry) -> Result<(), String> {
         let topic = match self.place(entry) {
@@ -367,8 +395,9 @@ impl Policy for Driver {
                 return Err(why);
             }
         };
+        let place = Waiting::take(self, topic.writer(self.council));
         let mut member = self.lock();
-        let until = Instant::now() + NOT_YET;
+        let until = Instant::now() + if place.is_some() { NOT_YET } else { Duration::ZERO };
         let judged = loop {
             let judged = member.judge(topic, entry.value.as_bytes(), now());
             let left = until.saturating_duration_since(Instant::now());
@@ -398,6 +427,7 @@ impl Policy for Driver {
             _ => Ok(()),
         };
         drop(member);
+        drop(place);
         self.awake.notify_one();
         kept?;
         judged.map(|_| ()).map_err(|refusal| refusal.to_string())

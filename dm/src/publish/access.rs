@@ -143,6 +143,12 @@ impl Access {
         Self { rules }
     }
 
+    /// Whether some rule is for this address.
+    #[must_use]
+    pub fn expects(&self, from: IpAddr) -> bool {
+        self.rules.iter().any(|rule| rule.from.contains(from))
+    }
+
     /// Whether somebody at this address, who has shown this key, may have the zone.
     #[must_use]
     pub fn may_transfer(&self, from: IpAddr, key: Option<&Key>) -> bool {

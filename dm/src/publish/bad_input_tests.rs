@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use super::tests::{request, responder};
+use super::tests::{request, responder, responder_for};
 use super::{Desk, Offered, Server, ServerLimits};
 use crate::sign::{BatchSigner as _, Denial, Dnskey, KeySet, Recipe, Role, ShareSigner, Terms};
 use crate::zone::{Limits, Name, Rtype, Zone};
@@ -81,6 +81,35 @@ fn a_flood_of_connections_from_one_address_leaves_room_for_others() {
         // Whoever goes leaves its place.
         tokio::time::sleep(IDLE).await;
         assert!(ask(&mut connect(at, 1).await, Rtype::SOA).await.is_some());
+        server.shutdown().await;
+    });
+}
+
+/// Whoever has one address of an IPv6 network has all of them.
+#[test]
+fn addresses_of_one_network_have_their_places_together() {
+    let place = |address: &str| super::server::network_of(address.parse().unwrap());
+    assert_eq!(place("2001:db8:1:2::3"), place("2001:db8:1:2:ffff::4"));
+    assert_ne!(place("2001:db8:1:2::3"), place("2001:db8:1:3::3"));
+    assert_ne!(place("192.0.2.1"), place("192.0.2.2"));
+    assert_eq!(place("::ffff:192.0.2.1"), place("192.0.2.1"));
+}
+
+#[test]
+fn strangers_take_no_place_from_those_who_may_have_the_zone() {
+    run(async {
+        let known = responder_for("127.0.0.1/32", None);
+        let limits = ServerLimits { connections: 3, ..ServerLimits::default() };
+        let any = (Ipv4Addr::LOCALHOST, 0).into();
+        let server = Server::bind(any, Arc::new(known), limits).await.unwrap();
+        let at = server.local_addr();
+        let mut flood = Vec::new();
+        for _ in 0..10 {
+            flood.push(connect(at, 2).await);
+        }
+        assert!(ask(&mut flood[0], Rtype::SOA).await.is_some());
+        let mut secondary = connect(at, 1).await;
+        assert!(ask(&mut secondary, Rtype::AXFR).await.is_some());
         server.shutdown().await;
     });
 }
@@ -155,6 +184,8 @@ fn a_zone_of_another_time_or_serial_is_held_and_says_why() {
         (". RRSIG DNSKEY: expired at", signed(6, 20, (NOW - 14 * DAY, NOW))),
         (". RRSIG NS: expired at", signed(6, 20, (NOW, NOW - 14 * DAY))),
         ("sets change, of", signed(6, 60, now)),
+        // Of those that are neither signatures nor denials.
+        ("sets change, of", signed(6, 35, now)),
     ];
     for (wanted, zone) in cases {
         let offered = desk.offer(&zone, NOW);

@@ -94,7 +94,7 @@ impl Desk {
             (before + usize::from(old.is_some()), after + usize::from(new.is_some()))
         });
         let changed = before.max(after);
-        let of = last.sets().len().max(1);
+        let of = last.sets().keys().filter(|key| is_plain(key)).count().max(1);
         if changed * 100 > self.most_percent * of {
             return Err(format!("{changed} sets change, of {of}"));
         }

@@ -12,7 +12,7 @@ use domain::rdata::Soa;
 use domain::rdata::tsig::Time48;
 use domain::tsig::{Key as Tsig, ServerSequence};
 
-use crate::zone::{Key, Name, RrSet, Rtype, Zone};
+use crate::zone::{Key, Name, RrSet, Rtype, Zone, is_after};
 
 use super::access::{Access, TsigKey};
 use super::journal::Journal;
@@ -132,6 +132,12 @@ impl Responder {
             .is_ok_and(|message| matches!(message.qtype(), Some(Rtype::AXFR | Rtype::IXFR)))
     }
 
+    /// Whether somebody at this address may transfer, with the right key.
+    #[must_use]
+    pub fn expects(&self, from: IpAddr) -> bool {
+        self.access.expects(from)
+    }
+
     /// Answers a request that came from there at this time (seconds since 1970).
     #[must_use]
     pub fn respond(&self, request: &[u8], from: IpAddr, via: Via, now: u64) -> Reply {
@@ -212,12 +218,13 @@ impl Responder {
             }
             (Rtype::AXFR, Via::Tcp) => whole(message, zone),
             // The newest SOA alone says: come again over a connection (RFC 1995 section 2).
-            (Rtype::IXFR, Via::Udp) => Records::new(message).and_then(|mut out| {
-                out.put_soa(zone)?;
-                Ok((Kind::Other, out.finish()))
-            }),
+            (Rtype::IXFR, Via::Udp) => only_soa(message, zone),
             (Rtype::IXFR, Via::Tcp) => {
                 let serial = client_serial(message).ok_or(Rcode::FORMERR)?;
+                // Newer than ours, from another DM: nothing to tell (RFC 1995 section 2).
+                if is_after(serial, zone.serial()) {
+                    return only_soa(message, zone);
+                }
                 match journal.since(serial) {
                     Some(steps) => changes(message, zone, &steps),
                     None => whole(message, zone),
@@ -226,6 +233,12 @@ impl Responder {
             (rtype, via) => Ok((Kind::Other, ordinary(message, &question, zone, rtype, via)?)),
         }
     }
+}
+
+fn only_soa(message: &Message<Vec<u8>>, zone: &Zone) -> Result<Answered, Rcode> {
+    let mut out = Records::new(message)?;
+    out.put_soa(zone)?;
+    Ok((Kind::Other, out.finish()))
 }
 
 fn builder(limit: usize) -> MessageBuilder<Target> {

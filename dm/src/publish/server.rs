@@ -18,9 +18,10 @@ use super::respond::{Reply, Responder, Via};
 #[derive(Clone, Debug)]
 #[allow(clippy::exhaustive_structs, reason = "callers fill in every field")]
 pub struct ServerLimits {
-    /// Connections at once.
+    /// Connections at once; and as many of those who may transfer, by their addresses.
     pub connections: usize,
-    /// Connections at once from one address.
+    /// Connections at once from one address, or from one network of IPv6 (/64), in which whoever has one address has
+    /// all of them.
     pub connections_per_address: usize,
     /// Transfers at once. Each has the whole zone in memory.
     pub transfers: usize,
@@ -56,6 +57,8 @@ struct Shared {
     responder: Arc<Responder>,
     limits: ServerLimits,
     connections: Arc<Semaphore>,
+    /// The same for addresses that some rule lets transfer.
+    expected: Arc<Semaphore>,
     transfers: Semaphore,
     by_address: Mutex<BTreeMap<IpAddr, usize>>,
 }
@@ -75,6 +78,7 @@ impl Server {
         let address = tcp.local_addr()?;
         let shared = Arc::new(Shared {
             connections: Arc::new(Semaphore::new(limits.connections)),
+            expected: Arc::new(Semaphore::new(limits.connections)),
             transfers: Semaphore::new(limits.transfers),
             by_address: Mutex::default(),
             responder,
@@ -135,14 +139,26 @@ async fn serve_tcp(listener: TcpListener, shared: Arc<Shared>) {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else { continue };
-        let Some(place) = Place::take(&shared, from.ip()) else { continue };
+        // Strangers cannot take the places of those who may have the zone.
+        let pool = match shared.responder.expects(from.ip()) {
+            true => &shared.expected,
+            false => &shared.connections,
+        };
+        let Ok(permit) = Arc::clone(pool).try_acquire_owned() else { continue };
+        let Some(place) = Place::take(&shared, network_of(from.ip())) else { continue };
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
             let ended = converse(stream, from.ip(), &shared).await;
             tracing::debug!(%from, ?ended, "connection ended");
             drop((permit, place));
         });
+    }
+}
+
+pub(super) fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
+        address @ IpAddr::V4(_) => address,
     }
 }
 
@@ -180,7 +196,7 @@ async fn converse(mut stream: TcpStream, from: IpAddr, shared: &Shared) -> io::R
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
     for _ in 0..shared.limits.requests_per_connection {
         let request = timeout(shared.limits.idle, read(&mut stream)).await.map_err(late)??;
-        let transfer = if Responder::is_transfer(&request) {
+        let mut transfer = if Responder::is_transfer(&request) {
             // A refusal would have to be signed; whoever is cut off tries again.
             let busy = |_| io::Error::from(io::ErrorKind::ResourceBusy);
             Some(shared.transfers.try_acquire().map_err(busy)?)
@@ -190,7 +206,11 @@ async fn converse(mut stream: TcpStream, from: IpAddr, shared: &Shared) -> io::R
         let reply = shared.responder.respond(&request, from, Via::Tcp, now());
         let messages = match reply {
             Reply::Nothing => return Ok(()),
-            Reply::One(message) => vec![message],
+            Reply::One(message) => {
+                // A refusal takes little memory, however long its reader takes.
+                transfer = None;
+                vec![message]
+            }
             Reply::Transfer(messages) => messages,
         };
         let sending = async {

@@ -37,7 +37,11 @@ fn here() -> IpAddr {
 }
 
 pub(super) fn responder(key: Option<TsigKey>) -> Responder {
-    let rule = Rule { from: "127.0.0.0/8".parse().unwrap(), key };
+    responder_for("127.0.0.0/8", key)
+}
+
+pub(super) fn responder_for(from: &str, key: Option<TsigKey>) -> Responder {
+    let rule = Rule { from: from.parse().unwrap(), key };
     let responder = Responder::new(Name::root(), Access::new(vec![rule]));
     assert!(responder.publish(zone(1, "")));
     assert!(responder.publish(zone(2, "xyz. 172800 IN NS ns.org.\n")));
@@ -109,7 +113,9 @@ fn an_increment_tells_every_step() {
 fn whoever_is_up_to_date_gets_one_soa_and_whoever_is_too_late_gets_all() {
     assert_eq!(records(&ask(&responder(None), Rtype::IXFR, Some(3), Via::Tcp)), ["3"]);
     assert_eq!(records(&ask(&responder(None), Rtype::IXFR, Some(1), Via::Udp)), ["3"]);
-    assert_eq!(records(&ask(&responder(None), Rtype::IXFR, Some(77), Via::Tcp)).len(), 12);
+    assert_eq!(records(&ask(&responder(None), Rtype::IXFR, Some(0), Via::Tcp)).len(), 12);
+    // Whoever has a newer one already, from another primary, is not offered this.
+    assert_eq!(records(&ask(&responder(None), Rtype::IXFR, Some(77), Via::Tcp)), ["3"]);
 }
 
 #[test]
@@ -117,7 +123,7 @@ fn what_is_sent_is_counted_by_key_and_kind() {
     let open = responder(None);
     for (rtype, serial, via) in [
         (Rtype::AXFR, None, Via::Tcp),
-        (Rtype::IXFR, Some(77), Via::Tcp),
+        (Rtype::IXFR, Some(0), Via::Tcp),
         (Rtype::IXFR, Some(1), Via::Tcp),
         (Rtype::IXFR, Some(3), Via::Tcp),
         (Rtype::IXFR, Some(1), Via::Udp),

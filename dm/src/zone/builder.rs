@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use domain::base::iana::{Class, Rtype};
 
 use super::rrset::{canonical, parse};
-use super::{Error, Fault, Key, Limits, Name, Place, RrSet, Zone};
+use super::{Error, Fault, Key, Limits, MAX_SET_BYTES, Name, Place, RrSet, Zone};
 
 /// Takes records and makes a zone of them if they make one. It checks each and all together, and
 /// names the first in the source's order that is wrong.
@@ -14,7 +14,12 @@ pub struct ZoneBuilder {
     limits: Limits,
     apex: Option<Name>,
     records: Vec<Record>,
+    /// Of names and data.
+    bytes: usize,
 }
+
+/// A set that grows: its TTL, its data in order, and how many bytes they are.
+type Growing = (u32, Vec<Vec<u8>>, usize);
 
 /// Sets that are put in the place of others, or taken away.
 pub(crate) type Changes = BTreeMap<Key, Option<RrSet>>;
@@ -38,7 +43,7 @@ impl ZoneBuilder {
     /// A builder for the zone of this name; without one, the first SOA's owner is the apex.
     #[must_use]
     pub fn new(apex: Option<Name>, limits: Limits) -> Self {
-        Self { limits, apex, records: Vec::new() }
+        Self { limits, apex, records: Vec::new(), bytes: 0 }
     }
 
     /// Takes a record. Its data are in wire form, uncompressed; they need not be canonical.
@@ -46,7 +51,7 @@ impl ZoneBuilder {
     /// # Errors
     ///
     /// [`Fault::Class`], [`Fault::Malformed`], [`Fault::ZeroTtl`], [`Fault::HugeTtl`],
-    /// [`Fault::ManyRecords`].
+    /// [`Fault::ManyRecords`], [`Fault::LargeFile`].
     pub fn add(
         &mut self,
         place: Option<Place>,
@@ -65,6 +70,12 @@ impl ZoneBuilder {
         self.check(&record, class).map_err(|fault| record.wrong(fault))?;
         if self.apex.is_none() && rtype == Rtype::SOA {
             self.apex = Some(record.key.name().clone());
+        }
+        // A transfer names a long name in two bytes, so this can be far more than came.
+        let size = record.key.name().as_wire().len().saturating_add(record.rdata.len());
+        self.bytes = self.bytes.saturating_add(size);
+        if self.bytes > self.limits.bytes {
+            return Err(record.wrong(Fault::LargeFile(self.limits.bytes)));
         }
         self.records.push(record);
         Ok(())
@@ -132,12 +143,18 @@ impl ZoneBuilder {
     /// The sets, whether they make a zone or not.
     pub(super) fn finish_sets(self) -> Result<(Name, BTreeMap<Key, RrSet>), Error> {
         let apex = self.apex.ok_or(Fault::NoSoa)?;
-        let mut sets = BTreeMap::<Key, (u32, Vec<Vec<u8>>)>::new();
+        let mut sets = BTreeMap::<Key, Growing>::new();
         for record in self.records {
             check_place(&apex, &record.key).map_err(|fault| record.wrong(fault))?;
             check_cname(&sets, &record.key).map_err(|fault| record.wrong(fault))?;
             let found = record.ttl;
-            let (first, data) = sets.entry(record.key.clone()).or_insert((found, Vec::new()));
+            let (first, data, bytes) =
+                sets.entry(record.key.clone()).or_insert((found, Vec::new(), 0));
+            // Now, because each record of a set is put among those before it.
+            *bytes = bytes.saturating_add(record.rdata.len()).saturating_add(2);
+            if *bytes > MAX_SET_BYTES {
+                return Err(record.wrong(Fault::LargeSet));
+            }
             if *first != found {
                 return Err(record.wrong(Fault::OtherTtl { first: *first, found }));
             }
@@ -149,7 +166,7 @@ impl ZoneBuilder {
                 Err(position) => data.insert(position, record.rdata),
             }
         }
-        let one = |(key, (ttl, data)): (Key, (u32, Vec<Vec<u8>>))| {
+        let one = |(key, (ttl, data, _)): (Key, Growing)| {
             let set = RrSet::sorted(ttl, &data).map_err(|fault| Error::new(fault).with(&key))?;
             Ok((key, set))
         };

@@ -110,6 +110,15 @@ fn sizes_are_limited() {
     let read = |limits| Zone::read(SMALL.as_bytes(), apex(), limits);
     assert!(read(limits(9, SMALL.len())).is_ok());
     assert_eq!(*read(limits(8, SMALL.len())).unwrap_err().fault(), Fault::ManyRecords(8));
+    // A set is refused when it is too large, not when all of it was put in order.
+    let many: String = (0..40_000).rev().map(|n| format!("many AAAA 2001:db8::{n:x}\n")).collect();
+    let many = Zone::read(format!("{SMALL}\n{many}").as_bytes(), apex(), Limits::default());
+    assert_eq!(*many.unwrap_err().fault(), Fault::LargeSet);
+    // Names count as they are, not as they are written.
+    let long = "a".repeat(60) + "." + &"b".repeat(60);
+    let text = format!("{SMALL}\n$ORIGIN {long}.example.\n") + "@ 60 NS @\n";
+    let few = Zone::read(text.as_bytes(), apex(), limits(99, text.len()));
+    assert_eq!(*few.unwrap_err().fault(), Fault::LargeFile(text.len()));
     let most = SMALL.len() - 1;
     assert_eq!(*read(limits(9, most)).unwrap_err().fault(), Fault::LargeFile(most));
 }

@@ -14,7 +14,7 @@ use super::Fault;
 
 /// The most bytes of data in one set: it must go into one message with its owner's name and
 /// something around it.
-pub const MAX_SET_BYTES: usize = 65_000;
+pub const MAX_SET_BYTES: usize = 64_000;
 
 /// A record's data as the crate `domain` has it, borrowed from a set.
 pub type Data<'a> = ZoneRecordData<&'a [u8], ParsedName<&'a [u8]>>;

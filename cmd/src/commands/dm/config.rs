@@ -70,6 +70,8 @@ struct SourceConfig {
     /// Delegations whose DS records follow the keys that they show.
     #[serde(default)]
     child: Vec<ChildConfig>,
+    /// How often they are asked, in seconds.
+    child_every_s: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -80,8 +82,8 @@ struct ChildConfig {
     key: Option<PathBuf>,
 }
 
-/// How often the keys of delegated zones are asked for.
-const CHILDREN_EVERY: Duration = Duration::from_secs(60);
+/// How often the keys of delegated zones are asked for, in seconds.
+const CHILD_EVERY: u32 = 60;
 /// What was accepted of them, in the folder of the state.
 const CHILDREN: &str = "children";
 
@@ -307,7 +309,9 @@ impl DmConfig {
             return Ok(source);
         }
         let kept = self.state(CHILDREN);
-        let source = ChildKeys::new(source, children, CHILDREN_EVERY, kept.clone());
+        let every = self.source.child_every_s.unwrap_or(CHILD_EVERY).max(1);
+        let every = Duration::from_secs(every.into());
+        let source = ChildKeys::new(source, children, every, kept.clone());
         source.map(|source| Arc::new(source) as Arc<dyn Source>).map_err(|error| {
             Failure::file(&kept, &error)
                 .hint("without the file the DS records of the zone's own source count again")

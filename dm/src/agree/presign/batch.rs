@@ -70,6 +70,8 @@ pub(super) struct Batch {
     pub(super) part: Part,
     /// We have begun with it, whatever became of that.
     pub(super) is_begun: bool,
+    /// Enough have begun it.
+    pub(super) is_on: bool,
     /// When to go on to the next.
     pub(super) deadline: Option<u64>,
     /// As its leader: when there were commitments of enough DMs.
@@ -83,7 +85,16 @@ pub(super) struct Batch {
 impl Batch {
     fn new(number: u32) -> Self {
         let part = Part::Out;
-        Self { number, part, is_begun: false, deadline: None, enough_at: None, asked: 0, asks: 0 }
+        Self {
+            number,
+            part,
+            is_begun: false,
+            is_on: false,
+            deadline: None,
+            enough_at: None,
+            asked: 0,
+            asks: 0,
+        }
     }
 }
 

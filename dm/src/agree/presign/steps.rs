@@ -284,11 +284,20 @@ impl<W: Work> Member<W> {
         let (batch, council) = (self.number(), self.settings.council);
         let is_there = |dm: &Dm| self.heard.contains_key(&Topic::First { batch, dm: *dm });
         let enough = council.size().saturating_sub(council.faults());
-        let is_on = self.heard.contains_key(&Topic::Call { batch })
-            || council.everyone().filter(is_there).count() >= enough;
-        let Some(presigning) = self.presigning.as_mut().filter(|_| is_on) else { return };
+        let begun = council.everyone().filter(is_there).count();
+        let is_on = self.heard.contains_key(&Topic::Call { batch }) || begun >= enough;
+        // An honest DM has begun it, and another one may never: one that has said half of it and was started again.
+        let is_slow = begun > council.faults();
+        let Some(presigning) = self.presigning.as_mut().filter(|_| is_on || is_slow) else {
+            return;
+        };
         let wait = self.settings.presign_wait << presigning.failures.min(3);
-        presigning.batch.deadline.get_or_insert(self.now.saturating_add(wait));
+        let batch = &mut presigning.batch;
+        if is_on && !batch.is_on {
+            batch.is_on = true;
+            batch.deadline = Some(self.now.saturating_add(wait));
+        }
+        batch.deadline.get_or_insert(self.now.saturating_add(wait.saturating_mul(4)));
     }
 
     fn fork_rng(&mut self) -> Rng {
