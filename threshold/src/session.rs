@@ -146,6 +146,10 @@ impl Session {
     }
 }
 
+/// How many wrong messages of a batch are looked into for who spoiled them. A liar can spoil thousands, and each takes as
+/// long as many right ones; whoever spoiled others only is named when they are signed again.
+pub(crate) const MOST_EXAMINED: usize = 64;
+
 /// A party's secret between the rounds of one session. It is used up by signing, cannot be
 /// copied and cannot be written anywhere: signing two sessions with the same nonces gives the
 /// share away. A restart forgets them.

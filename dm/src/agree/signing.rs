@@ -83,11 +83,12 @@ impl<W: Work> Member<W> {
     }
 
     /// The lowest serial that must be finished before the newest manifest can be, or that one.
-    fn to_be_finished(&self) -> Option<u32> {
+    fn to_be_finished(&mut self) -> Option<u32> {
         let mut serial = self.chain.tip().link.serial;
         if self.chain.has_zone(serial) {
             return None;
         }
+        self.lacks_base(serial);
         loop {
             let manifest = self.chain.at_serial(serial)?.manifest.as_ref()?;
             match &manifest.base {
@@ -97,6 +98,20 @@ impl<W: Work> Member<W> {
                 }
                 _ => return Some(serial),
             }
+        }
+    }
+
+    /// A zone may build on one that we do not have: we were the only one that had heard of the next, and have kept
+    /// that one alone. All there is to do is to fetch everything again, for which an operator must know.
+    fn lacks_base(&mut self, serial: u32) {
+        let manifest = self.chain.at_serial(serial).and_then(|tip| tip.manifest.as_ref());
+        let Some(base) = manifest.and_then(|manifest| manifest.base) else { return };
+        if self.chain.zone_at(&base).is_none() && self.chain.at_serial(base.serial).is_none() {
+            self.trouble = Some(format!(
+                "serial {serial} builds on the zone of {}, which was not kept here: stop, remove the file of the \
+                 kept zone and start again",
+                base.serial
+            ));
         }
     }
 

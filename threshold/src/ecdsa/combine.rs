@@ -7,6 +7,7 @@ use super::group::{Pair, Point, Scalar, add_commitments, coefficient, evaluate, 
 use super::key::EcdsaKey;
 use super::presignature::{Binding, Commitments, PublicPart};
 use crate::codec::Reader;
+use crate::session::MOST_EXAMINED;
 use crate::{Combiner, Error, GroupKey, Offence, Party, Session, Step};
 
 /// ν_i and μ_i with their blinds.
@@ -162,10 +163,12 @@ impl Combiner for EcdsaCombiner {
             if parties.len() < k {
                 return Ok(Step::Wait { more: k.saturating_sub(parties.len()) });
             }
-            let mut liars = BTreeSet::new();
+            let (mut liars, mut examined) = (BTreeSet::new(), 0);
             for (number, signature) in self.combine(&parties) {
-                if signature.is_none() {
+                // Each message names whoever spoiled it.
+                if signature.is_none() && examined < MOST_EXAMINED {
                     liars.extend(self.liars(number, &parties));
+                    examined = examined.saturating_add(1);
                 }
                 if let Some(place) = self.signatures.get_mut(number) {
                     *place = signature;

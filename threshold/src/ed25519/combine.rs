@@ -8,6 +8,7 @@ use frost_ed25519::{CheaterDetection, Identifier, SigningPackage, aggregate_cust
 
 use super::group::{SIZE, identifier, party_of};
 use super::key::Ed25519Key;
+use crate::session::MOST_EXAMINED;
 use crate::{Combiner, Error, Offence, Party, Session, Step};
 
 /// All signers of the session are needed. The result is verified, and only if it is wrong are the
@@ -55,6 +56,7 @@ impl Ed25519Combiner {
     fn combine(&mut self) -> Result<Option<Vec<Vec<u8>>>, Error> {
         let mut signatures = Vec::new();
         let mut liars = BTreeSet::new();
+        let mut examined = 0usize;
         let commitments = self.key.commitments(&self.session)?;
         for (number, (message, commitments)) in
             self.session.messages().iter().zip(commitments).enumerate()
@@ -71,6 +73,10 @@ impl Ed25519Combiner {
                     let names = error.culprits();
                     let named = names.iter().filter_map(|n| party_of(self.partials.keys(), n));
                     liars.extend(named);
+                    examined = examined.saturating_add(1);
+                    if examined == MOST_EXAMINED {
+                        break;
+                    }
                 }
             }
         }

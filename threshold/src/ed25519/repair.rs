@@ -32,6 +32,7 @@ use super::key::Ed25519Key;
 use super::share::Ed25519Share;
 use crate::codec::{Reader, Writer};
 use crate::rand_core::CryptoRngCore;
+use crate::rounds::transcript;
 use crate::{Error, GroupKey, KeyShare, Offence, Party, SecretBytes};
 
 /// What an offer's commitments begin with.
@@ -58,6 +59,7 @@ pub struct Repair {
     new: Party,
     /// By who offers, then by who receives.
     commitments: BTreeMap<Party, BTreeMap<Party, Point>>,
+    transcript: [u8; 32],
 }
 
 impl fmt::Debug for Repair {
@@ -133,7 +135,18 @@ impl Repair {
             }
             commitments.insert(*helper, points);
         }
-        Ok(Self { key: key.clone(), new, commitments })
+        let label =
+            [b"bftkv threshold repair 1 ", &key.id().as_bytes()[..], &[new.number()]].concat();
+        let transcript = transcript(&label, key.roster(), broadcast);
+        Ok(Self { key: key.clone(), new, commitments, transcript })
+    }
+
+    /// A hash of the key, for whom it is, and everything that was broadcast. The helpers and the new party must have
+    /// the same before any sum is sent: otherwise a helper that broadcast different things could get another
+    /// one named.
+    #[must_use]
+    pub fn transcript(&self) -> [u8; 32] {
+        self.transcript
     }
 
     /// A helper adds up the pieces that it got from all helpers, itself among them. The sum is

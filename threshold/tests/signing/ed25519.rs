@@ -457,6 +457,21 @@ fn a_helper_that_lies_is_named() {
     assert_eq!(repair.finish(&sums).unwrap_err(), Error::TooFew { have: 3, need: 4 });
 }
 
+/// Both are right by themselves; with pieces of one and sums of the other an honest helper would be named.
+#[test]
+fn a_helper_that_tells_different_things_is_seen_before_sums_are_sent() {
+    let it = replacement();
+    let transcript = |broadcast: &Packages| {
+        repair::Repair::new(&it.key, party(8), broadcast).unwrap().transcript()
+    };
+    let two = it.shares.iter().find(|share| share.party() == party(2)).unwrap();
+    let other = repair::offer(two, &it.helpers, party(8), &mut rng(99)).unwrap();
+    let mut told = it.broadcast();
+    assert_eq!(transcript(&told), transcript(&it.broadcast()));
+    told.insert(party(2), other.commitments);
+    assert_ne!(transcript(&told), transcript(&it.broadcast()));
+}
+
 #[test]
 fn nobody_helps_itself_or_takes_a_place_that_is_not_free() {
     let it = replacement();
