@@ -68,6 +68,7 @@ impl<W: Work> Member<W> {
     /// Signs, and takes over what is signed.
     pub(super) fn sign_and_commit(&mut self) {
         self.finish_others();
+        self.note_missing_base();
         // Each step either finishes a zone or is the last.
         while let Some(serial) = self.to_be_finished() {
             self.plan(serial);
@@ -83,12 +84,11 @@ impl<W: Work> Member<W> {
     }
 
     /// The lowest serial that must be finished before the newest manifest can be, or that one.
-    fn to_be_finished(&mut self) -> Option<u32> {
+    fn to_be_finished(&self) -> Option<u32> {
         let mut serial = self.chain.tip().link.serial;
         if self.chain.has_zone(serial) {
             return None;
         }
-        self.lacks_base(serial);
         loop {
             let manifest = self.chain.at_serial(serial)?.manifest.as_ref()?;
             match &manifest.base {
@@ -103,9 +103,11 @@ impl<W: Work> Member<W> {
 
     /// A zone may build on one that we do not have: we were the only one that had heard of the next, and have kept
     /// that one alone. All there is to do is to fetch everything again, for which an operator must know.
-    fn lacks_base(&mut self, serial: u32) {
-        let manifest = self.chain.at_serial(serial).and_then(|tip| tip.manifest.as_ref());
-        let Some(base) = manifest.and_then(|manifest| manifest.base) else { return };
+    fn note_missing_base(&mut self) {
+        let tip = self.chain.tip();
+        let serial = tip.link.serial;
+        let base = tip.manifest.as_ref().and_then(|manifest| manifest.base);
+        let Some(base) = base.filter(|_| !self.chain.has_zone(serial)) else { return };
         if self.chain.zone_at(&base).is_none() && self.chain.at_serial(base.serial).is_none() {
             self.trouble = Some(format!(
                 "serial {serial} builds on the zone of {}, which was not kept here: stop, remove the file of the \

@@ -434,13 +434,11 @@ impl World {
         }
     }
 
-    fn write(&mut self, dm: Dm, topic: Topic, value: Vec<u8>) {
-        let work = if let Topic::Share { .. } = topic { self.share_time } else { 0 };
-        let next = self.now + work + self.delay(dm);
-        let mut put = |claimed, topic, value| self.puts.push(Put { claimed, topic, value, next });
-        match (self.faults[&dm], topic) {
-            (Fault::ForgedManifest, Topic::Manifest { .. }) => {
-                let mut manifest = Manifest::from_bytes(&value).unwrap();
+    /// The manifest that this liar writes instead of one.
+    fn forge(&self, dm: Dm, value: &[u8]) -> Vec<u8> {
+        let Ok(mut manifest) = Manifest::from_bytes(value) else { return value.to_vec() };
+        match self.faults[&dm] {
+            Fault::ForgedManifest => {
                 let seen = &self.sources[&dm];
                 let honest = seen.iter().find(|(.., content)| content.root() == manifest.root);
                 if let (Change::Sets(delta), Some((.., content))) = (&mut manifest.change, honest) {
@@ -450,12 +448,22 @@ impl World {
                     delta.insert(forged.0, Some(forged.1));
                     manifest.root = content.root();
                 }
-                put(dm, topic, manifest.to_bytes());
             }
-            (Fault::EarlyKey, Topic::Manifest { .. }) => {
-                let mut manifest = Manifest::from_bytes(&value).unwrap();
-                manifest.keys = keys_of(1);
-                put(dm, topic, manifest.to_bytes());
+            Fault::EarlyKey => manifest.keys = keys_of(1),
+            Fault::NoPieces => manifest.change = Change::Whole(vec![Hash::of(b"nothing")]),
+            _ => {}
+        }
+        manifest.to_bytes()
+    }
+
+    fn write(&mut self, dm: Dm, topic: Topic, value: Vec<u8>) {
+        let forged = self.forge(dm, &value);
+        let work = if let Topic::Share { .. } = topic { self.share_time } else { 0 };
+        let next = self.now + work + self.delay(dm);
+        let mut put = |claimed, topic, value| self.puts.push(Put { claimed, topic, value, next });
+        match (self.faults[&dm], topic) {
+            (Fault::ForgedManifest | Fault::EarlyKey | Fault::NoPieces, Topic::Manifest { .. }) => {
+                put(dm, topic, forged)
             }
             (Fault::TwoManifests, Topic::Manifest { .. }) => {
                 let mut manifest = Manifest::from_bytes(&value).unwrap();
@@ -483,11 +491,6 @@ impl World {
                 let mut view = View::from_bytes(&value).unwrap();
                 view.newest = Link { serial: serial - 1, hash: Hash::of(b"nothing") };
                 put(dm, topic, view.to_bytes());
-            }
-            (Fault::NoPieces, Topic::Manifest { .. }) => {
-                let mut manifest = Manifest::from_bytes(&value).unwrap();
-                manifest.change = Change::Whole(vec![Hash::of(b"nothing")]);
-                put(dm, topic, manifest.to_bytes());
             }
             (Fault::WrongSigs, Topic::Sigs { .. } | Topic::Signed { .. }) => {
                 let mut value = value;
