@@ -37,6 +37,8 @@ fn signed(masters: &Masters, apex: &str, serial: u32) -> (Zone, String) {
 fn the_ds_records_of_a_tld_follow_the_keys_that_it_shows() {
     let mut masters = Masters::new(4, 2);
     let (first, anchor) = signed(&masters, "ch.", 1);
+    // What was signed in the same second would not be newer.
+    std::thread::sleep(Duration::from_millis(1_100));
     let (second, next_anchor) = signed(&masters, "ch.", 2);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let rule = Rule { from: "127.0.0.1".parse().unwrap(), key: None };
