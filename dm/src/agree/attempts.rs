@@ -126,7 +126,10 @@ impl<W: Work> Member<W> {
 
     pub(super) fn retry(&mut self, serial: u32, who: BTreeSet<Dm>) {
         let attempt = self.attempt();
-        who.iter().for_each(|dm| self.failed.note(*dm));
+        // If more were silent than lie, they were given too little time.
+        if who.len() <= self.settings.council.faults() {
+            who.iter().for_each(|dm| self.failed.note(*dm));
+        }
         if usize::from(attempt) + 1 < self.settings.council.size() {
             self.publish(Topic::Retry { serial, attempt }, retry_to_bytes(&who));
         }

@@ -93,7 +93,7 @@ pub(super) struct Seen {
 
 /// The state machine. Call a `handle_*` method for everything that happened and [`Member::judge`]
 /// when the store asks whether to sign; then drain [`Member::poll`]. Times are milliseconds since
-/// 1970.
+/// 1970, by a clock that is never set ([`Member::set_clock`]).
 ///
 /// What is safe, and why:
 /// * A value counts when q DMs have voted for it, and each honest DM votes for one value of a topic
@@ -112,6 +112,8 @@ pub struct Member<W: Work> {
     pub(super) other_shares: Vec<Arc<dyn KeyShare>>,
     pub(super) rng: Box<dyn CryptoRngCore + Send>,
     pub(super) now: u64,
+    /// What the clock says beyond that.
+    clock: i64,
     pub(super) source: Option<Seen>,
     pub(super) chain: Chain<W::Zone>,
     pub(super) memory: Memory,
@@ -165,6 +167,7 @@ impl<W: Work> Member<W> {
             other_shares: Vec::new(),
             rng,
             now: 0,
+            clock: 0,
             source: None,
             chain,
             memory,
@@ -345,8 +348,14 @@ impl<W: Work> Member<W> {
         self.passed.retain(|(topic, _)| is_new(topic));
     }
 
+    /// The clock was set: it says so many milliseconds more (or less) than the times that are handed in, which only
+    /// ever go on. What waits does so by these, what is signed holds by the clock.
+    pub fn set_clock(&mut self, ahead: i64) {
+        self.clock = ahead;
+    }
+
     /// Seconds since 1970. The time of DNSSEC is 32 bits wide.
     pub(super) fn seconds(&self) -> u32 {
-        u32::try_from(self.now / 1000).unwrap_or(u32::MAX)
+        u32::try_from(self.now.saturating_add_signed(self.clock) / 1000).unwrap_or(u32::MAX)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bftkv::protocol::Entry;
@@ -214,6 +214,8 @@ impl Driver {
 
     fn step(&self, certified: Vec<(Topic, Vec<u8>)>) -> Vec<Action<Signed>> {
         let mut member = self.lock();
+        let [clock, since_start] = [clock(), now()].map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
+        member.set_clock(clock.saturating_sub(since_start));
         for (topic, value) in certified {
             member.handle_certified(topic, value, now());
         }
@@ -448,7 +450,16 @@ fn remember(path: &Path, memory: &Memory) -> io::Result<()> {
     keep(path, &body)
 }
 
+/// Milliseconds since 1970, as the clock said when it was asked first, and has gone on since: whoever sets the clock back
+/// does not stop what waits.
 fn now() -> u64 {
+    static START: OnceLock<(Instant, u64)> = OnceLock::new();
+    let (start, said) = START.get_or_init(|| (Instant::now(), clock()));
+    said.saturating_add(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The same as the clock says now.
+fn clock() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -347,6 +347,53 @@ fn a_content_without_its_pieces_is_not_agreed_on() {
     }
 }
 
+/// Signatures hold by the clock; whoever waits does not wait for a day.
+#[test]
+fn clocks_that_are_set_back_stop_nothing() {
+    const DAY: i64 = 86_400_000;
+    let mut world = World::new(4, 2, 1);
+    let mut content = root();
+    for (update, ahead) in [(0, 0), (1, -DAY), (2, DAY)] {
+        content.insert(key("org", 43), format!("ds {update}").into_bytes());
+        let at = world.since_start() + 100;
+        for who in world.council.everyone() {
+            world.show(who, at, FIRST + update, content.clone());
+            world.members.get_mut(&who).unwrap().set_clock(ahead);
+        }
+        assert!(world.run_until(&content, 10_000), "{update}{}", world.explain());
+        world.check();
+        let is_manifest = |topic: &&Topic| matches!(topic, Topic::Manifest { .. });
+        let newest = world.certified.keys().filter(is_manifest).max().unwrap();
+        let manifest = Manifest::from_bytes(&world.certified[newest]).unwrap();
+        let expected = i64::try_from(world.now).unwrap() + ahead - 3_600_000;
+        assert!((i64::from(manifest.inception) * 1_000 - expected).abs() < 60_000, "{update}");
+    }
+}
+
+/// A large zone takes all signers too long at first: nobody is asked last for that.
+#[test]
+fn whoever_had_too_little_time_is_asked_as_before() {
+    let mut world = World::new(4, 3, 3);
+    world.share_time = 2_000;
+    let mut content = root();
+    let mut times = Vec::new();
+    for update in 0..5 {
+        content.insert(key("org", 43), format!("ds {update}").into_bytes());
+        let at = world.since_start() + 100;
+        for who in world.council.everyone() {
+            world.show(who, at, FIRST + update, content.clone());
+        }
+        assert!(world.run_until(&content, 100_000), "{update}{}", world.explain());
+        times.push(world.since_start() - at);
+        world.run(1_000);
+        // From now on it is quick.
+        world.share_time = 0;
+    }
+    // Whoever leads now led the first, too.
+    assert!(times[1..].iter().all(|took| *took < 2_200), "{times:?}");
+    world.check();
+}
+
 /// Who gave no part is asked last also for the next zones.
 #[test]
 fn a_silent_signer_does_not_cost_time_in_each_publication() {
