@@ -272,7 +272,7 @@ impl Room<'_> {
         Ok(())
     }
 
-    /// We were dealt something wrong: tells the others if that can be proven.
+    /// We were dealt something wrong: tells the others, with what proves it if anything does.
     async fn complain(&self, failure: Failure) -> Failure {
         let mut files = self.others().map(|(party, _)| self.complaint_about(party));
         let Some(file) = files.find(|file| file.exists()) else {
