@@ -265,11 +265,7 @@ fn lie_until(
     }
     let mut content = root();
     for update in 0..20 {
-        content.insert(key("org", 43), format!("ds {update}").into_bytes());
-        let at = world.since_start() + 100;
-        for who in world.council.everyone() {
-            world.show(who, at, FIRST + update, content.clone());
-        }
+        world.show_update(update, &mut content);
         let is_right = world.run_until(&content, 60_000);
         world.run(3_000);
         world.check();
@@ -378,11 +374,7 @@ fn whoever_had_too_little_time_is_asked_as_before() {
     let mut content = root();
     let mut times = Vec::new();
     for update in 0..5 {
-        content.insert(key("org", 43), format!("ds {update}").into_bytes());
-        let at = world.since_start() + 100;
-        for who in world.council.everyone() {
-            world.show(who, at, FIRST + update, content.clone());
-        }
+        let at = world.show_update(update, &mut content);
         assert!(world.run_until(&content, 100_000), "{update}{}", world.explain());
         times.push(world.since_start() - at);
         world.run(1_000);
@@ -401,11 +393,7 @@ fn a_silent_signer_does_not_cost_time_in_each_publication() {
     world.faults.insert(dm(1), Fault::NoShare);
     let mut content = root();
     for update in 0..12 {
-        content.insert(key("org", 43), format!("ds {update}").into_bytes());
-        let at = world.since_start() + 100;
-        for who in world.council.everyone() {
-            world.show(who, at, FIRST + update, content.clone());
-        }
+        world.show_update(update, &mut content);
         assert!(world.run_until(&content, 60_000), "{update}{}", world.explain());
         world.run(1_000);
     }

@@ -82,11 +82,7 @@ fn a_mark_that_is_too_high_stops_nobody() {
         world.faults.insert(dm(1), Fault::HighMark);
         let mut content = root();
         for update in 0..3 {
-            content.insert(key("org", 43), format!("ds {update}").into_bytes());
-            let at = world.since_start() + 100;
-            for who in world.council.everyone() {
-                world.show(who, at, FIRST + update, content.clone());
-            }
+            world.show_update(update, &mut content);
             assert!(world.run_until(&content, 60_000), "{seed}: {update}{}", world.explain());
             world.run(10_000);
             world.check();
@@ -151,11 +147,7 @@ fn after_a_restart_of_all_new_presignatures_are_made() {
     let mut world = World::with(P256, 4, 2, 9);
     let mut content = root();
     for update in 0..3 {
-        content.insert(key("org", 43), format!("ds {update}").into_bytes());
-        let at = world.since_start() + 100;
-        for who in world.council.everyone() {
-            world.show(who, at, FIRST + update, content.clone());
-        }
+        world.show_update(update, &mut content);
         assert!(world.run_until(&content, 120_000), "{update}{}", world.explain());
         world.check();
         let at = world.since_start();

@@ -309,6 +309,16 @@ impl World {
         self.push(START + at, Event::Source(dm));
     }
 
+    /// The next version, with another DS, is at all sources in a moment. Gives when, after the start.
+    pub fn show_update(&mut self, update: u32, content: &mut Content) -> u64 {
+        content.insert(key("org", 43), format!("ds {update}").into_bytes());
+        let at = self.since_start() + 100;
+        for who in self.council.everyone() {
+            self.show(who, at, FIRST + update, content.clone());
+        }
+        at
+    }
+
     fn push(&mut self, at: u64, event: Event) {
         self.count += 1;
         self.events.insert((at.max(self.now), self.count), event);

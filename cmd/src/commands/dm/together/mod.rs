@@ -366,17 +366,16 @@ fn deal_in(folder: &Path, seal: &Sealer) -> Result<(u8, Vec<PathBuf>), Failure> 
 
 fn finish(args: &FinishArgs, context: &Context) -> Result<Exit, Failure> {
     let seal = sealer(context)?;
-    let number = number_in(&args.folder, &seal)?;
+    let number = party_in(&args.folder, &seal)?.number();
     let chosen = args.lock.choose(number, context)?;
     let files = finish_in(&args.folder, &seal, &chosen)?;
     let next = "give dm-N.signed to all, and use nothing before `bftkv dm transcript check`";
     show(context, number, &files, next)
 }
 
-fn number_in(folder: &Path, seal: &Sealer) -> Result<u8, Failure> {
-    let party = plan_in(folder)?.party(seal.id());
+fn party_in(folder: &Path, seal: &Sealer) -> Result<Party, Failure> {
     let stranger = || Failure::failed(Error::NoMember(seal.id().to_string()));
-    party.map(Party::number).ok_or_else(stranger)
+    plan_in(folder)?.party(seal.id()).ok_or_else(stranger)
 }
 
 /// Makes our shares and signs the transcript, or leaves a complaint. Gives the files.

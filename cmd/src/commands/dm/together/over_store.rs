@@ -14,7 +14,7 @@ use clap::Args;
 use super::super::sealer_of;
 use super::{
     Chosen, Judged, LockArgs, PlanArgs, begin, deal_in, finish_in, forget, message, messages,
-    number_in, plan_in, read_text, show, write_private,
+    party_in, plan_in, read_text, show, write_private,
 };
 use crate::commands::put::BACKGROUND;
 use crate::context::Context;
@@ -70,15 +70,15 @@ pub(super) fn run(args: &RunArgs, context: &Context) -> Result<Exit, Failure> {
     } else {
         begin(&args.folder, &plan, &seal)?;
     }
-    let number = number_in(&args.folder, &seal)?;
+    let party = party_in(&args.folder, &seal)?;
     let (folder, wait) = (args.folder.as_path(), Duration::from_secs(args.wait));
     context.block_on(async {
         let client = Client::open(&home).await?;
-        let room = Room { client, plan: &plan, seal: &seal, folder, number, wait };
+        let room = Room { client, plan: &plan, seal: &seal, folder, party, wait };
         let made = room.make_keys(&args.lock, context).await;
         room.client.finish(BACKGROUND).await;
         let next = "all members have signed the same transcript: the keys can be used";
-        show(context, number, &made?, next)
+        show(context, party.number(), &made?, next)
     })
 }
 
@@ -88,7 +88,7 @@ struct Room<'a> {
     plan: &'a Plan,
     seal: &'a Sealer,
     folder: &'a Path,
-    number: u8,
+    party: Party,
     wait: Duration,
 }
 
@@ -100,11 +100,11 @@ const COMPLAINT: &str = "complaint";
 
 impl Room<'_> {
     async fn make_keys(&self, lock: &LockArgs, context: &Context) -> Result<Vec<PathBuf>, Failure> {
-        // Somebody has to type it, and may not be there later.
-        let signature = self.path(&format!("dm-{}.signed", self.number));
+        let signature = self.path(&format!("dm-{}.signed", self.number()));
         let seed = self.path("seed");
         let files = if !signature.exists() {
-            self.make_shares(&lock.choose(self.number, context)?).await?
+            // Somebody has to type a passphrase, and may not be there later.
+            self.make_shares(&lock.choose(self.number(), context)?).await?
         } else {
             // A run before has them, and may have been stopped before it had forgotten the seed.
             if seed.exists() {
@@ -121,17 +121,21 @@ impl Room<'_> {
 
     /// The rounds, up to our shares and our signature of the transcript.
     async fn make_shares(&self, chosen: &Chosen) -> Result<Vec<PathBuf>, Failure> {
-        self.tell(ROUND_1, &self.path(&format!("dm-{}.round1", self.number))).await?;
+        self.tell(ROUND_1, &self.path(&format!("dm-{}.round1", self.number()))).await?;
         let told = self.collect("first round", |_| ROUND_1.to_owned()).await?;
         self.keep(&told, |party| format!("dm-{party}.round1"))?;
         self.deal().await?;
-        let to_us = format!("round2/{}", self.number);
+        let to_us = format!("round2/{}", self.number());
         let dealt = self.collect("second round", |_| to_us.clone()).await?;
-        self.keep(&dealt, |party| format!("dm-{party}-for-dm-{}.round2", self.number))?;
+        self.keep(&dealt, |party| format!("dm-{party}-for-dm-{}.round2", self.number()))?;
         match finish_in(self.folder, self.seal, chosen) {
             Ok(made) => Ok(made),
             Err(failure) => Err(self.complain(failure).await),
         }
+    }
+
+    fn number(&self) -> u8 {
+        self.party.number()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -140,7 +144,7 @@ impl Room<'_> {
 
     /// The others, with their members.
     fn others(&self) -> impl Iterator<Item = (Party, &NodeId)> {
-        self.plan.members().filter(|(party, _)| party.number() != self.number)
+        self.plan.members().filter(|(party, _)| *party != self.party)
     }
 
     /// Nobody but this member can write it.
@@ -230,22 +234,15 @@ impl Room<'_> {
         if !what.starts_with(ROUND_2) {
             return Err(without(failure));
         }
-        let complaint = match self.own_party() {
-            Some(own) => Complaint { party: own, about: party },
-            None => return Err(failure),
-        };
+        let complaint = Complaint { party: self.party, about: party };
         let complaint = complaint.sign_without_proof((self.plan, self.seal));
         let file = self.complaint_about(party);
         write_private(&file, &complaint.map_err(Failure::failed)?)?;
         Err(self.complain(failure).await)
     }
 
-    fn own_party(&self) -> Option<Party> {
-        self.plan.party(self.seal.id())
-    }
-
     fn complaint_about(&self, party: Party) -> PathBuf {
-        self.path(&format!("dm-{}-about-dm-{}.complaint", self.number, party.number()))
+        self.path(&format!("dm-{}-about-dm-{}.complaint", self.number(), party.number()))
     }
 
     /// Puts what the others told into the folder, as if it had come there by hand.
@@ -261,7 +258,7 @@ impl Room<'_> {
     /// The second round. What was dealt before is not dealt again: it may have been read.
     async fn deal(&self) -> Result<(), Failure> {
         let file = |party: Party| {
-            self.path(&format!("dm-{}-for-dm-{}.round2", self.number, party.number()))
+            self.path(&format!("dm-{}-for-dm-{}.round2", self.number(), party.number()))
         };
         if !self.others().all(|(party, _)| file(party).exists()) {
             deal_in(self.folder, self.seal).map_err(without)?;
@@ -294,14 +291,14 @@ impl Room<'_> {
     /// Whether somebody has shown that somebody lies.
     async fn look_for_complaints(&self) -> Result<(), Failure> {
         // Before all of the first round is here, nobody was dealt anything.
-        if messages(self.folder, ".round1")?.len() < self.plan.roster().size() {
+        let told = messages(self.folder, ".round1")?;
+        if told.len() < self.plan.roster().size() {
             return Ok(());
         }
+        // All have read the same.
+        let told = (told.as_slice(), true);
         for (party, member) in self.others() {
             let Ok(Some(complaint)) = self.read(member, COMPLAINT).await else { continue };
-            let told = messages(self.folder, ".round1")?;
-            // All have read the same, once all of it is there.
-            let told = (told.as_slice(), true);
             let checked = self.plan.check_sender(party, &complaint, self.seal);
             let judged = checked
                 .and_then(|()| Complaint::judge(&complaint, (self.plan, self.seal), told))
